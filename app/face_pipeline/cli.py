@@ -1,0 +1,205 @@
+"""`face-pipeline …`: what an operator and systemd's units run on a host."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from face_pipeline import __version__
+from face_pipeline.config import get_settings
+from face_pipeline.errors import ConfigurationError, FacePipelineError
+
+
+def _migrate(_: argparse.Namespace) -> int:
+    from face_pipeline.store.schema import migrate
+
+    before, after = migrate()
+    print("unchanged" if before == after else f"migrated {before or 'an empty database'} -> {after}")
+    return 0
+
+
+def _keys_ensure(options: argparse.Namespace) -> int:
+    from face_pipeline.store import keys
+    from face_pipeline.store.database import transaction
+
+    key = get_settings().credential(options.credential)
+    with transaction() as session:
+        print(keys.ensure(session, options.name, options.scopes.split(","), key))
+    return 0
+
+
+def _keys_create(options: argparse.Namespace) -> int:
+    from face_pipeline.store import keys
+    from face_pipeline.store.database import transaction
+
+    with transaction() as session:
+        key = keys.create(session, options.name, options.scopes.split(","))
+    print(key)
+    print("This is the only time the key is shown.", file=sys.stderr)
+    return 0
+
+
+def _keys_list(_: argparse.Namespace) -> int:
+    from face_pipeline.store.database import transaction
+    from face_pipeline.store.models import ApiKey
+    from sqlalchemy import select
+
+    with transaction() as session:
+        rows = session.scalars(select(ApiKey).order_by(ApiKey.name)).all()
+    print(f"{'NAME':24} {'SCOPES':20} {'CREATED':20} STATE")
+    for row in rows:
+        state = "revoked" if row.revoked_at else "active"
+        print(f"{row.name:24} {','.join(row.scopes):20} {row.created_at:%Y-%m-%d %H:%M:%S}  {state}")
+    return 0
+
+
+def _keys_revoke(options: argparse.Namespace) -> int:
+    from face_pipeline.store import keys
+    from face_pipeline.store.database import transaction
+
+    with transaction() as session:
+        keys.revoke(session, options.name)
+    print(f"revoked {options.name}")
+    return 0
+
+
+def _reconcile(_: argparse.Namespace) -> int:
+    from face_pipeline.ops.reconciler import reconcile
+    from face_pipeline.telemetry.logging import configure_logging
+
+    configure_logging("face-reconciler", get_settings().log_level)
+    reconcile()
+    return 0
+
+
+def _index(_: argparse.Namespace) -> int:
+    from face_pipeline.ops.indexer import build_indexes, sweep_originals
+    from face_pipeline.telemetry.logging import configure_logging
+
+    configure_logging("face-indexer", get_settings().log_level)
+    build_indexes()
+    sweep_originals()
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from face_pipeline.ops.doctor import examine
+
+    findings = examine()
+    if options.format == "json":
+        print(json.dumps([vars(finding) for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            print(f"{'ok  ' if finding.ok else 'FAIL'} {finding.check:16} {finding.message}")
+    return 0 if all(finding.ok for finding in findings) else 1
+
+
+def _pack_verify(options: argparse.Namespace) -> int:
+    from face_pipeline.engine import PackError, read_pack, verify_pack
+
+    try:
+        pack = read_pack(options.directory)
+        verify_pack(pack)
+    except PackError as error:
+        raise ConfigurationError(str(error)) from error
+    print(f"{pack.name}: every file has its hash")
+    return 0
+
+
+def _pack_describe(options: argparse.Namespace) -> int:
+    from face_pipeline.engine import PackError, contract_id, read_pack
+
+    try:
+        pack = read_pack(options.directory)
+    except PackError as error:
+        raise ConfigurationError(str(error)) from error
+    print(
+        json.dumps(
+            {
+                "name": pack.name,
+                "engine": pack.engine,
+                "licence": pack.licence,
+                "dimension": pack.dimension,
+                "match_threshold": pack.match_threshold,
+                "contract_id": contract_id(pack),
+            },
+            indent=2,
+        )
+    )
+    return 0
+
+
+def _version(_: argparse.Namespace) -> int:
+    print(f"face-pipeline {__version__}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="face-pipeline", description="Operate a Face Pipeline host.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(run=run)
+        return command
+
+    add("migrate", _migrate, "bring the database to this release's schema")
+    add("reconcile", _reconcile, "queue lost photos again (face-reconciler.timer runs it)")
+    add("index", _index, "build vector indexes of large collections (face-indexer.timer runs it)")
+    add("doctor", _doctor, "check every part and say what mends it").add_argument(
+        "--format", choices=("text", "json"), default="text"
+    )
+    add("version", _version, "print the version")
+
+    keys = commands.add_parser("keys", help="API keys").add_subparsers(required=True, metavar="ACTION")
+    for name, run, text in (
+        ("ensure", _keys_ensure, "make a key be the one in a credential file"),
+        ("create", _keys_create, "make a key and print it once"),
+        ("revoke", _keys_revoke, "end a key"),
+    ):
+        action = keys.add_parser(name, help=text, description=text)
+        action.add_argument("--name", required=True)
+        action.set_defaults(run=run)
+        if name != "revoke":
+            action.add_argument("--scopes", required=True, help="comma-separated: read, write, admin")
+        if name == "ensure":
+            action.add_argument("--credential", required=True, help="name of the credential file")
+    keys.add_parser("list", help="show all keys").set_defaults(run=_keys_list)
+
+    packs = commands.add_parser("pack", help="model packs").add_subparsers(required=True, metavar="ACTION")
+    for name, run, text in (
+        ("verify", _pack_verify, "check every file of a pack against its hash"),
+        ("describe", _pack_describe, "print a pack's engine, licence and contract"),
+    ):
+        action = packs.add_parser(name, help=text, description=text)
+        action.add_argument("directory", type=Path)
+        action.set_defaults(run=run)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = options.run
+    try:
+        return run(options)
+    except ConfigurationError as error:
+        print(f"face-pipeline: {error.message}", file=sys.stderr)
+        return error.exit_status
+    except FacePipelineError as error:
+        print(f"face-pipeline: {error.message}", file=sys.stderr)
+        return 1
+    except Exception as error:
+        from face_pipeline.store.database import is_unavailable
+
+        if not is_unavailable(error):
+            raise
+        reason = str(error.__cause__ or error).splitlines()[0]
+        print(f"face-pipeline: the database cannot be reached: {reason}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,114 @@
+"""Settings of every process: environment variables, the host's env file, and systemd credentials."""
+
+from __future__ import annotations
+
+import os
+from functools import cache, cached_property
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import URL
+
+from face_pipeline.errors import ConfigurationError
+
+ENV_FILE = Path("/etc/face-pipeline/face-pipeline.env")
+
+
+class Settings(BaseSettings):
+    """One typed settings object; each field is the environment variable `FACE_<NAME>`.
+
+    Sizes are bytes, durations seconds, image sizes pixels. Secrets are not fields: they are read from
+    credential files on first use, so that no dump of the settings shows them.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="FACE_", extra="ignore")
+
+    environment: str = "production"
+    public_url: str = "https://localhost"
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    credentials_dir: Path = Path("/etc/face-pipeline/credentials")
+
+    database_host: str = "127.0.0.1"
+    database_port: int = Field(5432, ge=1, le=65535)
+    database_name: str = "face"
+    database_user: str = "face"
+    redis_host: str = "127.0.0.1"
+    redis_port: int = Field(6379, ge=1, le=65535)
+
+    originals_dir: Path = Path("/var/lib/face-pipeline/originals")
+    models_dir: Path = Path("/var/lib/face-pipeline/models")
+    model_pack: str = Field("dlib", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    accel_redirect: bool = False
+
+    web_processes: int = Field(2, ge=1, le=64)
+    web_threads: int = Field(8, ge=1, le=64)
+    worker_instance: int = Field(0, ge=0)
+    worker_concurrency: int = Field(4, ge=1, le=64)
+
+    upload_max_bytes: int = Field(20 * 1024**2, ge=1024)
+    upload_max_pixels: int = Field(50_000_000, ge=10_000)
+    upload_max_photos: int = Field(100, ge=1, le=1000)
+    request_max_bytes: int = Field(256 * 1024**2, ge=1024)
+
+    search_timeout_seconds: float = Field(20.0, gt=0, le=120)
+    search_cache_seconds: int = Field(3600, ge=1)
+    # Every lease a worker holds is renewed three times before it lapses.
+    lease_seconds: float = Field(9.0, ge=1)
+    task_deadline_seconds: float = Field(300.0, ge=1)
+    task_max_attempts: int = Field(3, ge=1)
+
+    metrics_host: str = "127.0.0.1"
+    metrics_port_base: int = Field(9810, ge=1, le=65000)
+
+    def credential(self, name: str) -> str:
+        """Text of the credential `name`, from systemd's directory or `credentials_dir`."""
+        directory = Path(os.environ.get("CREDENTIALS_DIRECTORY") or self.credentials_dir)
+        path = directory / name
+        try:
+            value = path.read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise ConfigurationError(
+                f"credential {name}: cannot read {path} ({error.strerror}); "
+                "run site.yml, which makes it, or set FACE_CREDENTIALS_DIR"
+            ) from error
+        if not value:
+            raise ConfigurationError(f"credential {name}: {path} is empty; delete it and run site.yml")
+        return value
+
+    @cached_property
+    def database_url(self) -> URL:
+        return URL.create(
+            "postgresql+psycopg2",
+            username=self.database_user,
+            password=self.credential("database_password"),
+            host=self.database_host,
+            port=self.database_port,
+            database=self.database_name,
+        )
+
+    @cached_property
+    def redis_url(self) -> str:
+        # Celery takes one URL; the password goes no further than this process's memory.
+        from urllib.parse import quote
+
+        password = quote(self.credential("redis_password"), safe="")
+        return f"redis://:{password}@{self.redis_host}:{self.redis_port}/0"
+
+    @property
+    def pack_dir(self) -> Path:
+        return self.models_dir / self.model_pack
+
+
+@cache
+def get_settings() -> Settings:
+    """The settings of this process; raises ConfigurationError naming each wrong variable."""
+    env_file = Path(os.environ.get("FACE_ENV_FILE", ENV_FILE))
+    try:
+        return Settings(_env_file=env_file if os.access(env_file, os.R_OK) else None)
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"FACE_{'_'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"
+            for item in error.errors()
+        )
+        raise ConfigurationError(f"configuration: {wrong}") from error

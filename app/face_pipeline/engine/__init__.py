@@ -1,0 +1,48 @@
+"""Engines: what turns a photo into faces with embeddings.
+
+Importing this package loads no model runtime, so that web processes can read packs and check uploads;
+`load_engine` does, and is called once in a worker process, after it started (never before a fork).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from face_pipeline.engine.inspect import PhotoInfo, PhotoRejected, face_crop, inspect
+from face_pipeline.engine.pack import (
+    LicenceNotAccepted,
+    Pack,
+    PackDamaged,
+    PackError,
+    PackInvalid,
+    PackMissing,
+    build_dlib_pack,
+    contract_id,
+    find_dlib_models,
+    read_pack,
+    verify_pack,
+)
+from face_pipeline.engine.types import Analysis, DetectedFace, Engine, EngineError, PhotoBroken
+
+__all__ = [
+    "Analysis", "DetectedFace", "Engine", "EngineError", "LicenceNotAccepted", "Pack", "PackDamaged",
+    "PackError", "PackInvalid", "PackMissing", "PhotoBroken", "PhotoInfo", "PhotoRejected",
+    "build_dlib_pack", "contract_id", "face_crop", "find_dlib_models", "inspect", "load_engine", "read_pack",
+    "verify_pack",
+]  # fmt: skip
+
+
+def load_engine(pack_dir: Path, *, threads: int) -> Engine:
+    """The engine of a pack, its files verified first; `threads` is how many will call it at once.
+
+    Raises PackError for a missing, damaged or invalid pack, EngineError when the runtime refuses the model.
+    """
+    pack = read_pack(pack_dir)
+    verify_pack(pack)
+    if pack.engine == "dlib":
+        from face_pipeline.engine.dlib_engine import DlibEngine
+
+        return DlibEngine(pack, threads=threads)
+    from face_pipeline.engine.insightface_engine import InsightFaceEngine
+
+    return InsightFaceEngine(pack)

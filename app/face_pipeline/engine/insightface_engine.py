@@ -1,0 +1,129 @@
+"""InsightFace's SCRFD detector and ArcFace recogniser on onnxruntime.
+
+The library's own model classes, with sessions made here: its `FaceAnalysis` downloads what is missing and
+opens every model it finds, and its defaults give each session all cores.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from insightface.model_zoo.arcface_onnx import ArcFaceONNX
+from insightface.model_zoo.scrfd import SCRFD
+from insightface.utils import face_align
+
+from face_pipeline.engine.decode import decode
+from face_pipeline.engine.pack import Pack, PackFile, contract_id
+from face_pipeline.engine.quality import quality
+from face_pipeline.engine.types import Analysis, DetectedFace, EngineError, FloatArray, Image
+
+DETECTION_THRESHOLD = 0.5
+ALIGNED_SIDE = 112
+# On a CPU a larger batch costs more for each face.
+EMBEDDING_BATCH = 4
+
+# scikit-image renames the call insightface aligns faces with; requirements/ pins a version that has both.
+warnings.filterwarnings("ignore", category=FutureWarning, module=r"insightface\.utils\.face_align")
+
+
+class InsightFaceEngine:
+    """One set of sessions, shared by all threads of the process (`InferenceSession.run` is thread-safe)."""
+
+    def __init__(self, pack: Pack, providers: tuple[str, ...] = ("CPUExecutionProvider",)):
+        self.pack = pack
+        self.contract_id = contract_id(pack)
+        self.dimension = pack.dimension
+        self.match_threshold = pack.match_threshold
+        self.providers = providers
+        detection, recognition = pack.file("detection"), pack.file("recognition")
+        self._detector = SCRFD(str(detection), self._session(detection), static_shape_sessions=False)
+        self._recogniser = ArcFaceONNX(str(recognition), self._session(recognition))
+        _normalise_as(self._detector, pack, "detection")
+        _normalise_as(self._recogniser, pack, "recognition")
+        side = pack.detector_side
+        self._detector.prepare(0, input_size=(side, side), det_thresh=DETECTION_THRESHOLD)
+        self._batch = EMBEDDING_BATCH if not isinstance(self._recogniser.input_shape[0], int) else 1
+        found = self._recogniser.output_shape[-1]
+        if isinstance(found, int) and found != pack.dimension:
+            raise EngineError(
+                f"pack {pack.name}: the model makes {found}-d embeddings, the manifest says {pack.dimension}"
+            )
+        # SCRFD keeps anchors of sizes it has seen in a plain dict.
+        self._first = threading.Lock()
+
+    def _session(self, path: Path) -> Any:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        # The arena never gives memory back.
+        options.enable_cpu_mem_arena = False
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            session = onnxruntime.InferenceSession(str(path), options, providers=list(self.providers))
+        except Exception as error:
+            # onnxruntime's exception classes differ between its wheels.
+            raise EngineError(f"pack {self.pack.name}: onnxruntime refuses {path.name}: {error}") from error
+        if session.get_providers()[0] != self.providers[0]:
+            raise EngineError(
+                f"{self.providers[0]} was asked for, onnxruntime would run on {session.get_providers()[0]}"
+            )
+        return session
+
+    def warm_up(self) -> None:
+        with self._first:
+            side = self.pack.detector_side
+            self._detector.detect(np.zeros((side, side, 3), np.uint8))
+            self._recogniser.get_feat([np.zeros((ALIGNED_SIDE, ALIGNED_SIDE, 3), np.uint8)])
+
+    def analyse(self, data: bytes) -> Analysis:
+        began = time.perf_counter()
+        photo = decode(data, detector_side=self.pack.detector_side)
+        decoded = time.perf_counter()
+        boxes, landmarks = self._detector.detect(photo.pixels)
+        detected = time.perf_counter()
+        faces = [] if len(boxes) == 0 else self._faces(photo.pixels, photo.scale, boxes, landmarks)
+        embedded = time.perf_counter()
+        timings = {"decode": decoded - began, "detect": detected - decoded, "embed": embedded - detected}
+        return Analysis(faces, photo.width, photo.height, timings)
+
+    def _faces(
+        self, pixels: Image, scale: float, boxes: FloatArray, landmarks: FloatArray
+    ) -> list[DetectedFace]:
+        crops = [face_align.norm_crop(pixels, points, ALIGNED_SIDE) for points in landmarks]
+        raw = np.concatenate(
+            [
+                self._recogniser.get_feat(crops[start : start + self._batch])
+                for start in range(0, len(crops), self._batch)
+            ]
+        )
+        norms = np.linalg.norm(raw, axis=1, keepdims=True)
+        faces = []
+        for box, points, crop, vector, norm in zip(boxes, landmarks, crops, raw, norms, strict=True):
+            if not np.isfinite(norm[0]) or norm[0] == 0:
+                # A vector without direction is like nobody and cannot be compared.
+                continue
+            full = (points * scale).astype(np.float32)
+            faces.append(
+                DetectedFace(
+                    bbox=(box[:4] * scale).astype(np.float32),
+                    landmarks=full,
+                    detection_score=float(box[4]),
+                    quality=quality(crop, full, float(box[4])),
+                    embedding=(vector / norm).astype(np.float32),
+                )
+            )
+        return faces
+
+
+def _normalise_as(model: Any, pack: Pack, role: str) -> None:
+    """Use the manifest's mean and std, where it has them, instead of what the library guesses."""
+    file: PackFile = next(each for each in pack.files if each.role == role)
+    if {"mean", "std"} <= set(file.preprocessing):
+        model.input_mean, model.input_std = file.preprocessing["mean"], file.preprocessing["std"]

@@ -1,0 +1,191 @@
+"""Model packs: a directory with `manifest.json` and the files it names, each with its SHA-256.
+
+The manifest is InsightFace's version 2 (so that its library verifies the files once more), with what we add
+under `face_pipeline`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from face_pipeline.errors import FacePipelineError
+
+MANIFEST = "manifest.json"
+KNOWN_PACKS = Path(__file__).parent / "packs"
+ENGINES = ("insightface", "dlib")
+# Grows whenever decoding, alignment or normalisation change what an embedding looks like.
+PREPROCESSING_VERSION = 1
+DEFAULT_DETECTOR_SIDE = 640
+DEFAULT_DIMENSION = 512
+# Cosine over which two ArcFace embeddings are one person: far over what strangers reach (0.25).
+DEFAULT_MATCH_THRESHOLD = 0.38
+
+
+class PackError(FacePipelineError):
+    """The model pack cannot be used; the message says what to do."""
+
+    code = "pack_error"
+
+
+class PackMissing(PackError):
+    pass
+
+
+class PackInvalid(PackError):
+    pass
+
+
+class PackDamaged(PackError):
+    pass
+
+
+class LicenceNotAccepted(PackError):
+    pass
+
+
+@dataclass(frozen=True)
+class PackFile:
+    """A model file: its role, name inside the pack, SHA-256 (hex) and preprocessing ((x - mean) / std)."""
+
+    role: str
+    name: str
+    sha256: str
+    preprocessing: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Pack:
+    """A model pack as its manifest describes it; `detector_side` in pixels."""
+
+    name: str
+    engine: str
+    path: Path
+    files: tuple[PackFile, ...]
+    dimension: int
+    licence: str
+    licence_acceptance_required: bool
+    match_threshold: float
+    detector_side: int
+
+    def file(self, role: str) -> Path:
+        for each in self.files:
+            if each.role == role:
+                return self.path / each.name
+        raise PackInvalid(f"pack {self.name}: the manifest names no file for {role}")
+
+
+def read_pack(directory: Path) -> Pack:
+    """Read a pack's manifest, without its models. Raises PackMissing or PackInvalid."""
+    manifest = directory / MANIFEST
+    try:
+        raw = json.loads(manifest.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise PackMissing(
+            f"there is no model pack in {directory} ({MANIFEST} is missing); run site.yml, which installs it"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise PackInvalid(f"{manifest} cannot be read: {error}; install the pack again") from error
+    try:
+        return _parse(directory, raw)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise PackInvalid(f"{manifest} is not a model pack's manifest: {error!r}") from error
+
+
+def _parse(directory: Path, raw: dict[str, Any]) -> Pack:
+    if raw["manifest_version"] != 2:
+        raise ValueError(f"manifest_version {raw['manifest_version']} is unknown")
+    ours = raw.get("face_pipeline", {})
+    engine = ours.get("engine", "insightface")
+    if engine not in ENGINES:
+        raise ValueError(f"engine {engine!r} is none of {', '.join(ENGINES)}")
+    files = tuple(_file(role, task) for role, task in sorted(raw["tasks"].items()))
+    roles = {each.role for each in files}
+    if not {"detection", "recognition"} <= roles and engine == "insightface":
+        raise ValueError("an InsightFace pack needs the tasks detection and recognition")
+    return Pack(
+        name=str(raw["model_id"]),
+        engine=engine,
+        path=directory,
+        files=files,
+        dimension=int(raw["tasks"]["recognition"].get("embedding_dimension", DEFAULT_DIMENSION)),
+        licence=str(ours.get("licence", raw.get("license", "unknown"))),
+        licence_acceptance_required=bool(ours.get("licence_acceptance_required", False)),
+        match_threshold=float(ours.get("match_threshold", DEFAULT_MATCH_THRESHOLD)),
+        detector_side=int(ours.get("detector_side", DEFAULT_DETECTOR_SIDE)),
+    )
+
+
+def _file(role: str, task: dict[str, Any]) -> PackFile:
+    name, sha256 = str(task["file"]), str(task["sha256"]).lower()
+    if Path(name).name != name or name.startswith("."):
+        raise ValueError(f"file {name!r} is not a plain name inside the pack")
+    if len(sha256) != 64 or set(sha256) - set("0123456789abcdef"):
+        raise ValueError(f"sha256 of {name} is not 64 hexadecimal digits")
+    preprocessing = task.get("preprocessing", {})
+    if not isinstance(preprocessing, dict):
+        preprocessing = {"embedded": 1.0}
+    return PackFile(role, name, sha256, {key: float(value) for key, value in preprocessing.items()})
+
+
+def verify_pack(pack: Pack) -> None:
+    """Compare every file with its hash. Raises PackDamaged naming the first that differs."""
+    for each in pack.files:
+        path = pack.path / each.name
+        try:
+            with path.open("rb") as file:
+                actual = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise PackDamaged(
+                f"pack {pack.name}: {path} cannot be read ({error.strerror}); "
+                "run site.yml to install it again"
+            ) from error
+        if actual != each.sha256:
+            raise PackDamaged(
+                f"pack {pack.name}: {path} has SHA-256 {actual}, its manifest says {each.sha256}; "
+                "run site.yml to install it again"
+            )
+
+
+def contract_id(pack: Pack) -> str:
+    """Name of the way this pack makes embeddings; equal ids are comparable embeddings."""
+    ingredients = {
+        "engine": pack.engine,
+        "files": [[each.role, each.sha256, sorted(each.preprocessing.items())] for each in pack.files],
+        "dimension": pack.dimension,
+        "detector_side": pack.detector_side,
+        "preprocessing": PREPROCESSING_VERSION,
+    }
+    text = json.dumps(ingredients, sort_keys=True, separators=(",", ":"))
+    return f"{pack.engine}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def find_dlib_models() -> Path | None:
+    """Directory of the model files of an installed `face_recognition_models`.
+
+    Found without importing it: its import needs pkg_resources, which setuptools no longer has.
+    """
+    found = importlib.util.find_spec("face_recognition_models")
+    if found is None or found.origin is None:
+        return None
+    return Path(found.origin).parent / "models"
+
+
+def build_dlib_pack(source: Path, target: Path) -> Pack:
+    """Make the dlib pack in `target` from a directory that `face_recognition_models` was installed into."""
+    manifest = KNOWN_PACKS / "dlib.json"
+    target.mkdir(parents=True, exist_ok=True)
+    for task in json.loads(manifest.read_text(encoding="utf-8"))["tasks"].values():
+        found = next(source.rglob(task["file"]), None)
+        if found is None:
+            raise PackMissing(f"{source} holds no {task['file']}; install face_recognition_models into it")
+        shutil.copyfile(found, target / task["file"])
+    shutil.copyfile(manifest, target / MANIFEST)
+    pack = read_pack(target)
+    verify_pack(pack)
+    return pack

@@ -1,0 +1,189 @@
+"""`face-pipeline doctor`: look at each part of an installation and say what is wrong and what mends it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+
+from face_pipeline.config import get_settings
+from face_pipeline.engine import PackError, read_pack, verify_pack
+from face_pipeline.errors import FacePipelineError
+from face_pipeline.store import ledger, schema, vectors
+from face_pipeline.store.database import transaction
+from face_pipeline.store.models import Collection, Face
+from face_pipeline.store.originals import Originals
+from face_pipeline.worker import exchange
+
+RECALL_SAMPLES = 20
+RECALL_LIMIT = 10
+# Near neighbours that nobody would call a match may differ; true matches may not.
+RECALL_FLOOR = 0.9
+
+
+@dataclass(frozen=True)
+class Finding:
+    check: str
+    ok: bool
+    message: str
+
+
+def examine() -> list[Finding]:
+    """Run every check; one that raises is a finding, never an end."""
+    checks: list[tuple[str, Callable[[], str]]] = [
+        ("python packages", _packages),
+        ("telemetry", _telemetry),
+        ("model pack", _pack),
+        ("database", _database),
+        ("redis", _redis),
+        ("originals", _originals),
+        ("ledger", _ledger),
+        ("collections", _collections),
+        ("vector index", _indexes),
+    ]
+    return [_run(name, check) for name, check in checks]
+
+
+class Unwell(Exception):
+    """A check found something wrong; the text says what mends it."""
+
+
+def _run(name: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(name, True, check())
+    except (Unwell, FacePipelineError, PackError) as error:
+        return Finding(name, False, str(error))
+    except Exception as error:
+        return Finding(
+            name, False, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        )
+
+
+def _installed(name: str) -> bool:
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _packages() -> str:
+    runtimes = [name for name in ("onnxruntime", "onnxruntime-gpu") if _installed(name)]
+    if len(runtimes) != 1:
+        raise Unwell(
+            f"exactly one onnxruntime wheel must be installed, found {runtimes or 'none'}; run site.yml"
+        )
+    opencv = [
+        name
+        for name in ("opencv-python", "opencv-python-headless", "opencv-contrib-python")
+        if _installed(name)
+    ]
+    if opencv != ["opencv-python-headless"]:
+        raise Unwell(f"only opencv-python-headless may be installed, found {opencv}; run site.yml")
+    return f"{runtimes[0]} {importlib.metadata.version(runtimes[0])}, opencv-python-headless"
+
+
+def _telemetry() -> str:
+    if os.environ.get("ORT_DISABLE_TELEMETRY") != "1":
+        raise Unwell("ORT_DISABLE_TELEMETRY is not 1: onnxruntime would report to its vendor")
+    return "onnxruntime's reports are off"
+
+
+def _pack() -> str:
+    pack = read_pack(get_settings().pack_dir)
+    verify_pack(pack)
+    return f"{pack.name}: every file has its hash; licence {pack.licence}"
+
+
+def _database() -> str:
+    with transaction() as session:
+        version = vectors.extension_version(session)
+    current, head = schema.current_revision(), schema.head_revision()
+    if current != head:
+        raise Unwell(f"schema is at {current}, this release needs {head}; run `face-pipeline migrate`")
+    return f"schema {current}, pgvector {'.'.join(map(str, version))}"
+
+
+def _redis() -> str:
+    connection = exchange.client()
+    policy = connection.config_get("maxmemory-policy")["maxmemory-policy"]  # type: ignore[index]
+    if policy != "noeviction":
+        raise Unwell(f"maxmemory-policy is {policy}: Redis may drop tasks; set noeviction (role redis)")
+    if connection.config_get("appendonly")["appendonly"] != "yes":  # type: ignore[index]
+        raise Unwell("appendonly is off: queued tasks end with Redis; switch it on (role redis)")
+    return "append-only file on, nothing is evicted"
+
+
+def _originals() -> str:
+    directory = get_settings().originals_dir
+    if not Originals(directory).writable():
+        raise Unwell(f"{directory} is not writable for {os.geteuid()}")
+    return str(directory)
+
+
+def _ledger() -> str:
+    with transaction() as session:
+        lost = ledger.waiting_older_than(session, 600)
+        counts = ledger.states(session)
+    text = ", ".join(f"{count} {state}" for state, count in counts.items()) or "nothing waits"
+    if lost and not counts.get("processing"):
+        raise Unwell(
+            f"{len(lost)} photos wait for over 10 minutes and none is processed: are workers running?"
+        )
+    return text
+
+
+def _collections() -> str:
+    from face_pipeline.engine import contract_id
+
+    installed = contract_id(read_pack(get_settings().pack_dir))
+    with transaction() as session:
+        others = session.scalars(select(Collection.name).where(Collection.contract_id != installed)).all()
+        count = session.scalar(select(func.count()).select_from(Collection))
+    if others:
+        raise Unwell(
+            f"{', '.join(others)}: made with another model pack; install that pack again "
+            "or upload the photos again"
+        )
+    return f"{count} on contract {installed}"
+
+
+def _indexes() -> str:
+    """Ask each index for the neighbours of some stored faces, and an exact scan for the same."""
+    with transaction() as session:
+        collections = session.scalars(select(Collection).where(Collection.index_ready)).all()
+    if not collections:
+        return f"none yet: collections under {vectors.INDEX_FROM_FACES} faces are searched exactly"
+    shares = {collection.name: _recall(collection) for collection in collections}
+    low = {name: share for name, share in shares.items() if share < RECALL_FLOOR}
+    if low:
+        raise Unwell(
+            ", ".join(
+                f"{name}: index finds {share:.0%} of what an exact scan finds" for name, share in low.items()
+            )
+            + "; rebuild with REINDEX INDEX CONCURRENTLY faces_hnsw_<collection id>"
+        )
+    return ", ".join(f"{name}: {share:.0%} of an exact scan" for name, share in shares.items())
+
+
+def _recall(collection: Collection) -> float:
+    with transaction() as session:
+        samples = session.scalars(
+            select(Face.embedding).where(Face.collection_id == collection.id).limit(RECALL_SAMPLES)
+        ).all()
+    found = expected = 0
+    for sample in samples:
+        with transaction() as session:
+            exact = vectors.nearest(
+                session, collection, sample, limit=RECALL_LIMIT, threshold=-1.0, exact=True
+            )
+        with transaction() as session:
+            indexed = vectors.nearest(
+                session, collection, sample, limit=RECALL_LIMIT, threshold=-1.0, exact=False
+            )
+        expected += len(exact)
+        found += len({match.face_id for match in exact} & {match.face_id for match in indexed})
+    return found / expected if expected else 1.0

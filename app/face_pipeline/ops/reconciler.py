@@ -1,0 +1,106 @@
+"""Bring lost work back: rows whose worker died, and rows whose message Redis no longer has.
+
+Run every ten seconds by face-reconciler.timer. Any number of hosts may run it: every step changes a row only
+in the state it expects, and a message too many does no harm.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import redis
+from kombu.exceptions import OperationalError
+
+from face_pipeline.config import get_settings
+from face_pipeline.store import ledger
+from face_pipeline.store.database import transaction
+from face_pipeline.worker.app import QUEUE_INGEST, publish_ingest
+from face_pipeline.worker.exchange import client
+
+log = logging.getLogger(__name__)
+
+SCAN_CHUNK = 1000
+
+
+@dataclass(frozen=True)
+class Reconciled:
+    """Rows taken back from lost workers, and messages sent again."""
+
+    released: int
+    queued: int
+
+
+def reconcile() -> Reconciled:
+    settings = get_settings()
+    with transaction() as session:
+        released = ledger.release_lapsed(session, max_attempts=settings.task_max_attempts)
+        waiting = ledger.waiting_older_than(session, ledger.PUBLISH_GRACE_SECONDS)
+    lost = _without_message(waiting)
+    sent = _publish(lost)
+    if released or sent:
+        log.warning(
+            "lost work came back",
+            extra={"operation": "reconcile", "count": sent, "status": f"{released} released"},
+        )
+    return Reconciled(released, sent)
+
+
+def _without_message(waiting: dict[uuid.UUID, str]) -> list[uuid.UUID]:
+    """Rows whose message is not in the queue.
+
+    Most of the time the queue is as long as the ledger says, or longer, and one LLEN answers for all rows
+    that were queued.
+    """
+    if not waiting:
+        return []
+    connection = client()
+    queued = [photo_id for photo_id, state in waiting.items() if state == "queued"]
+    received = [photo_id for photo_id, state in waiting.items() if state == "received"]
+    if not queued or _queue_length(connection) >= len(queued):
+        return received
+    present = set(_queued_photos(connection))
+    return received + [photo_id for photo_id in queued if photo_id not in present]
+
+
+def _queue_length(connection: redis.Redis) -> int:
+    return int(connection.llen(QUEUE_INGEST))  # type: ignore[arg-type]
+
+
+def _queued_photos(connection: redis.Redis) -> Iterator[uuid.UUID]:
+    """Photo ids of the messages in the queue.
+
+    Workers take messages from the tail while this reads from the head: none is passed over, and one read
+    twice does not matter.
+    """
+    start = 0
+    while chunk := connection.lrange(QUEUE_INGEST, start, start + SCAN_CHUNK - 1):
+        for message in chunk:  # type: ignore[union-attr]
+            photo_id = _photo_of(message)
+            if photo_id is not None:
+                yield photo_id
+        start += SCAN_CHUNK
+
+
+def _photo_of(message: bytes) -> uuid.UUID | None:
+    try:
+        # Celery writes the arguments' representation into the header: "['<photo id>']".
+        return uuid.UUID(json.loads(message)["headers"]["argsrepr"].strip("[]'\""))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _publish(photo_ids: list[uuid.UUID]) -> int:
+    sent: list[uuid.UUID] = []
+    try:
+        if photo_ids:
+            sent = publish_ingest(photo_ids, None)
+    except (OperationalError, redis.RedisError, OSError) as error:
+        log.warning("Redis takes no messages; next try in ten seconds", extra={"reason_code": str(error)})
+    if sent:
+        with transaction() as session:
+            ledger.mark_queued(session, sent)
+    return len(sent)

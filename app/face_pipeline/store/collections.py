@@ -1,0 +1,71 @@
+"""Collections: made on first use, bound to the engine contract they were made under."""
+
+from __future__ import annotations
+
+import re
+
+from sqlalchemy import select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from face_pipeline.engine import Pack, contract_id
+from face_pipeline.errors import BadRequest, Conflict, NotFound
+from face_pipeline.store.models import Collection, Person
+
+DEFAULT_COLLECTION = "default"
+NAME_PATTERN = re.compile(r"^[a-z0-9_][a-z0-9_-]{0,63}$")
+PERSON_NAME_MAX = 200
+
+
+def check_name(name: str) -> str:
+    if not NAME_PATTERN.match(name):
+        raise BadRequest(
+            "collection names have 1 to 64 lower-case letters, digits, '_' or '-'", code="collection_name"
+        )
+    return name
+
+
+def open_collection(session: Session, name: str, pack: Pack) -> Collection:
+    """The collection `name`, made now if there is none; Conflict when another engine made its embeddings."""
+    row = {"name": check_name(name), "contract_id": contract_id(pack), "dimension": pack.dimension}
+    session.execute(insert(Collection).values(row).on_conflict_do_nothing(index_elements=["name"]))
+    return find_collection(session, name, pack)
+
+
+def find_collection(session: Session, name: str, pack: Pack) -> Collection:
+    """The collection `name`; NotFound when there is none, Conflict on another contract."""
+    collection = session.scalar(select(Collection).where(Collection.name == check_name(name)))
+    if collection is None:
+        raise NotFound(f"there is no collection {name!r}", code="collection_not_found")
+    if collection.contract_id != contract_id(pack):
+        raise Conflict(
+            f"collection {name!r} holds embeddings of {collection.contract_id}, this installation makes "
+            f"{contract_id(pack)}; use another collection or install the pack it was made with",
+            code="contract_mismatch",
+            details={"collection": collection.contract_id, "installed": contract_id(pack)},
+        )
+    return collection
+
+
+def open_person(session: Session, collection: Collection, name: str) -> Person:
+    """The person of that name in the collection, made now if there is none."""
+    name = name.strip()
+    if not name or len(name) > PERSON_NAME_MAX:
+        raise BadRequest(f"a person's name has 1 to {PERSON_NAME_MAX} characters", code="person_name")
+    row = {"collection_id": collection.id, "name": name}
+    session.execute(insert(Person).values(row).on_conflict_do_nothing())
+    return session.scalars(
+        select(Person).where(Person.collection_id == collection.id, Person.name == name)
+    ).one()
+
+
+def faces_added(session: Session, collection_id: int, count: int) -> None:
+    """Count new faces and start a new version, which no cached answer carries yet.
+
+    The row stays locked until commit: call it last.
+    """
+    session.execute(
+        update(Collection)
+        .where(Collection.id == collection_id)
+        .values(version=Collection.version + 1, face_count=Collection.face_count + count)
+    )

@@ -1,0 +1,46 @@
+"""One SQLAlchemy engine a process, and transactions on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session
+
+from face_pipeline.config import get_settings
+
+CONNECT_TIMEOUT_SECONDS = 3
+# Well under nginx's and the search deadline: a full pool answers 503 instead of hanging.
+POOL_TIMEOUT_SECONDS = 5
+
+
+@cache
+def engine() -> Engine:
+    settings = get_settings()
+    threads = max(settings.web_threads, settings.worker_concurrency)
+    return create_engine(
+        settings.database_url,
+        pool_size=threads + 2,
+        max_overflow=2,
+        pool_timeout=POOL_TIMEOUT_SECONDS,
+        pool_pre_ping=True,
+        connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS, "application_name": "face-pipeline"},
+    )
+
+
+@contextmanager
+def transaction() -> Iterator[Session]:
+    """A session whose changes are committed at the end, or all undone."""
+    with Session(engine(), expire_on_commit=False) as session, session.begin():
+        yield session
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """Whether `error` says that the database cannot be reached now (and not that a statement is wrong)."""
+    if isinstance(error, OperationalError | PoolTimeout):
+        return True
+    return isinstance(error, DBAPIError) and error.connection_invalidated

@@ -1,0 +1,270 @@
+"""The ledger: what happens to an accepted photo, from `received` to `done` or `failed`.
+
+    received -> queued -> processing -> done | failed
+        ^          |           |
+        +----------+-----------+   the task was lost: the reconciler starts again
+
+A task's message in Redis is only a hint that a row waits; the row decides. A worker claims it with a token
+and a lease that it renews while it works. Whoever loses the lease can no longer write the result, so that
+two workers with the same message never both finish a photo.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+from sqlalchemy import CursorResult, and_, func, insert, or_, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.orm import Session
+
+from face_pipeline.engine import DetectedFace
+from face_pipeline.store import collections
+from face_pipeline.store.models import Batch, BatchPhoto, Collection, Face, Person, Photo
+
+WAITING = ("received", "queued")
+# Between the commit of a row and its message in Redis lies one round trip; a row older than this lost it.
+PUBLISH_GRACE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class NewPhoto:
+    """An upload that passed the checks; sizes in bytes and upright pixels."""
+
+    sha256: str
+    filename: str
+    media_type: str
+    byte_size: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Accepted:
+    photo_id: uuid.UUID
+    sha256: str
+    filename: str
+    state: str
+    duplicate: bool
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A worker's right to process one photo, until the lease lapses."""
+
+    photo_id: uuid.UUID
+    token: uuid.UUID
+    collection_id: int
+    contract_id: str
+    person_id: uuid.UUID | None
+    sha256: str
+    request_id: str | None
+
+
+class LeaseLost(Exception):
+    """Another run took the photo over, or it was deleted; this run's result must be dropped."""
+
+
+def known(session: Session, collection: Collection, hashes: Iterable[str]) -> set[str]:
+    """Those of `hashes` that the collection has a row for."""
+    return set(
+        session.scalars(
+            select(Photo.sha256).where(Photo.collection_id == collection.id, Photo.sha256.in_(list(hashes)))
+        )
+    )
+
+
+def accept(
+    session: Session,
+    collection: Collection,
+    photos: Sequence[NewPhoto],
+    *,
+    person: Person | None,
+    request_id: str | None,
+) -> tuple[Batch, list[Accepted]]:
+    """Write rows for `photos`, whose originals are on disk already; one entry each, in their order.
+
+    A photo the collection has is not processed twice; one that failed before gets another chance.
+    """
+    batch = Batch(collection_id=collection.id)
+    session.add(batch)
+    session.flush()
+    accepted = []
+    for new in photos:
+        values = {
+            "collection_id": collection.id,
+            "batch_id": batch.id,
+            "person_id": person.id if person else None,
+            "request_id": request_id,
+            **vars(new),
+        }
+        inserted = session.scalar(
+            upsert(Photo)
+            .values(id=uuid.uuid4(), **values)
+            .on_conflict_do_nothing(index_elements=["collection_id", "sha256"])
+            .returning(Photo.id)
+        )
+        row = session.execute(
+            select(Photo.id, Photo.state).where(
+                Photo.collection_id == collection.id, Photo.sha256 == new.sha256
+            )
+        ).one()
+        state = row.state
+        if inserted is None and state == "failed":
+            state = _start_over(session, row.id)
+        accepted.append(Accepted(row.id, new.sha256, new.filename, state, inserted is None))
+    links = [{"batch_id": batch.id, "photo_id": each.photo_id} for each in accepted]
+    session.execute(upsert(BatchPhoto).values(links).on_conflict_do_nothing())
+    return batch, accepted
+
+
+def _start_over(session: Session, photo_id: uuid.UUID) -> str:
+    session.execute(
+        update(Photo)
+        .where(Photo.id == photo_id, Photo.state == "failed")
+        .values(
+            state="received", attempts=0, reason_code=None, reason_message=None,
+            received_at=func.now(), finished_at=None,
+        )
+    )  # fmt: skip
+    return "received"
+
+
+def mark_queued(session: Session, photo_ids: Sequence[uuid.UUID]) -> None:
+    """Their messages are in Redis. A worker may have been quicker: only waiting rows change."""
+    session.execute(
+        update(Photo)
+        .where(Photo.id.in_(photo_ids), Photo.state.in_(WAITING))
+        .values(state="queued", queued_at=func.now())
+    )
+
+
+def claim(session: Session, photo_id: uuid.UUID, *, worker: str, lease_seconds: float) -> Claim | None:
+    """Take a waiting photo; None when it is done, taken, or gone (its message was a duplicate)."""
+    token = uuid.uuid4()
+    row = session.execute(
+        update(Photo)
+        .where(Photo.id == photo_id, Photo.state.in_(WAITING), Photo.collection_id == Collection.id)
+        .values(
+            state="processing", claim=token, worker=worker, attempts=Photo.attempts + 1,
+            started_at=func.now(), lease_until=func.now() + timedelta(seconds=lease_seconds),
+        )
+        .returning(
+            Photo.collection_id, Photo.person_id, Photo.sha256, Photo.request_id, Collection.contract_id
+        )
+    ).one_or_none()  # fmt: skip
+    if row is None:
+        return None
+    return Claim(
+        photo_id, token, row.collection_id, row.contract_id, row.person_id, row.sha256, row.request_id
+    )
+
+
+def renew(session: Session, tokens: Sequence[uuid.UUID], lease_seconds: float) -> None:
+    session.execute(
+        update(Photo)
+        .where(Photo.claim.in_(tokens), Photo.state == "processing")
+        .values(lease_until=func.now() + timedelta(seconds=lease_seconds))
+    )
+
+
+def finish(session: Session, held: Claim, faces: Sequence[DetectedFace]) -> None:
+    """Write the faces and end the row as `done`, in one transaction; LeaseLost writes nothing."""
+    reason = None
+    if held.person_id is not None and len(faces) != 1:
+        reason = f"the photo shows {len(faces)} faces, so none was given the person's name"
+    _end(session, held, "done", "person_not_assigned" if reason else None, reason)
+    if not faces:
+        return
+    person_id = held.person_id if len(faces) == 1 else None
+    session.execute(
+        insert(Face),
+        [
+            {
+                "photo_id": held.photo_id,
+                "collection_id": held.collection_id,
+                "person_id": person_id,
+                "position": position,
+                "bbox": face.bbox.tolist(),
+                "landmarks": face.landmarks.tolist(),
+                "detection_score": float(face.detection_score),
+                "quality": float(face.quality),
+                "embedding": np.asarray(face.embedding, dtype=np.float32),
+            }
+            for position, face in enumerate(faces)
+        ],
+    )
+    collections.faces_added(session, held.collection_id, len(faces))
+
+
+def fail(session: Session, held: Claim, code: str, message: str) -> None:
+    """End the row as `failed`, keeping why."""
+    _end(session, held, "failed", code, message)
+
+
+def _end(session: Session, held: Claim, state: str, code: str | None, message: str | None) -> None:
+    result = session.execute(
+        update(Photo)
+        .where(Photo.id == held.photo_id, Photo.claim == held.token, Photo.state == "processing")
+        .values(
+            state=state, reason_code=code, reason_message=message,
+            claim=None, lease_until=None, finished_at=func.now(),
+        )
+    )  # fmt: skip
+    assert isinstance(result, CursorResult)
+    if result.rowcount != 1:
+        raise LeaseLost(str(held.photo_id))
+
+
+def release_lapsed(session: Session, *, max_attempts: int, worker: str | None = None) -> int:
+    """Take back photos whose lease lapsed, or all of `worker`'s; returns how many.
+
+    A photo that ended `max_attempts` workers is failed: it would end the next one too.
+    """
+    lapsed = Photo.worker == worker if worker is not None else Photo.lease_until < func.now()
+    lost = and_(Photo.state == "processing", lapsed)
+    session.execute(
+        update(Photo)
+        .where(lost, Photo.attempts >= max_attempts)
+        .values(
+            state="failed", claim=None, lease_until=None, finished_at=func.now(),
+            reason_code="worker_lost",
+            reason_message=f"{max_attempts} workers ended or ran out of time while processing this photo",
+        )
+    )  # fmt: skip
+    released = session.scalars(
+        update(Photo).where(lost).values(state="received", claim=None, lease_until=None).returning(Photo.id)
+    ).all()
+    return len(released)
+
+
+def waiting_older_than(session: Session, seconds: float) -> dict[uuid.UUID, str]:
+    """Waiting rows that should have a message in Redis by now, oldest first: id -> state."""
+    limit = func.now() - timedelta(seconds=seconds)
+    rows = session.execute(
+        select(Photo.id, Photo.state)
+        .where(
+            Photo.state.in_(WAITING),
+            Photo.received_at < limit,
+            or_(Photo.queued_at.is_(None), Photo.queued_at < limit, Photo.state == "received"),
+        )
+        .order_by(Photo.received_at)
+    ).all()
+    return {row.id: row.state for row in rows}
+
+
+def states(session: Session) -> dict[str, int]:
+    """Rows in each state that is not final; the final ones are counted by metrics."""
+    rows = session.execute(
+        select(Photo.state, func.count())
+        .where(Photo.state.in_(("received", "queued", "processing")))
+        .group_by(Photo.state)
+    ).all()
+    return {row[0]: row[1] for row in rows}
+
+
+def oldest_waiting(session: Session) -> datetime | None:
+    return session.scalar(select(func.min(Photo.received_at)).where(Photo.state.in_(WAITING)))

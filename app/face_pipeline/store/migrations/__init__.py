@@ -1,0 +1,1 @@
+"""Alembic migrations (`face-pipeline migrate`); expand-first, so that the running release goes on."""

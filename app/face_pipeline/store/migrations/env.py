@@ -1,0 +1,21 @@
+"""Alembic's environment: the process's own engine, one migrating process at a time."""
+
+from alembic import context
+from sqlalchemy import text
+
+from face_pipeline.store.database import engine
+from face_pipeline.store.models import Base
+
+# Any constant: two hosts that migrate at once take turns on this advisory lock.
+MIGRATION_LOCK = 7_312_004
+
+with engine().connect() as connection:
+    connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
+    connection.commit()
+    try:
+        context.configure(connection=connection, target_metadata=Base.metadata)
+        with context.begin_transaction():
+            context.run_migrations()
+        connection.commit()
+    finally:
+        connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": MIGRATION_LOCK})

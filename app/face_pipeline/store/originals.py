@@ -1,0 +1,104 @@
+"""Original photos on disk, named by their content: `<dir>/ab/cd/<sha256>`."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from face_pipeline.errors import FacePipelineError
+
+FILE_MODE = 0o640  # nginx, in the group, sends them
+DIRECTORY_MODE = 0o750
+# An upload has committed its row long before this; an older file without a row belongs to nobody.
+ORPHAN_AFTER_SECONDS = 3600
+
+
+class OriginalMissing(FacePipelineError):
+    code = "original_missing"
+
+
+class Originals:
+    """A directory of originals; several processes of one host may write and read it at once."""
+
+    def __init__(self, directory: Path):
+        self.directory = directory
+
+    def relative(self, sha256: str) -> str:
+        return f"{sha256[:2]}/{sha256[2:4]}/{sha256}"
+
+    def path(self, sha256: str) -> Path:
+        return self.directory / self.relative(sha256)
+
+    def read(self, sha256: str) -> bytes:
+        try:
+            return self.path(sha256).read_bytes()
+        except FileNotFoundError as error:
+            raise OriginalMissing(f"the original {sha256} is not in {self.directory}") from error
+
+    def write(self, sha256: str, data: bytes) -> None:
+        """Keep `data` so that it survives a power cut once this returns.
+
+        A file that is there already is replaced, so that its age is new and no sweep takes it.
+        """
+        target = self.path(sha256)
+        self._make_directories(target.parent)
+        temporary = target.with_name(f".{sha256}.{uuid.uuid4().hex}")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync_directory(target.parent)
+
+    def writable(self) -> bool:
+        return os.access(self.directory, os.W_OK | os.X_OK)
+
+    def sweep(self, is_referenced: Callable[[str], bool]) -> int:
+        """Remove originals no row names, left by uploads that ended before their commit; returns how many."""
+        removed = 0
+        for path in self._older_than(time.time() - ORPHAN_AFTER_SECONDS):
+            if path.name.startswith("."):
+                path.unlink(missing_ok=True)
+                continue
+            if is_referenced(path.name):
+                continue
+            # An upload of the same photo may replace the file at this moment: look again once it is aside.
+            aside = path.with_name(f".{path.name}.swept")
+            path.replace(aside)
+            fresh = aside.stat().st_mtime > time.time() - ORPHAN_AFTER_SECONDS
+            if fresh or is_referenced(path.name):
+                aside.replace(path)
+                continue
+            aside.unlink()
+            removed += 1
+        return removed
+
+    def _older_than(self, limit: float) -> Iterator[Path]:
+        for path in self.directory.glob("??/??/*"):
+            try:
+                if path.stat().st_mtime < limit:
+                    yield path
+            except FileNotFoundError:
+                continue
+
+    def _make_directories(self, directory: Path) -> None:
+        for level in (directory.parent, directory):
+            if not level.is_dir():
+                level.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
+                _sync_directory(level.parent)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

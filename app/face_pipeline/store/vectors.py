@@ -1,0 +1,119 @@
+"""Search among the faces of one collection: exact while it is small, by an HNSW index of its own above.
+
+An index per collection, and not one for all: HNSW filters after it has walked the graph, so that an index
+over several collections finds too little in the small ones (docs/architecture.md, Search).
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import Any
+from typing import cast as cast_type
+
+import numpy as np
+import numpy.typing as npt
+from pgvector.sqlalchemy import HALFVEC
+from sqlalchemy import Index, Table, cast, func, select, text
+from sqlalchemy.orm import Session
+
+from face_pipeline.store.models import Collection, Face, Person
+
+# Below this an exact scan of one collection is as quick as the index, and complete.
+INDEX_FROM_FACES = 16_000
+HNSW_M = 16
+HNSW_EF_CONSTRUCTION = 64
+# (faces up to, ef_search): the share of true matches found stays at 0.995 or above.
+EF_SEARCH_BY_SIZE = ((150_000, 100), (2_000_000, 200))
+EF_SEARCH_MAX = 400
+
+
+@dataclass(frozen=True)
+class Match:
+    """A stored face like the one searched for; `similarity` is the cosine, -1 to 1."""
+
+    face_id: uuid.UUID
+    photo_id: uuid.UUID
+    person_id: uuid.UUID | None
+    person_name: str | None
+    similarity: float
+
+
+def index_name(collection_id: int) -> str:
+    return f"faces_hnsw_{collection_id}"
+
+
+def hnsw_index(collection: Collection) -> Index:
+    """The partial HNSW index of one collection, over the inner product of unit vectors."""
+    embedding = cast(Face.embedding, HALFVEC(collection.dimension))
+    return Index(
+        index_name(collection.id),
+        embedding.label("embedding"),
+        postgresql_using="hnsw",
+        postgresql_with={"m": HNSW_M, "ef_construction": HNSW_EF_CONSTRUCTION},
+        postgresql_ops={"embedding": "halfvec_ip_ops"},
+        postgresql_where=Face.collection_id == collection.id,
+        _table=cast_type(Table, Face.__table__),
+    )
+
+
+def ef_search(face_count: int) -> int:
+    for limit, ef in EF_SEARCH_BY_SIZE:
+        if face_count <= limit:
+            return ef
+    return EF_SEARCH_MAX
+
+
+def nearest(
+    session: Session,
+    collection: Collection,
+    embedding: npt.NDArray[np.float32],
+    *,
+    limit: int,
+    threshold: float,
+    min_quality: float = 0.0,
+    exact: bool | None = None,
+) -> list[Match]:
+    """The faces most like `embedding` (float32, shape (dimension,), L2 norm 1), best first.
+
+    `exact` True scans the collection, False uses its index, None takes whichever fits the collection.
+    """
+    if exact is None:
+        exact = not collection.index_ready
+    # `<#>` is the negative inner product; for unit vectors that is the negative cosine.
+    if exact:
+        column: Any = Face.embedding
+        # The planner would take the index where there is one.
+        _set_local(session, "enable_indexscan", "off")
+    else:
+        column = cast(Face.embedding, HALFVEC(collection.dimension))
+        _set_local(session, "enable_indexscan", "on")
+        _set_local(session, "enable_seqscan", "off")
+        _set_local(session, "hnsw.ef_search", str(max(ef_search(collection.face_count), limit)))
+        _set_local(session, "hnsw.iterative_scan", "relaxed_order")
+    distance = column.max_inner_product(embedding)
+    query = select(Face.id, Face.photo_id, Face.person_id, distance.label("distance")).where(
+        Face.collection_id == collection.id
+    )
+    if min_quality > 0:
+        query = query.where(Face.quality >= min_quality)
+    found = query.order_by(distance).limit(limit).subquery()
+    rows = session.execute(
+        select(found, Person.name)
+        .outerjoin(Person, Person.id == found.c.person_id)
+        .order_by(found.c.distance)
+    ).all()
+    return [
+        Match(row.id, row.photo_id, row.person_id, row.name, round(-row.distance, 4))
+        for row in rows
+        if -row.distance >= threshold
+    ]
+
+
+def _set_local(session: Session, name: str, value: str) -> None:
+    session.execute(select(func.set_config(name, value, True)))
+
+
+def extension_version(session: Session) -> tuple[int, ...]:
+    version = session.scalar(text("SELECT extversion FROM pg_extension WHERE extname = 'vector'"))
+    return tuple(int(part) for part in str(version or "0").split("."))

@@ -1,0 +1,1 @@
+"""What the processes tell about themselves: metrics, JSON log lines, request and task ids."""

@@ -1,0 +1,91 @@
+"""Every metric of the application, under the names dashboards and alert rules depend on.
+
+Counters and histograms are written where the work happens: in gunicorn's processes (prometheus_client's
+multiprocess mode, files under PROMETHEUS_MULTIPROC_DIR) and in each worker. Values that belong to the
+whole installation (queue lengths, ledger states, cache hit ratio) are read when Prometheus asks.
+"""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+FILE_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+STAGE_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+QUALITY_STEPS = tuple(step / 10 for step in range(1, 11))
+
+files_uploaded = Counter("face_recognition_files_uploaded_total", "Photos accepted over HTTP.")
+files_processed = Counter(
+    "face_recognition_files_processed_total", "Photos that ended as success or failed.", ["status"]
+)
+file_processing_duration = Histogram(
+    "face_recognition_file_processing_duration_seconds",
+    "From the start of a photo's task to its result in the database.",
+    buckets=FILE_SECONDS,
+)
+faces_detected = Counter("face_recognition_faces_detected_total", "Faces found on processed photos.")
+face_quality = Histogram(
+    "face_recognition_face_quality_score", "Quality of found faces, 0 to 1.", buckets=QUALITY_STEPS
+)
+detection_duration = Histogram(
+    "face_recognition_face_detection_duration_seconds", "Face detection of one photo.", buckets=STAGE_SECONDS
+)
+searches = Counter("face_recognition_searches_total", "Answered searches.", ["cache_status"])
+search_duration = Histogram(
+    "face_recognition_search_duration_seconds", "Answering one search.", buckets=STAGE_SECONDS
+)
+http_requests = Counter(
+    "face_recognition_http_requests_total", "HTTP requests.", ["method", "endpoint", "status"]
+)
+tasks_active = Gauge("celery_tasks_active", "Tasks running in this worker.")
+tasks_processed = Counter("celery_tasks_processed_total", "Tasks this worker ended.", ["task", "status"])
+task_duration = Histogram(
+    "celery_task_duration_seconds", "Run time of a task.", ["task"], buckets=FILE_SECONDS
+)
+engine_info = Gauge(
+    "face_recognition_engine_info",
+    "The engine of this worker; always 1.",
+    ["pack", "engine", "provider", "contract", "licence"],
+)
+
+for _status in ("success", "failed"):
+    files_processed.labels(_status)
+for _status in ("hit", "miss"):
+    searches.labels(_status)
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process, bytes."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize()
+
+
+class MemoryCollector(Collector):
+    """`face_recognition_memory_usage_bytes`: resident now, and the most it ever was."""
+
+    def collect(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily(
+            "face_recognition_memory_usage_bytes", "Memory of this process, bytes.", labels=["type"]
+        )
+        family.add_metric(["resident"], resident_bytes())
+        family.add_metric(["peak"], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+        yield family
+
+
+class InstallationCollector(Collector):
+    """Values of the whole installation, read at each scrape by `read`.
+
+    `read` returns the families; a source that is down leaves its families out, so that Prometheus sees an
+    absent series and not a stale number.
+    """
+
+    def __init__(self, read: Callable[[], Iterable[Metric]]):
+        self.read = read
+
+    def collect(self) -> Iterable[Metric]:
+        return self.read()

@@ -1,0 +1,39 @@
+"""The Flask application. It holds no model: workers do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flask import Flask, Response, send_file
+
+from face_pipeline.config import get_settings
+from face_pipeline.web import api, auth, errors, health, observe, session, ui
+
+
+def create_app() -> Flask:
+    """Make the application of one web process, from this process's settings."""
+    settings = get_settings()
+    app = Flask(__name__, static_folder=None)
+    app.config.update(
+        SECRET_KEY=settings.credential("session_secret"),
+        MAX_CONTENT_LENGTH=settings.request_max_bytes,
+        MAX_FORM_PARTS=settings.upload_max_photos + 20,
+        SESSION_COOKIE_NAME="face_session",
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Strict",
+        SESSION_COOKIE_SECURE=settings.public_url.startswith("https://"),
+    )
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    observe.install(app)
+    errors.install(app)
+    auth.install(app)
+    app.register_blueprint(health.bp)
+    app.register_blueprint(session.bp)
+    app.register_blueprint(api.bp, url_prefix="/api/v1")
+    app.register_blueprint(ui.bp)
+    app.add_url_rule("/openapi.json", "openapi", _openapi)
+    return app
+
+
+def _openapi() -> Response:
+    return send_file(Path(__file__).with_name("openapi.json"), mimetype="application/json")

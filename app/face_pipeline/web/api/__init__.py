@@ -1,0 +1,11 @@
+"""The HTTP API, one module a resource (openapi.json holds the contract)."""
+
+from __future__ import annotations
+
+from flask import Blueprint
+
+from face_pipeline.web.api import batches, faces, photos, search
+
+bp = Blueprint("api", __name__)
+for resource in (photos, batches, faces, search):
+    bp.register_blueprint(resource.bp)

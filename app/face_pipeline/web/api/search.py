@@ -1,0 +1,148 @@
+"""Search: who is on this photo?"""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+import uuid
+from typing import Any
+
+import numpy as np
+from flask import Blueprint, Response, jsonify, request
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from face_pipeline.config import get_settings
+from face_pipeline.engine import PhotoRejected, contract_id
+from face_pipeline.errors import BadRequest, Conflict, Unavailable, Unprocessable
+from face_pipeline.store import collections, vectors
+from face_pipeline.store.database import transaction
+from face_pipeline.store.models import Collection
+from face_pipeline.telemetry import context, metrics
+from face_pipeline.web import cache, packs
+from face_pipeline.web.api import parameters, uploads
+from face_pipeline.web.auth import requires
+from face_pipeline.worker import exchange
+from face_pipeline.worker.app import QUEUE_SEARCH, TASK_SEARCH, celery_app
+
+bp = Blueprint("search", __name__)
+
+STATUS_BY_REJECTION = {"too_large": 413, "unsupported_type": 415}
+
+
+@bp.post("/search")
+@requires("read")
+def search() -> Response:
+    started = time.monotonic()
+    settings = get_settings()
+    pack = packs.installed()
+    limit = parameters.integer(request.form, "limit", 5, 1, 100)
+    threshold = parameters.decimal(request.form, "threshold", pack.match_threshold, -1.0, 1.0)
+    min_quality = parameters.decimal(request.form, "min_quality", 0.0, 0.0, 1.0)
+    photo = _photo()
+    name = request.form.get("collection", collections.DEFAULT_COLLECTION)
+    with transaction() as session:
+        if name == collections.DEFAULT_COLLECTION:
+            collection = collections.open_collection(session, name, pack)
+        else:
+            collection = collections.find_collection(session, name, pack)
+    connection = exchange.client()
+    # Read before the search: a photo that is added meanwhile starts a version this answer is not kept under.
+    key = cache.key(collection, photo.row.sha256, limit=limit, threshold=threshold, min_quality=min_quality)
+    faces = cache.get(connection, key)
+    status = "hit" if faces is not None else "miss"
+    if faces is None:
+        found = _analyse(photo.data)
+        faces = [_match(collection, face, limit, threshold, min_quality) for face in found]
+        cache.put(connection, key, faces, settings.search_cache_seconds)
+    cache.count(connection, status)
+    elapsed = time.monotonic() - started
+    metrics.searches.labels(status).inc()
+    metrics.search_duration.observe(elapsed)
+    return jsonify(
+        {
+            "faces": faces,
+            "cache": status,
+            "duration_seconds": round(elapsed, 4),
+            "threshold": threshold,
+            "collection": collection.name,
+        }
+    )
+
+
+def _photo() -> uploads.Upload:
+    files = uploads.files_of(request, "photo")
+    if len(files) != 1:
+        raise BadRequest("send one file in the form field 'photo'", code="photo_missing")
+    try:
+        return uploads.read_upload(files[0], get_settings())
+    except PhotoRejected as error:
+        refused = Unprocessable(error.message, code=error.code)
+        refused.status = STATUS_BY_REJECTION.get(error.code, refused.status)
+        raise refused from error
+
+
+def _analyse(data: bytes) -> list[dict[str, Any]]:
+    """Let a worker find the faces of a photo."""
+    timeout = get_settings().search_timeout_seconds
+    search_id = uuid.uuid4().hex
+    connection = exchange.client()
+    try:
+        exchange.put_photo(connection, search_id, data)
+        celery_app().send_task(
+            TASK_SEARCH,
+            args=[search_id],
+            task_id=search_id,
+            queue=QUEUE_SEARCH,
+            expires=timeout,
+            headers={"request_id": context.request_id.get()},
+            retry=False,
+        )
+        reply = exchange.wait_reply(connection, search_id, timeout)
+    except (OperationalError, RedisError, OSError) as error:
+        raise Unavailable(
+            "the task queue cannot be reached; send the search again", code="search_unavailable"
+        ) from error
+    if reply is None:
+        raise Unavailable(
+            f"no worker answered within {timeout:g} seconds; they are busy or stopped", code="search_timeout"
+        )
+    answer = json.loads(reply)
+    if "error" in answer:
+        if answer["error"]["code"] == "engine_error":
+            raise Unavailable("the worker could not analyse the photo", code="search_failed")
+        raise Unprocessable(answer["error"]["message"], code=answer["error"]["code"])
+    if answer["contract_id"] != contract_id(packs.installed()):
+        raise Conflict(
+            f"a worker runs {answer['contract_id']}, this server {contract_id(packs.installed())}; "
+            "run site.yml so that both have the same model pack",
+            code="contract_mismatch",
+        )
+    faces: list[dict[str, Any]] = answer["faces"]
+    return faces
+
+
+def _match(
+    collection: Collection, face: dict[str, Any], limit: int, threshold: float, min_quality: float
+) -> dict[str, Any]:
+    embedding = np.frombuffer(base64.b64decode(face["embedding"]), dtype="<f4")
+    matches: list[vectors.Match] = []
+    if face["quality"] >= min_quality:
+        with transaction() as session:
+            matches = vectors.nearest(
+                session, collection, embedding, limit=limit, threshold=threshold, min_quality=min_quality
+            )
+    return {
+        **{name: face[name] for name in ("bbox", "landmarks", "detection_score", "quality")},
+        "matches": [
+            {
+                "person_id": str(match.person_id) if match.person_id else None,
+                "person_name": match.person_name,
+                "face_id": str(match.face_id),
+                "photo_id": str(match.photo_id),
+                "similarity": match.similarity,
+            }
+            for match in matches
+        ],
+    }

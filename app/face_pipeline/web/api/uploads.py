@@ -1,0 +1,54 @@
+"""Checking what was uploaded, without decoding a pixel: workers do that."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from flask import Request
+from werkzeug.datastructures import FileStorage
+
+from face_pipeline.config import Settings
+from face_pipeline.engine import PhotoRejected, inspect
+from face_pipeline.store.ledger import NewPhoto
+
+FILENAME_MAX = 255
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A photo that passed the checks."""
+
+    row: NewPhoto
+    data: bytes
+
+
+def filename_of(file: FileStorage) -> str:
+    """The name the client gave, for people to read; it never becomes a path."""
+    name = (file.filename or "photo").replace("\\", "/").rsplit("/", 1)[-1]
+    return "".join(character for character in name if character.isprintable())[:FILENAME_MAX] or "photo"
+
+
+def read_upload(file: FileStorage, settings: Settings) -> Upload:
+    """Read and check one file of a request; raises PhotoRejected."""
+    data = file.stream.read(settings.upload_max_bytes + 1)
+    info = inspect(data, max_bytes=settings.upload_max_bytes, max_pixels=settings.upload_max_pixels)
+    return Upload(
+        NewPhoto(
+            sha256=hashlib.sha256(data).hexdigest(),
+            filename=filename_of(file),
+            media_type=info.media_type,
+            byte_size=len(data),
+            width=info.width,
+            height=info.height,
+        ),
+        data,
+    )
+
+
+def rejection(filename: str, error: PhotoRejected) -> dict[str, str]:
+    return {"filename": filename, "code": error.code, "message": error.message}
+
+
+def files_of(request: Request, field: str) -> list[FileStorage]:
+    return [file for file in request.files.getlist(field) if file.filename is not None]

@@ -1,0 +1,51 @@
+"""Cached search answers, and how often they were there.
+
+The key holds the collection's version, which grows in the transaction that adds a face: an answer from before
+can never be found after.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, cast
+
+import redis
+from redis.exceptions import RedisError
+
+from face_pipeline.store.models import Collection
+
+COUNTER = "face:search:cache:{status}"
+
+
+def key(collection: Collection, sha256: str, *, limit: int, threshold: float, min_quality: float) -> str:
+    return (
+        f"face:search:answer:{collection.id}:{collection.version}:{collection.contract_id}:{sha256}:"
+        f"{limit}:{threshold:.4f}:{min_quality:.4f}"
+    )
+
+
+def get(connection: redis.Redis, name: str) -> list[dict[str, Any]] | None:
+    """The cached faces under `name`; None when there are none, or Redis cannot be asked."""
+    try:
+        found = connection.get(name)
+    except RedisError:
+        return None
+    return cast("list[dict[str, Any]]", json.loads(cast(bytes, found))) if found else None
+
+
+def put(connection: redis.Redis, name: str, faces: list[dict[str, Any]], seconds: int) -> None:
+    connection.set(name, json.dumps(faces), ex=seconds)
+
+
+def count(connection: redis.Redis, status: str) -> None:
+    connection.incr(COUNTER.format(status=status))
+
+
+def hit_ratio(connection: redis.Redis) -> float | None:
+    """Hits of all searches since Redis was set up, 0 to 1; None before the first search."""
+    hits, misses = cast(
+        "list[bytes | None]",
+        connection.mget([COUNTER.format(status="hit"), COUNTER.format(status="miss")]),
+    )
+    total = int(hits or 0) + int(misses or 0)
+    return int(hits or 0) / total if total else None

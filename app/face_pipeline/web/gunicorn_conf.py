@@ -1,0 +1,48 @@
+"""gunicorn's settings; systemd's socket says where to listen."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from face_pipeline.config import get_settings
+from face_pipeline.telemetry.logging import configure_logging
+
+_settings = get_settings()
+
+workers = _settings.web_processes
+worker_class = "gthread"
+threads = _settings.web_threads
+# A forked child must not share a parent's connections.
+preload_app = False
+worker_tmp_dir = "/dev/shm"  # noqa: S108  (gunicorn's heartbeat file; a disk could stall it)
+timeout = 60
+graceful_timeout = 30
+keepalive = 75
+# The service sees no home directory to put a control socket in.
+control_socket_disable = True
+accesslog = None
+logconfig_dict: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "loggers": {
+        "gunicorn.error": {"propagate": True, "handlers": []},
+        "gunicorn.access": {"propagate": False, "handlers": []},
+    },
+    "root": {"handlers": [], "level": _settings.log_level},
+}
+
+
+def on_starting(_: Any) -> None:
+    configure_logging("face-web", _settings.log_level)
+
+
+def post_fork(_: Any, __: Any) -> None:
+    configure_logging("face-web", _settings.log_level)
+
+
+def child_exit(_: Any, worker: Any) -> None:
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        from prometheus_client.multiprocess import mark_process_dead
+
+        mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]

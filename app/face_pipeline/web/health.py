@@ -1,0 +1,112 @@
+"""Health for load balancers, metrics for Prometheus."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+
+from flask import Blueprint, Response, jsonify
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from redis.exceptions import RedisError
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from face_pipeline.config import get_settings
+from face_pipeline.store import ledger
+from face_pipeline.store.database import transaction
+from face_pipeline.store.originals import Originals
+from face_pipeline.telemetry import metrics
+from face_pipeline.web import cache
+from face_pipeline.worker.app import QUEUE_INGEST, QUEUE_SEARCH
+from face_pipeline.worker.exchange import client
+
+bp = Blueprint("health", __name__)
+
+
+@bp.get("/health/live")
+def live() -> Response:
+    return jsonify({"status": "live"})
+
+
+@bp.get("/health/ready")
+def ready() -> tuple[Response, int]:
+    checks = {"database": _check(_database), "redis": _check(_redis), "originals": _check(_originals)}
+    good = all(state == "ok" for state in checks.values())
+    return jsonify({"status": "ready" if good else "unready", "checks": checks}), 200 if good else 503
+
+
+def _check(probe: Callable[[], None]) -> str:
+    try:
+        probe()
+    except (SQLAlchemyError, RedisError, OSError) as error:
+        # The text of the error may name hosts; the log has it.
+        return type(error).__name__
+    return "ok"
+
+
+def _database() -> None:
+    with transaction() as session:
+        session.execute(text("SELECT 1 FROM photos LIMIT 1"))
+
+
+def _redis() -> None:
+    client().ping()
+
+
+def _originals() -> None:
+    if not Originals(get_settings().originals_dir).writable():
+        raise PermissionError("originals are not writable")
+
+
+@bp.get("/metrics")
+def show_metrics() -> Response:
+    registry = CollectorRegistry()
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    else:
+        registry = REGISTRY
+    body = generate_latest(registry)
+    installation = CollectorRegistry()
+    installation.register(metrics.InstallationCollector(_installation))
+    installation.register(metrics.MemoryCollector())
+    return Response(body + generate_latest(installation), content_type=CONTENT_TYPE_LATEST)
+
+
+def _installation() -> Iterable[Metric]:
+    for read in (_from_redis, _from_database):
+        try:
+            yield from list(read())
+        except (SQLAlchemyError, RedisError):
+            continue
+
+
+def _from_redis() -> Iterator[Metric]:
+    connection = client()
+    pending = GaugeMetricFamily("celery_tasks_pending", "Messages waiting in a queue.", labels=["queue"])
+    for queue in (QUEUE_SEARCH, QUEUE_INGEST):
+        pending.add_metric([queue], float(connection.llen(queue)))  # type: ignore[arg-type]
+    yield pending
+    ratio = cache.hit_ratio(connection)
+    if ratio is not None:
+        yield GaugeMetricFamily(
+            "face_recognition_cache_hit_ratio", "Cached answers of all searches, 0 to 1.", value=ratio
+        )
+
+
+def _from_database() -> Iterator[Metric]:
+    with transaction() as session:
+        states = ledger.states(session)
+        oldest = ledger.oldest_waiting(session)
+    rows = GaugeMetricFamily(
+        "face_recognition_ledger_photos", "Unfinished photos by state.", labels=["state"]
+    )
+    for state in ("received", "queued", "processing"):
+        rows.add_metric([state], states.get(state, 0))
+    yield rows
+    age = (datetime.now(UTC) - oldest).total_seconds() if oldest else 0.0
+    yield GaugeMetricFamily(
+        "face_recognition_oldest_waiting_photo_seconds", "Age of the oldest photo that waits.", value=age
+    )

@@ -1,0 +1,48 @@
+"""Request ids, one log line and one count for each request."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from flask import Flask, Response, g, request
+
+from face_pipeline.telemetry import context, metrics
+
+log = logging.getLogger("face_pipeline.request")
+
+# Asked every few seconds by the host itself: their lines would drown the others.
+QUIET_ENDPOINTS = {"health.live", "health.ready", "health.metrics"}
+
+
+def install(app: Flask) -> None:
+    app.before_request(_begin)
+    app.after_request(_end)
+
+
+def _begin() -> None:
+    g.started = time.monotonic()
+    context.request_id.set(context.accept_request_id(request.headers.get(context.REQUEST_ID_HEADER)))
+
+
+def _end(response: Response) -> Response:
+    elapsed = time.monotonic() - g.get("started", time.monotonic())
+    response.headers[context.REQUEST_ID_HEADER] = context.request_id.get() or ""
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    # Anything may be asked for: unknown paths share one label value.
+    endpoint = request.endpoint or "none"
+    metrics.http_requests.labels(_method(), endpoint, response.status_code).inc()
+    if endpoint not in QUIET_ENDPOINTS and not endpoint.endswith(".static"):
+        log.info(
+            "%s %s", request.method, request.path,
+            extra={
+                "operation": endpoint, "status": response.status_code,
+                "duration_seconds": round(elapsed, 4),
+            },
+        )  # fmt: skip
+    return response
+
+
+def _method() -> str:
+    known = {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"}
+    return request.method if request.method in known else "other"

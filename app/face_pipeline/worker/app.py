@@ -1,0 +1,94 @@
+"""The Celery application: broker, queues, and how both sides name their tasks."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from celery import Celery
+from kombu import Exchange, Queue
+
+from face_pipeline.config import get_settings
+
+QUEUE_SEARCH = "search"
+QUEUE_INGEST = "ingest"
+TASK_INGEST = "face_pipeline.ingest"
+TASK_SEARCH = "face_pipeline.search"
+
+# Every loss is mended by the ledger within half a minute; Redis's own redelivery is the last net only,
+# and has to be longer than any task may run.
+VISIBILITY_TIMEOUT_SECONDS = 3600
+SOCKET_TIMEOUT_SECONDS = 3
+
+BROKER_OPTIONS: dict[str, Any] = {
+    "visibility_timeout": VISIBILITY_TIMEOUT_SECONDS,
+    # `search` before `ingest`, in the order the worker names them.
+    "queue_order_strategy": "priority",
+    "socket_connect_timeout": SOCKET_TIMEOUT_SECONDS,
+    "socket_keepalive": True,
+    "health_check_interval": 25,
+    # One try: an upload is kept in the ledger when Redis is down, and must not wait for it.
+    "max_retries": 1,
+    "interval_start": 0,
+    "interval_step": 0.2,
+    "interval_max": 0.2,
+}
+
+
+def _queue(name: str) -> Queue:
+    return Queue(name, Exchange(name, type="direct"), routing_key=name)
+
+
+@cache
+def celery_app() -> Celery:
+    settings = get_settings()
+    app = Celery("face_pipeline", broker=settings.redis_url)
+    app.conf.update(
+        task_queues=[_queue(QUEUE_SEARCH), _queue(QUEUE_INGEST)],
+        task_default_queue=QUEUE_INGEST,
+        task_serializer="json",
+        accept_content=["json"],
+        task_ignore_result=True,
+        task_acks_late=True,
+        worker_prefetch_multiplier=1,
+        worker_enable_remote_control=True,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        # Cancelling needs a pool that can kill a task; threads cannot, and the worker would exit instead.
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options=BROKER_OPTIONS,
+        enable_utc=True,
+    )
+    return app
+
+
+def publish_ingest(photo_ids: Sequence[uuid.UUID], request_id: str | None) -> list[uuid.UUID]:
+    """Send one message for each photo; returns those sent before Redis refused one.
+
+    A second message for the same photo does no harm: the first task to claim the row wins.
+    """
+    from kombu.exceptions import OperationalError
+    from redis.exceptions import RedisError
+
+    app = celery_app()
+    sent: list[uuid.UUID] = []
+    try:
+        with app.producer_pool.acquire(block=True, timeout=SOCKET_TIMEOUT_SECONDS) as producer:
+            for photo_id in photo_ids:
+                app.send_task(
+                    TASK_INGEST,
+                    args=[str(photo_id)],
+                    queue=QUEUE_INGEST,
+                    headers={"request_id": request_id},
+                    producer=producer,
+                    retry=False,
+                )
+                sent.append(photo_id)
+    except (OperationalError, RedisError, OSError):
+        if not sent:
+            raise
+    return sent

@@ -1,0 +1,134 @@
+"""Start and end of a worker process.
+
+Celery swallows exceptions of its start signals and would run without a model: SystemExit is what stops it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import time
+from typing import Any, NoReturn
+
+from celery import signals
+from prometheus_client import REGISTRY, start_http_server
+
+from face_pipeline.config import get_settings
+from face_pipeline.engine import PackError, load_engine
+from face_pipeline.errors import ConfigurationError, FacePipelineError
+from face_pipeline.store import ledger
+from face_pipeline.store.database import transaction
+from face_pipeline.telemetry import context, metrics
+from face_pipeline.telemetry.logging import configure_logging
+from face_pipeline.worker.runtime import Leases, runtime
+
+log = logging.getLogger(__name__)
+
+_started: dict[str, float] = {}
+
+
+def connect() -> None:
+    signals.setup_logging.connect(_set_up_logging)
+    signals.worker_init.connect(_start)
+    signals.worker_ready.connect(_ready)
+    signals.worker_shutting_down.connect(_stopping)
+    signals.worker_shutdown.connect(_stopped)
+    signals.task_prerun.connect(_task_begins)
+    signals.task_postrun.connect(_task_ended)
+
+
+def _set_up_logging(**_: Any) -> None:
+    configure_logging("face-worker", get_settings().log_level)
+
+
+def _start(sender: Any = None, **_: Any) -> None:
+    settings = get_settings()
+    # Celery sets up logging later than this.
+    configure_logging("face-worker", settings.log_level)
+    runtime.name = str(sender.hostname) if sender is not None else f"worker@{socket.gethostname()}"
+    began = time.monotonic()
+    try:
+        runtime.engine = load_engine(settings.pack_dir, threads=settings.worker_concurrency)
+        runtime.engine.warm_up()
+    except (PackError, FacePipelineError) as error:
+        _refuse(str(error))
+    _serve_metrics(settings.metrics_host, settings.metrics_port_base + settings.worker_instance)
+    runtime.leases = Leases(settings.lease_seconds, settings.task_deadline_seconds)
+    runtime.leases.start()
+    log.info("engine loaded", extra={"operation": "start", "duration_seconds": time.monotonic() - began})
+
+
+def _serve_metrics(host: str, port: int) -> None:
+    try:
+        start_http_server(port, addr=host)
+    except OSError as error:
+        _refuse(
+            f"metrics: cannot listen on {host}:{port} ({error.strerror}); "
+            "end what holds the port or set FACE_METRICS_PORT_BASE"
+        )
+    REGISTRY.register(metrics.MemoryCollector())
+    engine = runtime.engine
+    metrics.engine_info.labels(
+        engine.pack.name, engine.pack.engine, engine.providers[0], engine.contract_id, engine.pack.licence
+    ).set(1)
+
+
+def _refuse(message: str) -> NoReturn:
+    log.critical(message, extra={"operation": "start"})
+    sys.stdout.flush()
+    # Celery's own exit waits for parts that have not started; systemd is to see this status.
+    os._exit(ConfigurationError.exit_status)
+
+
+def _ready(**_: Any) -> None:
+    # What an earlier life of this instance held is lost for certain: no need to wait for the leases.
+    try:
+        with transaction() as session:
+            released = ledger.release_lapsed(
+                session, max_attempts=get_settings().task_max_attempts, worker=runtime.name
+            )
+        if released:
+            log.warning("took back photos of this worker's last run", extra={"count": released})
+    except Exception:
+        log.exception("cannot take back photos of this worker's last run; the reconciler will")
+    _notify("READY=1\nSTATUS=processing")
+
+
+def _stopping(**_: Any) -> None:
+    _notify("STOPPING=1\nSTATUS=finishing running tasks")
+
+
+def _stopped(**_: Any) -> None:
+    if hasattr(runtime, "leases"):
+        runtime.leases.stop()
+
+
+def _notify(state: str) -> None:
+    """Tell systemd (sd_notify(3)); without it nothing happens."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as connection:
+        connection.connect("\0" + address[1:] if address.startswith("@") else address)
+        connection.sendall(state.encode())
+
+
+def _task_begins(task_id: str | None = None, task: Any = None, **_: Any) -> None:
+    context.task_id.set(task_id)
+    context.request_id.set(getattr(task.request, "request_id", None) if task is not None else None)
+    metrics.tasks_active.inc()
+    if task_id:
+        _started[task_id] = time.monotonic()
+
+
+def _task_ended(task_id: str | None = None, task: Any = None, state: str | None = None, **_: Any) -> None:
+    metrics.tasks_active.dec()
+    name = task.name if task is not None else "unknown"
+    metrics.tasks_processed.labels(name, (state or "unknown").lower()).inc()
+    began = _started.pop(task_id or "", None)
+    if began is not None:
+        metrics.task_duration.labels(name).observe(time.monotonic() - began)
+    context.task_id.set(None)
+    context.request_id.set(None)

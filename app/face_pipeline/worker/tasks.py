@@ -1,0 +1,157 @@
+"""The two tasks: `ingest` one photo of the ledger, answer one `search`."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from celery import Celery, Task
+
+from face_pipeline.config import get_settings
+from face_pipeline.engine import Analysis, PhotoBroken, PhotoRejected
+from face_pipeline.store import ledger
+from face_pipeline.store.database import is_unavailable, transaction
+from face_pipeline.store.originals import OriginalMissing, Originals
+from face_pipeline.telemetry import metrics
+from face_pipeline.worker import exchange
+from face_pipeline.worker.app import TASK_INGEST, TASK_SEARCH
+from face_pipeline.worker.runtime import runtime
+
+log = logging.getLogger(__name__)
+
+# How long a finished result is held while PostgreSQL is away. After that the photo goes back to the ledger.
+DATABASE_PATIENCE_SECONDS = 60.0
+DATABASE_RETRY_SECONDS = 1.0
+
+Result = TypeVar("Result")
+
+
+def register(app: Celery) -> None:
+    app.task(name=TASK_INGEST, bind=True)(ingest)
+    app.task(name=TASK_SEARCH, bind=True, acks_late=False)(search)
+
+
+def ingest(task: Task, photo_id: str) -> None:
+    """Find the faces of one photo and write them. Safe to run twice: only one run can claim the row."""
+    del task
+    settings = get_settings()
+    started = time.monotonic()
+    held = _patiently(
+        lambda session: ledger.claim(
+            session, uuid.UUID(photo_id), worker=runtime.name, lease_seconds=settings.lease_seconds
+        )
+    )
+    if held is None:
+        log.debug("photo is done or taken", extra={"photo_id": photo_id, "operation": "ingest"})
+        return
+    with runtime.leases.hold(held.token):
+        try:
+            status, count = _process(held)
+        except ledger.LeaseLost:
+            log.warning("photo was taken over; result dropped", extra={"photo_id": photo_id})
+            return
+    elapsed = time.monotonic() - started
+    metrics.files_processed.labels(status).inc()
+    metrics.file_processing_duration.observe(elapsed)
+    log.info(
+        "photo processed",
+        extra={
+            "operation": "ingest", "photo_id": photo_id, "status": status,
+            "count": count, "duration_seconds": round(elapsed, 4),
+        },
+    )  # fmt: skip
+
+
+def _process(held: ledger.Claim) -> tuple[str, int]:
+    """Analyse and write one claimed photo; returns how it ended and the number of faces."""
+    if held.contract_id != runtime.engine.contract_id:
+        return _failed(
+            held,
+            "contract_mismatch",
+            f"the collection holds {held.contract_id}, this worker makes {runtime.engine.contract_id}",
+        )
+    try:
+        analysis = runtime.engine.analyse(Originals(get_settings().originals_dir).read(held.sha256))
+    except (PhotoBroken, PhotoRejected, OriginalMissing) as error:
+        return _failed(held, error.code, str(error))
+    except MemoryError:
+        return _failed(held, "out_of_memory", "the photo needs more memory than the worker may use")
+    except Exception as error:
+        log.exception("engine failed", extra={"photo_id": str(held.photo_id)})
+        return _failed(held, "engine_error", f"{type(error).__name__}: {error}")
+    _patiently(lambda session: ledger.finish(session, held, analysis.faces))
+    _observe(analysis)
+    return "success", len(analysis.faces)
+
+
+def _failed(held: ledger.Claim, code: str, message: str) -> tuple[str, int]:
+    _patiently(lambda session: ledger.fail(session, held, code, message))
+    log.warning(
+        "photo failed", extra={"photo_id": str(held.photo_id), "reason_code": code, "operation": "ingest"}
+    )
+    return "failed", 0
+
+
+def _patiently(work: Callable[[Any], Result]) -> Result:
+    """Run `work` in a transaction, waiting a while for a database that is down."""
+    give_up = time.monotonic() + DATABASE_PATIENCE_SECONDS
+    while True:
+        try:
+            with transaction() as session:
+                return work(session)
+        except Exception as error:
+            if not is_unavailable(error) or time.monotonic() > give_up:
+                raise
+            time.sleep(DATABASE_RETRY_SECONDS)
+
+
+def _observe(analysis: Analysis) -> None:
+    metrics.faces_detected.inc(len(analysis.faces))
+    metrics.detection_duration.observe(analysis.timings["detect"])
+    for face in analysis.faces:
+        metrics.face_quality.observe(face.quality)
+
+
+def search(task: Task, search_id: str) -> None:
+    """Find the faces of a photo that waits in Redis, and send them back to the web process that asks."""
+    del task
+    client = exchange.client()
+    data = exchange.take_photo(client, search_id)
+    if data is None:
+        log.info("search was given up", extra={"operation": "search"})
+        return
+    started = time.monotonic()
+    reply: dict[str, Any]
+    try:
+        analysis = runtime.engine.analyse(data)
+        _observe_detection(analysis)
+        reply = {"contract_id": runtime.engine.contract_id, "faces": [_face(face) for face in analysis.faces]}
+    except (PhotoBroken, PhotoRejected) as error:
+        reply = {"error": {"code": error.code, "message": str(error)}}
+    except Exception as error:
+        log.exception("engine failed")
+        reply = {"error": {"code": "engine_error", "message": f"{type(error).__name__}: {error}"}}
+    exchange.send_reply(client, search_id, json.dumps(reply))
+    log.info(
+        "search analysed",
+        extra={"operation": "search", "duration_seconds": round(time.monotonic() - started, 4)},
+    )
+
+
+def _observe_detection(analysis: Analysis) -> None:
+    metrics.detection_duration.observe(analysis.timings["detect"])
+
+
+def _face(face: Any) -> dict[str, Any]:
+    return {
+        "bbox": [round(float(value), 1) for value in face.bbox],
+        "landmarks": [[round(float(x), 1), round(float(y), 1)] for x, y in face.landmarks],
+        "detection_score": round(float(face.detection_score), 4),
+        "quality": round(float(face.quality), 4),
+        "embedding": base64.b64encode(face.embedding.astype("<f4").tobytes()).decode("ascii"),
+    }

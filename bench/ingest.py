@@ -1,0 +1,124 @@
+"""Photos a second from HTTP upload to ledger `done`, against the bare inference loop on the same cores.
+
+    python -m bench.ingest [--photos-count 200] [--rounds 3]
+
+The two take turns in one run; the ratio of their medians is the figure. Wall time and CPU time are given:
+on a machine with other load only the ratio of CPU times is to be trusted.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from bench.stack import ROOT, parser, photo_files, pipeline, report
+from tests.installation import UNIT_ENVIRONMENT, App
+
+UPLOAD_CLIENTS = 2
+PHOTOS_PER_REQUEST = 10
+
+
+def variant(data: bytes, number: int) -> bytes:
+    """The same picture as another file: a JPEG comment behind the start marker."""
+    text = f"copy {number}".encode()
+    return data[:2] + b"\xff\xfe" + (len(text) + 2).to_bytes(2, "big") + text + data[2:]
+
+
+def ingest(app: App, photos: list[bytes]) -> float:
+    """Upload all, wait until the ledger has ended each; seconds."""
+    groups = [
+        photos[start : start + PHOTOS_PER_REQUEST] for start in range(0, len(photos), PHOTOS_PER_REQUEST)
+    ]
+    began = time.monotonic()
+
+    def send(group: list[bytes]) -> str:
+        answer = app.upload(*((f"{n}.jpg", data) for n, data in enumerate(group)))
+        answer.raise_for_status()
+        return str(answer.json()["batch_id"])
+
+    with concurrent.futures.ThreadPoolExecutor(UPLOAD_CLIENTS) as pool:
+        batches = list(pool.map(send, groups))
+    for batch in batches:
+        states = app.wait_finished(batch, 600)["states"]
+        if states["failed"]:
+            sys.exit(f"bench: {states['failed']} photos failed")
+    return time.monotonic() - began
+
+
+def bare(pack: Path, files: list[Path], count: int, threads: int) -> dict[str, float]:
+    """The decode, detect, embed loop in a process of its own."""
+    result = subprocess.run(
+        [sys.executable, str(ROOT / "bench" / "bare_loop.py"), "--pack", str(pack), "--threads", str(threads),
+         "--count", str(count), *map(str, files)],
+        check=True, capture_output=True, text=True,
+        env={**os.environ, **UNIT_ENVIRONMENT, "PYTHONPATH": str(ROOT / "app")},
+    )  # fmt: skip
+    figures: dict[str, float] = json.loads(result.stdout)
+    return figures
+
+
+def cpu_seconds(pids: list[int]) -> float:
+    """CPU time of running processes and their waited children, from /proc."""
+    ticks = 0
+    for pid in pids:
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        except FileNotFoundError:
+            continue
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def resident_mib(pid: int, field: str = "VmRSS") -> float:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def main() -> None:
+    options = parser(__doc__ or "")
+    options.add_argument("--photos-count", type=int, default=200)
+    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    arguments = options.parse_args()
+    files = photo_files(arguments.photos)
+    sources = [path.read_bytes() for path in files]
+    rates: list[float] = []
+    bare_rates: list[float] = []
+    with pipeline(arguments.pack, FACE_UPLOAD_MAX_PHOTOS="100") as app:
+        worker = app.start_worker(1, concurrency=arguments.threads)
+        number = 0
+        for round_number in range(arguments.rounds):
+            bare_rates.append(
+                bare(arguments.pack, files, arguments.photos_count, arguments.threads)["photos_per_second"]
+            )
+            photos = [variant(sources[n % len(sources)], number + n) for n in range(arguments.photos_count)]
+            number += len(photos)
+            rates.append(len(photos) / ingest(app, photos))
+            print(f"round {round_number + 1}: bare {bare_rates[-1]:.2f}, pipeline {rates[-1]:.2f} photos/s")
+        figures = {
+            "photos": arguments.photos_count * arguments.rounds,
+            "threads": arguments.threads,
+            "bare photos/s (median)": statistics.median(bare_rates),
+            "pipeline photos/s (median)": statistics.median(rates),
+            "ratio": statistics.median(rates) / statistics.median(bare_rates),
+            "worker resident MiB": resident_mib(worker.pid),
+            "worker peak MiB": resident_mib(worker.pid, "VmHWM"),
+            "web process resident MiB": max(
+                resident_mib(int(pid))
+                for pid in Path(f"/proc/{app.web.pid}/task/{app.web.pid}/children").read_text().split()
+            ),
+            "worker CPU ms/photo": 1000 * cpu_seconds([worker.pid]) / number,
+        }
+    report(figures, arguments.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""What an operator sees who types `face-pipeline …`, also with a wrong configuration."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.installation import BIN, Installation, free_port
+
+
+def _run(installation: Installation, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "face_pipeline.cli", *arguments],
+        env={**installation.environment, **extra}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_migrating_and_ensuring_twice_changes_nothing(installation: Installation) -> None:
+    assert installation.run("migrate").stdout == "unchanged\n"
+    arguments = ("keys", "ensure", "--name", "admin", "--scopes", "admin", "--credential", "admin_api_key")
+    assert installation.run(*arguments).stdout == "unchanged\n"
+
+
+def test_keys_are_made_listed_and_revoked(installation: Installation) -> None:
+    key = installation.run("keys", "create", "--name", "camera", "--scopes", "write,read").stdout.strip()
+    assert key.startswith("fp_")
+    listed = installation.run("keys", "list").stdout
+    assert "camera" in listed
+    assert key not in listed
+    again = installation.run("keys", "create", "--name", "camera", "--scopes", "read", check=False)
+    assert again.returncode == 1
+    assert "camera" in again.stderr
+    installation.run("keys", "revoke", "--name", "camera")
+    assert "revoked" in installation.run("keys", "list").stdout
+    assert installation.run("keys", "revoke", "--name", "camera", check=False).returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("FACE_LOG_LEVEL", "LOUD", "FACE_LOG_LEVEL"),
+        ("FACE_DATABASE_PORT", "many", "FACE_DATABASE_PORT"),
+        ("FACE_CREDENTIALS_DIR", "/nonexistent", "database_password"),
+    ],
+)
+def test_a_wrong_setting_is_named_in_one_line(
+    installation: Installation, variable: str, value: str, words: str
+) -> None:
+    result = _run(installation, "migrate", **{variable: value})
+    assert result.returncode == 78
+    assert words in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_an_unreachable_database_is_one_line(installation: Installation) -> None:
+    result = _run(installation, "migrate", FACE_DATABASE_PORT=str(free_port()))
+    assert result.returncode == 1
+    assert "database cannot be reached" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_the_doctor_finds_a_healthy_installation_healthy(clean: Installation) -> None:
+    findings = json.loads(clean.run("doctor", "--format", "json").stdout)
+    assert [finding for finding in findings if not finding["ok"]] == []
+    assert "ok   redis" in clean.run("doctor").stdout
+
+
+def test_the_doctor_names_a_damaged_pack_and_a_lost_table(clean: Installation, tmp_path: Path) -> None:
+    pack = tmp_path / "dlib"
+    shutil.copytree((clean.directory / "models" / "dlib").resolve(), pack)
+    model = next(pack.glob("*resnet*.dat"))
+    model.write_bytes(model.read_bytes()[:-1] + b"x")
+    result = _run(clean, "doctor", FACE_MODELS_DIR=str(tmp_path), FACE_REDIS_PORT=str(free_port()))
+    assert result.returncode == 1
+    failed = [line for line in result.stdout.splitlines() if line.startswith("FAIL")]
+    assert [line.split()[1] for line in failed] == ["model", "redis"]
+    assert model.name in failed[0]
+
+
+@pytest.mark.parametrize("damage", ["missing", "changed", "no pack"])
+def test_a_worker_without_a_good_pack_does_not_run(clean: Installation, tmp_path: Path, damage: str) -> None:
+    if damage != "no pack":
+        pack = tmp_path / "dlib"
+        shutil.copytree((clean.directory / "models" / "dlib").resolve(), pack)
+        model = next(pack.glob("*resnet*.dat"))
+        if damage == "missing":
+            model.unlink()
+        else:
+            model.write_bytes(b"something else")
+    result = subprocess.run(
+        [str(BIN / "celery"), "-A", "face_pipeline.worker", "worker", "--pool", "threads",
+         "--queues", "search,ingest", "--hostname", "broken@tests"],
+        env={**clean.environment, "FACE_MODELS_DIR": str(tmp_path)},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert result.returncode == 78
+    critical = [line for line in result.stdout.splitlines() if '"CRITICAL"' in line]
+    assert len(critical) == 1
+    assert "dlib" in json.loads(critical[0])["message"]
+
+
+def test_a_worker_that_cannot_serve_its_metrics_does_not_run(clean: Installation) -> None:
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        result = subprocess.run(
+            [str(BIN / "celery"), "-A", "face_pipeline.worker", "worker", "--pool", "threads",
+             "--queues", "search,ingest", "--hostname", "deaf@tests"],
+            env={**clean.environment, "FACE_METRICS_PORT_BASE": str(port), "FACE_WORKER_INSTANCE": "0"},
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert result.returncode == 78
+    assert str(port) in result.stdout

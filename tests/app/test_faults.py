@@ -1,0 +1,179 @@
+"""What happens to accepted photos when parts die. Every photo must end in `done`, and be written once."""
+
+from __future__ import annotations
+
+import collections
+import signal
+import time
+import uuid
+from typing import Any
+
+import redis
+from face_pipeline.config import get_settings
+from face_pipeline.store.database import transaction
+from face_pipeline.store.models import Face, Photo
+from sqlalchemy import func, select
+
+from tests.installation import App, Installation, wait_until
+from tests.photos import astronaut_jpeg
+
+PHOTOS = 50
+# Lease (9 s) + timer (10 s) + start, with room for a busy machine.
+RECOVERY_SECONDS = 45
+
+
+def _upload_many(app: App, count: int = PHOTOS) -> str:
+    answer = app.upload(*((f"{n}.jpg", astronaut_jpeg(n)) for n in range(count)))
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["batch_id"])
+
+
+def _states() -> dict[str, int]:
+    with transaction() as session:
+        return {
+            row[0]: row[1] for row in session.execute(select(Photo.state, func.count()).group_by(Photo.state))
+        }
+
+
+def _all_done(count: int) -> bool:
+    return _states() == {"done": count}
+
+
+def _reconcile_until_done(installation: Installation, count: int, seconds: float) -> None:
+    """What face-reconciler.timer does on a host, until every photo is done."""
+
+    def step() -> bool:
+        installation.run("reconcile")
+        return _all_done(count)
+
+    wait_until(step, seconds, f"{count} photos to be done (now {_states()})", every=2)
+
+
+def _each_face_once(count: int) -> None:
+    with transaction() as session:
+        faces = session.execute(select(Face.photo_id, func.count()).group_by(Face.photo_id)).all()
+    assert collections.Counter(number for _, number in faces) == {1: count}
+
+
+def test_photos_survive_a_killed_worker(web_app: App) -> None:
+    worker = web_app.start_worker()
+    _upload_many(web_app)
+    wait_until(lambda: _states().get("done", 0) >= 3, 30, "the first photos")
+    web_app.installation.end(worker, signal.SIGKILL)
+    assert not _all_done(PHOTOS)
+    web_app.start_worker(2)
+    _reconcile_until_done(web_app.installation, PHOTOS, 60)
+    _each_face_once(PHOTOS)
+
+
+def test_a_killed_worker_takes_its_photos_up_again_when_it_returns(web_app: App) -> None:
+    worker = web_app.start_worker()
+    _upload_many(web_app, 20)
+    wait_until(lambda: _states().get("processing"), 30, "a photo under way")
+    web_app.installation.end(worker, signal.SIGKILL)
+    web_app.start_worker()
+    wait_until(
+        lambda: not _states().get("processing") or _all_done(20), 5, "the lease to be given back at start"
+    )
+    _reconcile_until_done(web_app.installation, 20, 30)
+    _each_face_once(20)
+
+
+def test_a_busy_worker_survives_a_restart_of_redis(web_app: App) -> None:
+    """The reason for the pinned pair of celery and kombu: 5.7 exits here, 5.6 runs tasks twice."""
+    worker = web_app.start_worker()
+    _upload_many(web_app)
+    wait_until(lambda: _states().get("processing"), 30, "a photo under way")
+    web_app.installation.redis.restart()
+    _reconcile_until_done(web_app.installation, PHOTOS, 60)
+    _each_face_once(PHOTOS)
+    assert worker.poll() is None, "the worker ended"
+
+
+def test_photos_survive_a_redis_that_forgets_everything(web_app: App) -> None:
+    _upload_many(web_app)
+    redis.Redis.from_url(get_settings().redis_url).flushall()
+    web_app.start_worker()
+    time.sleep(5.5)  # rows younger than the grace period may have a message on its way
+    _reconcile_until_done(web_app.installation, PHOTOS, RECOVERY_SECONDS)
+    _each_face_once(PHOTOS)
+
+
+def test_uploads_are_kept_while_redis_is_down_and_go_on_when_it_is_back(web_app: App) -> None:
+    worker = web_app.start_worker()
+    web_app.installation.redis.stop()
+    try:
+        began = time.monotonic()
+        _upload_many(web_app, 5)
+        assert time.monotonic() - began < 20, "an upload must not wait for Redis"
+        assert _states() == {"received": 5}
+        search = web_app.search(astronaut_jpeg())
+        assert search.status_code == 503
+        assert search.json()["error"]["code"] == "search_unavailable"
+        assert "Retry-After" in search.headers
+        ready = web_app.get("/health/ready")
+        assert (ready.status_code, ready.json()["checks"]["database"]) == (503, "ok")
+    finally:
+        web_app.installation.redis.start()
+    _reconcile_until_done(web_app.installation, 5, RECOVERY_SECONDS)
+    assert web_app.search(astronaut_jpeg()).status_code == 200
+    assert worker.poll() is None
+
+
+def test_uploads_answer_503_while_the_database_is_down_and_nothing_is_half_written(live_app: App) -> None:
+    live_app.installation.postgres.stop()
+    try:
+        answer = live_app.upload(("a.jpg", astronaut_jpeg()))
+        assert answer.status_code == 503
+        assert answer.json()["error"]["code"] == "database_unavailable"
+        assert int(answer.headers["Retry-After"]) > 0
+        assert live_app.get("/health/live").status_code == 200
+    finally:
+        live_app.installation.postgres.start()
+    wait_until(lambda: live_app.get("/health/ready").ok, 20, "the service to be ready again")
+    assert _states() == {}
+    batch = _upload_many(live_app, 2)
+    assert live_app.wait_finished(batch)["states"]["done"] == 2
+
+
+def test_work_under_way_waits_for_a_database_that_restarts(web_app: App) -> None:
+    worker = web_app.start_worker()
+    _upload_many(web_app, 20)
+    wait_until(lambda: _states().get("processing"), 30, "a photo under way")
+    web_app.installation.postgres.stop()
+    time.sleep(3)
+    web_app.installation.postgres.start()
+    _reconcile_until_done(web_app.installation, 20, 60)
+    _each_face_once(20)
+    assert worker.poll() is None
+
+
+def test_a_stopped_worker_ends_its_tasks_first(web_app: App) -> None:
+    worker = web_app.start_worker()
+    _upload_many(web_app, 10)
+    wait_until(lambda: _states().get("processing"), 30, "a photo under way")
+    assert web_app.installation.end(worker) == 0
+    states = _states()
+    assert "processing" not in states
+    assert states["queued"] + states["done"] == 10
+
+
+def test_a_photo_that_ends_every_worker_is_given_up_with_its_reason(clean: Installation) -> None:
+    from tests.app.test_ledger import add_photo
+
+    photo_id = add_photo()
+    for _ in range(get_settings().task_max_attempts):
+        _claim_and_lapse(photo_id)
+        clean.run("reconcile")
+    with transaction() as session:
+        photo = session.get_one(Photo, photo_id)
+        assert (photo.state, photo.reason_code) == ("failed", "worker_lost")
+
+
+def _claim_and_lapse(photo_id: uuid.UUID) -> Any:
+    from face_pipeline.store import ledger
+
+    with transaction() as session:
+        held = ledger.claim(session, photo_id, worker="gone@tests", lease_seconds=-1)
+    assert held is not None
+    return held

@@ -1,0 +1,164 @@
+"""The ledger's rules, on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from pathlib import Path
+
+import numpy as np
+import pytest
+import redis
+from face_pipeline.config import get_settings
+from face_pipeline.engine import DetectedFace, read_pack
+from face_pipeline.ops import indexer, reconciler
+from face_pipeline.store import collections, ledger
+from face_pipeline.store.database import transaction
+from face_pipeline.store.models import Collection, Face, Photo
+from face_pipeline.store.originals import Originals
+from sqlalchemy import select
+
+from tests.installation import Installation
+
+pytestmark = pytest.mark.usefixtures("clean")
+
+
+def add_photo(name: str = "a.jpg", sha256: str | None = None) -> uuid.UUID:
+    new = ledger.NewPhoto(sha256 or uuid.uuid4().hex * 2, name, "image/jpeg", 10, 100, 100)
+    with transaction() as session:
+        collection = collections.open_collection(session, "default", read_pack(get_settings().pack_dir))
+        _, (accepted,) = ledger.accept(session, collection, [new], person=None, request_id="request-1")
+    return accepted.photo_id
+
+
+def a_face() -> DetectedFace:
+    vector = np.random.default_rng(1).normal(size=128).astype(np.float32)
+    return DetectedFace(
+        bbox=np.array([1, 2, 30, 40], np.float32),
+        landmarks=np.zeros((5, 2), np.float32),
+        detection_score=0.9,
+        quality=0.8,
+        embedding=vector / np.linalg.norm(vector),
+    )
+
+
+def take(photo_id: uuid.UUID, lease: float = 10.0) -> ledger.Claim | None:
+    with transaction() as session:
+        return ledger.claim(session, photo_id, worker="w@tests", lease_seconds=lease)
+
+
+def photo(photo_id: uuid.UUID) -> Photo:
+    with transaction() as session:
+        return session.get_one(Photo, photo_id)
+
+
+def test_only_one_of_two_messages_for_a_photo_gets_it() -> None:
+    photo_id = add_photo()
+    assert take(photo_id) is not None
+    assert take(photo_id) is None
+
+
+def test_a_run_that_lost_its_lease_cannot_write() -> None:
+    photo_id = add_photo()
+    slow = take(photo_id, lease=-1)
+    assert slow is not None
+    with transaction() as session:
+        assert ledger.release_lapsed(session, max_attempts=3) == 1
+    quick = take(photo_id)
+    assert quick is not None
+    with transaction() as session:
+        ledger.finish(session, quick, [a_face()])
+    with pytest.raises(ledger.LeaseLost), transaction() as session:
+        ledger.finish(session, slow, [a_face(), a_face()])
+    with transaction() as session:
+        assert len(session.scalars(select(Face)).all()) == 1
+        assert session.scalars(select(Collection.face_count)).one() == 1
+
+
+def test_a_renewed_lease_is_not_taken() -> None:
+    held = take(add_photo(), lease=-1)
+    assert held is not None
+    with transaction() as session:
+        ledger.renew(session, [held.token], 10)
+        assert ledger.release_lapsed(session, max_attempts=3) == 0
+
+
+def test_a_failed_photo_keeps_its_reason_until_it_is_uploaded_again() -> None:
+    photo_id = add_photo(sha256="f" * 64)
+    held = take(photo_id)
+    assert held is not None
+    with transaction() as session:
+        ledger.fail(session, held, "broken_image", "cannot be decoded")
+    assert (photo(photo_id).state, photo(photo_id).reason_message) == ("failed", "cannot be decoded")
+    assert add_photo(sha256="f" * 64) == photo_id
+    again = photo(photo_id)
+    assert (again.state, again.reason_code, again.attempts) == ("received", None, 0)
+
+
+def test_the_version_of_a_collection_grows_with_its_faces_only() -> None:
+    def version() -> int:
+        with transaction() as session:
+            return session.scalars(select(Collection.version)).one()
+
+    first, second = add_photo(), add_photo()
+    for photo_id, faces, expected in ((first, [a_face()], 1), (second, [], 1)):
+        held = take(photo_id)
+        assert held is not None
+        with transaction() as session:
+            ledger.finish(session, held, faces)
+        assert version() == expected
+
+
+def _age(photo_id: uuid.UUID, state: str) -> None:
+    from sqlalchemy import text
+
+    with transaction() as session:
+        session.execute(
+            text(
+                "UPDATE photos SET state = :state, received_at = now() - interval '1 minute',"
+                " queued_at = now() - interval '1 minute' WHERE id = :id"
+            ),
+            {"state": state, "id": photo_id},
+        )
+
+
+def test_exactly_the_rows_without_a_message_are_queued_again() -> None:
+    from face_pipeline.worker.app import publish_ingest
+
+    kept, lost, never = add_photo(), add_photo(), add_photo()
+    publish_ingest([kept], None)
+    for photo_id, state in ((kept, "queued"), (lost, "queued"), (never, "received")):
+        _age(photo_id, state)
+    assert reconciler.reconcile().queued == 2
+    queue = redis.Redis.from_url(get_settings().redis_url).lrange("ingest", 0, -1)
+    assert len(queue) == 3
+    assert reconciler.reconcile().queued == 0, "a second run changes nothing"
+
+
+def test_a_fresh_row_is_left_alone() -> None:
+    add_photo()
+    assert reconciler.reconcile().queued == 0
+
+
+def test_originals_nobody_names_are_swept_once_they_are_old(installation: Installation) -> None:
+    originals = Originals(get_settings().originals_dir)
+    named, orphan, fresh = ("1" * 64, "2" * 64, "3" * 64)
+    for sha256 in (named, orphan, fresh):
+        originals.write(sha256, b"data")
+    add_photo(sha256=named)
+    long_ago = time.time() - 7200
+    for sha256 in (named, orphan):
+        os.utime(originals.path(sha256), (long_ago, long_ago))
+    assert indexer.sweep_originals() == 1
+    assert originals.path(named).exists()
+    assert originals.path(fresh).exists()
+    assert not originals.path(orphan).exists()
+
+
+def test_an_original_is_whole_or_absent(tmp_path: Path) -> None:
+    originals = Originals(tmp_path)
+    originals.write("ab" * 32, b"photo")
+    assert originals.read("ab" * 32) == b"photo"
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["ab" * 32]
+    assert originals.path("ab" * 32).stat().st_mode & 0o007 == 0

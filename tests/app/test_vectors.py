@@ -1,0 +1,166 @@
+"""Search among stored faces: exact, and by the index, on a real pgvector."""
+
+from __future__ import annotations
+
+import io
+import uuid
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from face_pipeline.config import get_settings
+from face_pipeline.engine import read_pack
+from face_pipeline.ops import doctor, indexer
+from face_pipeline.store import collections, vectors
+from face_pipeline.store.database import engine, transaction
+from face_pipeline.store.models import Batch, Collection, Person, Photo
+from sqlalchemy import insert, select, update
+
+pytestmark = pytest.mark.usefixtures("clean")
+
+DIMENSION = 128
+
+
+def unit(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def make_collection(name: str) -> Collection:
+    with transaction() as session:
+        return collections.open_collection(session, name, read_pack(get_settings().pack_dir))
+
+
+def fill(collection: Collection, embeddings: npt.NDArray[np.float32], **columns: object) -> None:
+    """One photo holds all the faces: only their embeddings matter here."""
+    photo_id, batch = uuid.uuid4(), uuid.uuid4()
+    with transaction() as session:
+        session.execute(insert(Batch).values(id=batch, collection_id=collection.id))
+        session.execute(
+            insert(Photo).values(
+                id=photo_id, collection_id=collection.id, batch_id=batch, sha256=uuid.uuid4().hex,
+                filename="many.jpg", media_type="image/jpeg", byte_size=1, width=1, height=1, state="done",
+                attempts=1,
+            )
+        )  # fmt: skip
+        collections.faces_added(session, collection.id, len(embeddings))
+    lines = io.StringIO()
+    for position, row in enumerate(embeddings):
+        vector = "[" + ",".join(f"{value:.5g}" for value in row) + "]"
+        lines.write(
+            f"{uuid.uuid4()}\t{photo_id}\t{collection.id}\t{position}\t{{0,0,1,1}}\t[]\t1\t0.5\t{vector}\n"
+        )
+    lines.seek(0)
+    raw = engine().raw_connection()
+    with raw.cursor() as cursor:
+        cursor.copy_expert(
+            "COPY faces (id, photo_id, collection_id, position, bbox, landmarks, detection_score, quality,"
+            " embedding) FROM STDIN",
+            lines,
+        )
+    raw.commit()
+    raw.close()
+
+
+def test_the_nearest_faces_come_first_with_their_cosine() -> None:
+    collection = make_collection("default")
+    base = unit(np.random.default_rng(0).normal(size=(1, DIMENSION)).astype(np.float32))
+    noise = unit(np.random.default_rng(1).normal(size=(3, DIMENSION)).astype(np.float32))
+    rows = unit(base + np.array([[0.1], [0.4], [5.0]], np.float32) * noise)
+    fill(collection, rows)
+    with transaction() as session:
+        found = vectors.nearest(session, collection, base[0], limit=5, threshold=0.5)
+    expected = [value for value in (rows @ base[0]).tolist() if value >= 0.5]
+    assert [match.similarity for match in found] == pytest.approx(sorted(expected, reverse=True), abs=2e-3)
+
+
+def test_other_collections_are_never_searched() -> None:
+    rows = unit(np.random.default_rng(0).normal(size=(5, DIMENSION)).astype(np.float32))
+    fill(make_collection("one"), rows)
+    other = make_collection("two")
+    with transaction() as session:
+        assert vectors.nearest(session, other, rows[0], limit=5, threshold=-1) == []
+
+
+def test_a_grown_collection_gets_an_index_that_finds_what_an_exact_scan_finds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(vectors, "INDEX_FROM_FACES", 2_000)
+    random = np.random.default_rng(2)
+    people = unit(random.normal(size=(1000, DIMENSION)).astype(np.float32))
+    rows = unit(
+        np.repeat(people, 3, axis=0) + 0.05 * random.normal(size=(3000, DIMENSION)).astype(np.float32)
+    )
+    small, large = make_collection("small"), make_collection("large")
+    fill(small, rows[:100])
+    fill(large, rows)
+    assert indexer.build_indexes() == [vectors.index_name(large.id)]
+    assert indexer.build_indexes() == [], "a second run builds nothing"
+    with transaction() as session:
+        ready = dict(session.execute(select(Collection.name, Collection.index_ready)).tuples().all())
+    assert ready == {"small": False, "large": True}
+
+    large = make_collection("large")
+    assert "faces_hnsw" in _plan(large, rows[0])
+    found = expected = 0
+    for query in people[:100]:
+        answers = []
+        for exact in (True, False):
+            with transaction() as session:
+                matches = vectors.nearest(session, large, query, limit=10, threshold=0.7, exact=exact)
+            answers.append({match.face_id for match in matches})
+        expected += len(answers[0])
+        found += len(answers[0] & answers[1])
+    assert expected >= 250
+    assert found / expected >= 0.995
+    finding = next(finding for finding in doctor.examine() if finding.check == "vector index")
+    assert finding.ok, finding.message
+
+
+def test_the_doctor_finds_an_index_that_misses_faces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An index over other rows than it should have stands for a damaged one."""
+    monkeypatch.setattr(vectors, "INDEX_FROM_FACES", 500)
+    collection = make_collection("default")
+    fill(collection, unit(np.random.default_rng(3).normal(size=(600, DIMENSION)).astype(np.float32)))
+    assert indexer.build_indexes()
+    monkeypatch.setattr(doctor, "RECALL_FLOOR", 1.01)
+    finding = next(finding for finding in doctor.examine() if finding.check == "vector index")
+    assert not finding.ok
+    assert "REINDEX" in finding.message
+
+
+def test_a_broken_off_build_is_done_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vectors, "INDEX_FROM_FACES", 500)
+    collection = make_collection("default")
+    fill(collection, unit(np.random.default_rng(3).normal(size=(600, DIMENSION)).astype(np.float32)))
+    assert len(indexer.build_indexes()) == 1
+    with transaction() as session:
+        session.execute(update(Collection).values(index_ready=False))
+    assert len(indexer.build_indexes()) == 1
+
+
+def test_faces_added_after_the_build_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vectors, "INDEX_FROM_FACES", 500)
+    collection = make_collection("default")
+    fill(collection, unit(np.random.default_rng(4).normal(size=(600, DIMENSION)).astype(np.float32)))
+    indexer.build_indexes()
+    late = unit(np.random.default_rng(5).normal(size=(1, DIMENSION)).astype(np.float32))
+    fill(collection, late)
+    with transaction() as session:
+        session.execute(insert(Person).values(collection_id=collection.id, name="late", id=uuid.uuid4()))
+    with transaction() as session:
+        (match,) = vectors.nearest(session, make_collection("default"), late[0], limit=1, threshold=0.9)
+    assert match.similarity == pytest.approx(1, abs=1e-3)
+
+
+def _plan(collection: Collection, query: npt.NDArray[np.float32]) -> str:
+    """How PostgreSQL runs the indexed branch, from its own log of the plan."""
+    from face_pipeline.store.models import Face
+    from pgvector.sqlalchemy import HALFVEC
+    from sqlalchemy import cast
+
+    distance = cast(Face.embedding, HALFVEC(collection.dimension)).max_inner_product(query)
+    statement = select(Face.id).where(Face.collection_id == collection.id).order_by(distance).limit(5)
+    with engine().connect() as connection:
+        compiled = statement.compile(connection)
+        rows = connection.exec_driver_sql("EXPLAIN " + str(compiled), compiled.params).all()
+    return "\n".join(str(row[0]) for row in rows)

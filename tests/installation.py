@@ -1,0 +1,207 @@
+"""A pipeline on loopback, made of the real parts: PostgreSQL, Redis, gunicorn and Celery workers.
+
+What site.yml makes of a host, in one directory; tests and benchmarks share it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from tests.photos import ROOT
+from tests.services import Postgres, Redis
+
+BIN = Path(sys.executable).parent
+ADMIN_KEY = "fp_" + "a1B2" * 10
+START_SECONDS = 60.0
+# What the systemd units set.
+UNIT_ENVIRONMENT = {"MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(condition: Callable[[], Any], seconds: float, what: str, every: float = 0.1) -> Any:
+    """Poll `condition` until it is truthy; raises naming `what` was waited for."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if result := condition():
+            return result
+        time.sleep(every)
+    raise AssertionError(f"waited {seconds:g} s for {what}")
+
+
+@dataclass
+class Installation:
+    """What site.yml makes of a host, in a directory: settings, credentials, a migrated database."""
+
+    directory: Path
+    postgres: Postgres
+    redis: Redis
+    environment: dict[str, str]
+    api_key: str = ADMIN_KEY
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @classmethod
+    def make(
+        cls, directory: Path, postgres: Postgres, redis: Redis, pack: Path, **settings: str
+    ) -> Installation:
+        """Credentials, directories, a migrated database and the admin key; settings also go to os.environ."""
+        credentials = directory / "credentials"
+        for name in ("originals", "models", "credentials"):
+            (directory / name).mkdir()
+        for name, value in (
+            ("database_password", postgres.password),
+            ("redis_password", redis.password),
+            ("session_secret", "a secret of the tests"),
+            ("admin_api_key", ADMIN_KEY),
+        ):
+            (credentials / name).write_text(value)
+        (directory / "models" / pack.name).symlink_to(pack)
+        os.environ.update(
+            {
+                "FACE_ENV_FILE": "/nonexistent",
+                "FACE_CREDENTIALS_DIR": str(credentials),
+                "FACE_DATABASE_HOST": postgres.host,
+                "FACE_DATABASE_PORT": str(postgres.port),
+                "FACE_DATABASE_NAME": postgres.database,
+                "FACE_DATABASE_USER": postgres.user,
+                "FACE_REDIS_HOST": redis.host,
+                "FACE_REDIS_PORT": str(redis.port),
+                "FACE_ORIGINALS_DIR": str(directory / "originals"),
+                "FACE_MODELS_DIR": str(directory / "models"),
+                "FACE_MODEL_PACK": pack.name,
+                "FACE_PUBLIC_URL": "http://127.0.0.1",
+                **settings,
+            }
+        )
+        environment = {**os.environ, **UNIT_ENVIRONMENT, "PYTHONPATH": str(ROOT / "app")}
+        made = cls(directory, postgres, redis, environment)
+        made.run("migrate")
+        made.run("keys", "ensure", "--name", "admin", "--scopes", "admin", "--credential", "admin_api_key")
+        return made
+
+    def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        result = subprocess.run(
+            [sys.executable, "-m", "face_pipeline.cli", *arguments],
+            env=self.environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if check and result.returncode:
+            raise AssertionError(f"face-pipeline {' '.join(arguments)}: {result.stdout}{result.stderr}")
+        return result
+
+    def spawn(self, log: str, *command: str, **extra: str) -> subprocess.Popen[bytes]:
+        with (self.directory / log).open("ab") as output:
+            process = subprocess.Popen(
+                command, env={**self.environment, **extra}, stdout=output, stderr=subprocess.STDOUT
+            )
+        self.processes.append(process)
+        return process
+
+    def log(self, name: str) -> str:
+        path = self.directory / name
+        return path.read_text() if path.exists() else ""
+
+    def end(self, process: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> int:
+        if process.poll() is None:
+            process.send_signal(number)
+        code = process.wait(timeout=START_SECONDS)
+        if process in self.processes:
+            self.processes.remove(process)
+        return code
+
+
+@dataclass
+class App:
+    """A running pipeline: gunicorn and its workers."""
+
+    installation: Installation
+    url: str
+    web: subprocess.Popen[bytes]
+    workers: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    @property
+    def api_key(self) -> str:
+        return self.installation.api_key
+
+    def request(self, method: str, path: str, **options: Any) -> requests.Response:
+        headers = {"Authorization": f"Bearer {self.api_key}", **options.pop("headers", {})}
+        return requests.request(method, self.url + path, headers=headers, timeout=60, **options)
+
+    def get(self, path: str, **options: Any) -> requests.Response:
+        return self.request("GET", path, **options)
+
+    def upload(self, *photos: tuple[str, bytes], **form: str) -> requests.Response:
+        files = [("photos", photo) for photo in photos]
+        return self.request("POST", "/api/v1/photos", files=files, data=form)
+
+    def search(self, photo: bytes, **form: Any) -> requests.Response:
+        return self.request("POST", "/api/v1/search", files={"photo": ("query.jpg", photo)}, data=form)
+
+    def wait_finished(self, batch_id: str, seconds: float = 60) -> dict[str, Any]:
+        def finished() -> Any:
+            batch = self.get(f"/api/v1/batches/{batch_id}").json()
+            return batch if batch.get("finished") else None
+
+        batch: dict[str, Any] = wait_until(finished, seconds, f"batch {batch_id} to finish")
+        return batch
+
+    def start_worker(
+        self, instance: int = 1, wait: bool = True, concurrency: int = 2, **extra: str
+    ) -> subprocess.Popen[bytes]:
+        port = free_port()
+        worker = self.installation.spawn(
+            f"worker{instance}.log", str(BIN / "celery"), "-A", "face_pipeline.worker", "worker",
+            "--pool", "threads", "--concurrency", str(concurrency), "--queues", "search,ingest",
+            "--hostname", f"worker{instance}@tests", "--without-mingle", "--without-gossip",
+            "--loglevel", "INFO", "-E",
+            FACE_WORKER_INSTANCE=str(instance), FACE_WORKER_CONCURRENCY=str(concurrency),
+            FACE_METRICS_PORT_BASE=str(port - instance), **extra,
+        )  # fmt: skip
+        worker.metrics_url = f"http://127.0.0.1:{port}/metrics"  # type: ignore[attr-defined]
+        self.workers[instance] = worker
+        if wait:
+            marker = "ready."
+            before = self.installation.log(f"worker{instance}.log").count(marker)
+            wait_until(
+                lambda: self.installation.log(f"worker{instance}.log").count(marker) > before
+                or worker.poll() is not None,
+                START_SECONDS, f"worker {instance} to be ready",
+            )  # fmt: skip
+            assert worker.poll() is None, self.installation.log(f"worker{instance}.log")[-3000:]
+        return worker
+
+
+def start_web(installation: Installation, log: str = "web.log") -> tuple[str, subprocess.Popen[bytes]]:
+    port = free_port()
+    multiproc = installation.directory / f"metrics-{port}"
+    multiproc.mkdir()
+    web = installation.spawn(
+        log, str(BIN / "gunicorn"), "--config", "python:face_pipeline.web.gunicorn_conf",
+        "--bind", f"127.0.0.1:{port}", "face_pipeline.web:create_app()",
+        PROMETHEUS_MULTIPROC_DIR=str(multiproc),
+    )  # fmt: skip
+    url = f"http://127.0.0.1:{port}"
+
+    def live() -> bool:
+        try:
+            return requests.get(f"{url}/health/live", timeout=2).ok
+        except requests.ConnectionError:
+            return False
+
+    wait_until(lambda: live() or web.poll() is not None, START_SECONDS, "gunicorn to answer")
+    assert web.poll() is None, installation.log(log)[-3000:]
+    return url, web

@@ -1,0 +1,96 @@
+"""PostgreSQL 17 with pgvector: role and database `face`, SCRAM only."""
+
+import secrets
+import signal
+from collections.abc import Sequence
+
+from tests.services.process import Service
+
+BINARIES = "/usr/lib/postgresql/17/bin"
+
+
+class Postgres(Service):
+    """A fresh cluster. `fsync=True` where a test is about durability."""
+
+    name = "postgres"
+    system_user = "postgres"
+    # SIGINT is PostgreSQL's fast shutdown: sessions are ended, nothing is lost.
+    stop_signal = signal.SIGINT
+
+    def __init__(self, *, fsync: bool = False, max_connections: int = 100) -> None:
+        super().__init__()
+        self.user = "face"
+        self.database = "face"
+        self.password = secrets.token_urlsafe(24)
+        self.admin_user = "postgres"
+        self.admin_password = secrets.token_urlsafe(24)
+        self._fsync = fsync
+        self._max_connections = max_connections
+        self._data = str(self.directory / "data")
+
+    @property
+    def dsn(self) -> str:
+        return f"postgresql://{self.user}:{self.password}@{self.host}:{self.port}/{self.database}"
+
+    def start(self) -> None:
+        if not (self.directory / "data").exists():
+            self._create()
+        super().start()
+
+    def command(self) -> Sequence[str]:
+        return [f"{BINARIES}/postgres", "-D", self._data]
+
+    def ready(self) -> bool:
+        state = self.directory / "data" / "postmaster.pid"
+        try:
+            lines = state.read_text().splitlines()
+        except FileNotFoundError:
+            return False
+        return len(lines) > 7 and lines[7].strip() == "ready"
+
+    def kill(self) -> None:
+        super().kill()
+        # The killed server's own lock would name a process id that means nothing in the next namespace.
+        (self.directory / "data" / "postmaster.pid").unlink(missing_ok=True)
+
+    def _create(self) -> None:
+        password_file = self.write("admin-password", self.admin_password + "\n")
+        try:
+            self.run(
+                [
+                    *(
+                        f"{BINARIES}/initdb",
+                        "--pgdata",
+                        self._data,
+                        "--username",
+                        self.admin_user,
+                        "--no-sync",
+                    ),
+                    *("--auth=scram-sha-256", "--pwfile", str(password_file)),
+                    *("--encoding=UTF8", "--locale=C.UTF-8", "--no-instructions"),
+                ]
+            )
+        finally:
+            password_file.unlink()
+        durability = "on" if self._fsync else "off"
+        settings = {
+            "listen_addresses": "'127.0.0.1'",
+            "port": self.port,
+            "unix_socket_directories": f"'{self.directory}'",
+            "max_connections": self._max_connections,
+            "shared_buffers": "'64MB'",
+            # Files of its own: a killed server would leave POSIX segments behind in /dev/shm.
+            "dynamic_shared_memory_type": "mmap",
+            "fsync": durability,
+            "full_page_writes": durability,
+        }
+        with (self.directory / "data" / "postgresql.conf").open("a") as configuration:
+            configuration.writelines(f"{name} = {value}\n" for name, value in settings.items())
+        self._single(self.admin_user, f"CREATE ROLE face LOGIN PASSWORD '{self.password}';")
+        self._single(self.admin_user, "CREATE DATABASE face OWNER face;")
+        self._single(self.database, "CREATE EXTENSION vector;")
+
+    def _single(self, database: str, statement: str) -> None:
+        """One statement without a server: single-user mode asks for no password."""
+        mode = [f"{BINARIES}/postgres", "--single", "-j", "-F", "-D", self._data, database]
+        self.run(mode, stdin=statement + "\n\n")

@@ -1,0 +1,55 @@
+"""Redis as the product runs it: password, append-only file, noeviction."""
+
+import secrets
+import signal
+import socket
+from collections.abc import Sequence
+
+from tests.services.process import Service
+
+
+class Redis(Service):
+    name = "redis"
+    system_user = "redis"
+    stop_signal = signal.SIGTERM
+
+    def __init__(self, *, appendfsync: str = "everysec", maxmemory: str = "256mb") -> None:
+        super().__init__()
+        self.user = None
+        self.database = 0
+        self.password = secrets.token_urlsafe(24)
+        settings = {
+            "bind": self.host,
+            "port": self.port,
+            "dir": self.directory,
+            "requirepass": self.password,
+            "appendonly": "yes",
+            "appendfsync": appendfsync,
+            "save": '""',
+            "maxmemory": maxmemory,
+            "maxmemory-policy": "noeviction",
+            "daemonize": "no",
+        }
+        lines = (f"{name} {value}\n" for name, value in settings.items())
+        self._configuration = self.write("redis.conf", "".join(lines))
+
+    @property
+    def url(self) -> str:
+        return f"redis://:{self.password}@{self.host}:{self.port}/{self.database}"
+
+    def command(self) -> Sequence[str]:
+        return ["redis-server", str(self._configuration)]
+
+    def ready(self) -> bool:
+        try:
+            with socket.create_connection((self.host, self.port), timeout=1) as connection:
+                connection.sendall(f"AUTH {self.password}\r\nPING\r\n".encode())
+                answer = b""
+                while answer.count(b"\n") < 2:
+                    chunk = connection.recv(256)
+                    if not chunk:
+                        return False
+                    answer += chunk
+        except OSError:
+            return False
+        return b"+PONG" in answer

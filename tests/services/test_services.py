@@ -1,0 +1,109 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg2
+import pytest
+import redis as redis_client
+
+from tests.services import Nginx, Postgres, Redis
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[Postgres]:
+    server = Postgres()
+    server.start()
+    yield server
+    server.close()
+
+
+def connect(server: Postgres, password: str | None = None) -> "psycopg2.extensions.connection":
+    return psycopg2.connect(
+        host=server.host,
+        port=server.port,
+        user=server.user,
+        dbname=server.database,
+        password=server.password if password is None else password,
+    )
+
+
+def test_postgres_searches_half_vectors_through_an_hnsw_index(database: Postgres) -> None:
+    with connect(database) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE v (id int, e halfvec(3))")
+        cursor.execute("INSERT INTO v VALUES (1, '[1,0,0]'), (2, '[0,1,0]')")
+        cursor.execute("CREATE INDEX ON v USING hnsw (e halfvec_cosine_ops)")
+        cursor.execute("SELECT id FROM v ORDER BY e <=> '[0.9,0.1,0]' LIMIT 1")
+        assert cursor.fetchone() == (1,)
+        cursor.execute("SHOW server_version_num")
+        version = cursor.fetchone()
+        assert version is not None
+        assert int(version[0]) >= 170000
+
+
+def test_postgres_refuses_a_wrong_password(database: Postgres) -> None:
+    with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
+        connect(database, "wrong")
+
+
+def test_postgres_keeps_committed_rows_over_a_kill(database: Postgres) -> None:
+    with connect(database) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE kept (n int)")
+        cursor.execute("INSERT INTO kept VALUES (7)")
+    database.kill()
+    assert not database.running
+    database.start()
+    with connect(database) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT n FROM kept")
+        assert cursor.fetchone() == (7,)
+
+
+def test_redis_keeps_its_data_over_a_kill() -> None:
+    server = Redis(appendfsync="always")
+    server.start()
+    try:
+        client = redis_client.Redis.from_url(server.url)
+        assert client.ping()
+        client.set("kept", "yes")
+        server.kill()
+        server.start()
+        assert client.get("kept") == b"yes"
+        arguments = Path(f"/proc/{server.pid}/cmdline").read_text()
+        assert server.password not in arguments
+    finally:
+        server.close()
+    assert not server.directory.exists()
+
+
+def test_nginx_serves_with_the_given_configuration() -> None:
+    server = Nginx("events {} http { server { listen 127.0.0.1:{port}; location / { return 200 fine; } } }")
+    server.start()
+    try:
+        with urllib.request.urlopen(f"http://{server.host}:{server.port}/", timeout=5) as answer:
+            assert answer.read() == b"fine"
+    finally:
+        server.close()
+
+
+def test_servers_end_with_a_killed_test_process() -> None:
+    script = "from tests.services import Redis; s = Redis(); s.start(); print(s.pid, flush=True); input()"
+    tests = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert tests.stdout is not None
+    server = int(tests.stdout.readline())
+    os.kill(tests.pid, signal.SIGKILL)
+    tests.wait()
+    for _ in range(100):
+        if not Path(f"/proc/{server}").exists():
+            break
+        time.sleep(0.05)
+    assert not Path(f"/proc/{server}").exists()
