@@ -26,6 +26,8 @@ ADMIN_KEY = "fp_" + "a1B2" * 10
 START_SECONDS = 60.0
 # What the systemd units set.
 UNIT_ENVIRONMENT = {"MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+# Celery warns, in plain text, that it runs as root; on a host it does not.
+TEST_ENVIRONMENT = {"PYTHONWARNINGS": "ignore"}
 
 
 def free_port() -> int:
@@ -88,7 +90,7 @@ class Installation:
                 **settings,
             }
         )
-        environment = {**os.environ, **UNIT_ENVIRONMENT, "PYTHONPATH": str(ROOT / "app")}
+        environment = {**os.environ, **UNIT_ENVIRONMENT, **TEST_ENVIRONMENT, "PYTHONPATH": str(ROOT / "app")}
         made = cls(directory, postgres, redis, environment)
         made.run("migrate")
         made.run("keys", "ensure", "--name", "admin", "--scopes", "admin", "--credential", "admin_api_key")
@@ -164,8 +166,8 @@ class App:
     ) -> subprocess.Popen[bytes]:
         port = free_port()
         worker = self.installation.spawn(
-            f"worker{instance}.log", str(BIN / "celery"), "-A", "face_pipeline.worker", "worker",
-            "--pool", "threads", "--concurrency", str(concurrency), "--queues", "search,ingest",
+            f"worker{instance}.log", str(BIN / "celery"), "--quiet", "-A", "face_pipeline.worker", "worker",
+            "--concurrency", str(concurrency), "--queues", "search,ingest",
             "--hostname", f"worker{instance}@tests", "--without-mingle", "--without-gossip",
             "--loglevel", "INFO", "-E",
             FACE_WORKER_INSTANCE=str(instance), FACE_WORKER_CONCURRENCY=str(concurrency),

@@ -93,7 +93,7 @@ def test_a_worker_without_a_good_pack_does_not_run(clean: Installation, tmp_path
         else:
             model.write_bytes(b"something else")
     result = subprocess.run(
-        [str(BIN / "celery"), "-A", "face_pipeline.worker", "worker", "--pool", "threads",
+        [str(BIN / "celery"), "-A", "face_pipeline.worker", "worker",
          "--queues", "search,ingest", "--hostname", "broken@tests"],
         env={**clean.environment, "FACE_MODELS_DIR": str(tmp_path)},
         capture_output=True, text=True, timeout=60, check=False,
@@ -112,7 +112,7 @@ def test_a_worker_that_cannot_serve_its_metrics_does_not_run(clean: Installation
         taken.listen()
         port = taken.getsockname()[1]
         result = subprocess.run(
-            [str(BIN / "celery"), "-A", "face_pipeline.worker", "worker", "--pool", "threads",
+            [str(BIN / "celery"), "-A", "face_pipeline.worker", "worker",
              "--queues", "search,ingest", "--hostname", "deaf@tests"],
             env={**clean.environment, "FACE_METRICS_PORT_BASE": str(port), "FACE_WORKER_INSTANCE": "0"},
             capture_output=True, text=True, timeout=60, check=False,

@@ -46,7 +46,10 @@ def _reconcile_until_done(installation: Installation, count: int, seconds: float
         installation.run("reconcile")
         return _all_done(count)
 
-    wait_until(step, seconds, f"{count} photos to be done (now {_states()})", every=2)
+    try:
+        wait_until(step, seconds, f"{count} photos to be done", every=2)
+    except AssertionError as error:
+        raise AssertionError(f"{error}; now {_states()}") from None
 
 
 def _each_face_once(count: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import uuid
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ from face_pipeline.ops import doctor, indexer
 from face_pipeline.store import collections, vectors
 from face_pipeline.store.database import engine, transaction
 from face_pipeline.store.models import Batch, Collection, Person, Photo
-from sqlalchemy import insert, select, update
+from sqlalchemy import event, insert, select, update
 
 pytestmark = pytest.mark.usefixtures("clean")
 
@@ -96,7 +97,7 @@ def test_a_grown_collection_gets_an_index_that_finds_what_an_exact_scan_finds(
     assert indexer.build_indexes() == [vectors.index_name(large.id)]
     assert indexer.build_indexes() == [], "a second run builds nothing"
     with transaction() as session:
-        ready = dict(session.execute(select(Collection.name, Collection.index_ready)).tuples().all())
+        ready = {row.name: row.index_ready for row in session.scalars(select(Collection))}
     assert ready == {"small": False, "large": True}
 
     large = make_collection("large")
@@ -153,14 +154,18 @@ def test_faces_added_after_the_build_are_found(monkeypatch: pytest.MonkeyPatch) 
 
 
 def _plan(collection: Collection, query: npt.NDArray[np.float32]) -> str:
-    """How PostgreSQL runs the indexed branch, from its own log of the plan."""
-    from face_pipeline.store.models import Face
-    from pgvector.sqlalchemy import HALFVEC
-    from sqlalchemy import cast
+    """How PostgreSQL runs the statement that a search sends for an indexed collection."""
+    statements: list[str] = []
 
-    distance = cast(Face.embedding, HALFVEC(collection.dimension)).max_inner_product(query)
-    statement = select(Face.id).where(Face.collection_id == collection.id).order_by(distance).limit(5)
-    with engine().connect() as connection:
-        compiled = statement.compile(connection)
-        rows = connection.exec_driver_sql("EXPLAIN " + str(compiled), compiled.params).all()
+    def remember(_c: Any, cursor: Any, statement: str, parameters: Any, _x: Any, _m: Any) -> None:
+        if "<#>" in statement:
+            statements.append(cursor.mogrify(statement, parameters).decode())
+
+    event.listen(engine(), "before_cursor_execute", remember)
+    try:
+        with transaction() as session:
+            vectors.nearest(session, collection, query, limit=5, threshold=-1)
+            rows = session.connection().exec_driver_sql("EXPLAIN " + statements[0].replace("%", "%%")).all()
+    finally:
+        event.remove(engine(), "before_cursor_execute", remember)
     return "\n".join(str(row[0]) for row in rows)

@@ -38,9 +38,9 @@ def _temporary_base() -> Path:
     return memory if os.access(memory, os.W_OK) else Path(tempfile.gettempdir())
 
 
-def _sweep(base: Path) -> None:
+def sweep() -> None:
     """Remove directories of test processes that were killed before they could."""
-    for directory in base.glob(f"{PREFIX}*"):
+    for directory in _temporary_base().glob(f"{PREFIX}*"):
         owner = directory.name.removeprefix(PREFIX).split("-")[0]
         if owner.isdigit() and not Path(f"/proc/{owner}").exists():
             shutil.rmtree(directory, ignore_errors=True)
@@ -69,9 +69,9 @@ class Service:
             raise ServicesMissing(f"{self.name} is not here: run tests/services/prepare once as root")
         if not self._native and os.geteuid() != 0:
             raise ServicesMissing(f"{self.name} from {ROOT} needs root: run the tests as root")
-        base = _temporary_base()
-        _sweep(base)
-        self.directory = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-{self.name}-", dir=base))
+        sweep()
+        name = f"{PREFIX}{os.getpid()}-{self.name}-"
+        self.directory = Path(tempfile.mkdtemp(prefix=name, dir=_temporary_base()))
         self._own(self.directory)
         self._process: subprocess.Popen[bytes] | None = None
         atexit.register(self.close)

@@ -12,6 +12,7 @@ import pytest
 import redis as redis_client
 
 from tests.services import Nginx, Postgres, Redis
+from tests.services.process import sweep
 
 
 @pytest.fixture(scope="module")
@@ -107,3 +108,4 @@ def test_servers_end_with_a_killed_test_process() -> None:
             break
         time.sleep(0.05)
     assert not Path(f"/proc/{server}").exists()
+    sweep()

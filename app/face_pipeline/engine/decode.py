@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image as PillowImage
 
-from face_pipeline.engine.inspect import EXIF_ORIENTATION, JPEG, sniff
+from face_pipeline.engine.inspect import JPEG, orientation, sniff
 from face_pipeline.engine.types import Image, PhotoBroken
 
 # Threads are ours: a worker runs one task on each.
@@ -33,20 +33,19 @@ def decode(data: bytes, *, detector_side: int) -> Decoded:
     """Decode a photo. A JPEG more than twice as large as the detector looks at is decoded at half its size:
     a quarter less time, embeddings at cosine 0.99 of the full ones. Raises PhotoBroken."""
     try:
-        width, height, orientation = _header(data)
+        width, height, turn = _header(data)
         half = sniff(data) == JPEG and min(width, height) >= 2 * detector_side
         pixels = _pixels(data, half)
     except (cv2.error, ValueError, OSError, SyntaxError, PillowImage.DecompressionBombError) as error:
         raise PhotoBroken(f"the photo cannot be decoded ({type(error).__name__}); upload it again") from error
-    upright = _turn(pixels, orientation)
-    full_width, full_height = (height, width) if orientation >= 5 else (width, height)
+    upright = _turn(pixels, turn)
+    full_width, full_height = (height, width) if turn >= 5 else (width, height)
     return Decoded(upright, full_width / upright.shape[1], full_width, full_height)
 
 
 def _header(data: bytes) -> tuple[int, int, int]:
     with PillowImage.open(io.BytesIO(data)) as image:
-        orientation = image.getexif().get(EXIF_ORIENTATION, 1)
-        return image.width, image.height, orientation if 1 <= orientation <= 8 else 1
+        return image.width, image.height, orientation(image)
 
 
 def _pixels(data: bytes, half: bool) -> Image:
@@ -71,9 +70,9 @@ def _to_bgr(pixels: Any) -> Image:
     return np.ascontiguousarray(pixels, np.uint8)
 
 
-def _turn(pixels: Image, orientation: int) -> Image:
+def _turn(pixels: Image, turn: int) -> Image:
     """Apply an EXIF orientation (TIFF 6.0, tag 274)."""
-    if orientation in (5, 6, 7, 8):
+    if turn in (5, 6, 7, 8):
         pixels = cv2.transpose(pixels)  # type: ignore[assignment]
-    flip = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}.get(orientation)
+    flip = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}.get(turn)
     return pixels if flip is None else np.asarray(cv2.flip(pixels, flip), np.uint8)

@@ -29,7 +29,7 @@ ENLARGE_BELOW_PIXELS = 700
 # dlib's HOG score is a margin: 0 is the detector's threshold, frontal faces reach 2 to 3.
 HOG_SCORE_SPREAD = 1.0
 # Under this margin lie most of the patches that are no face.
-HOG_MARGIN = 0.2
+HOG_MARGIN = 0.25
 # dlib's own default for descriptors.
 DESCRIPTOR_PADDING = 0.25
 

@@ -62,8 +62,9 @@ class InsightFaceEngine:
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        # The arena never gives memory back.
-        options.enable_cpu_mem_arena = False
+        # Inputs have one size, so that the arena ends at what the threads need at once. Without it the C
+        # library's allocator ends higher: 470 MB against 370 MB with four threads.
+        options.enable_cpu_mem_arena = True
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             session = onnxruntime.InferenceSession(str(path), options, providers=list(self.providers))

@@ -73,6 +73,15 @@ def inspect(data: bytes, *, max_bytes: int, max_pixels: int) -> PhotoInfo:
     return PhotoInfo(media_type, width, height)
 
 
+def orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 to 8; 1 when there is none or nonsense. Decodes no pixel."""
+    # Pillow would decode a whole PNG to look for an EXIF chunk behind its pixels.
+    if image.format == "PNG" and "exif" not in image.info:
+        return 1
+    value = image.getexif().get(EXIF_ORIENTATION, 1)
+    return int(value) if value in range(1, 9) else 1
+
+
 def _broken(message: str) -> PhotoRejected:
     return PhotoRejected(f"{message}; send it again", code="broken_image")
 
@@ -84,13 +93,13 @@ def _header_size(data: bytes, media_type: str) -> tuple[int, int]:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data), formats=[media_type.split("/")[1].upper()]) as image:
                 width, height = image.size
-                orientation = image.getexif().get(EXIF_ORIENTATION, 1)
+                turn = orientation(image)
     except Image.DecompressionBombError:
         return _bomb_size(data, media_type)
     except Exception as error:
         # Pillow's readers raise whatever a malformed header leads them to.
         raise _broken("the file has no readable header") from error
-    return (height, width) if orientation in QUARTER_TURNS else (width, height)
+    return (height, width) if turn in QUARTER_TURNS else (width, height)
 
 
 def _bomb_size(data: bytes, media_type: str) -> tuple[int, int]:
@@ -130,7 +139,7 @@ def face_crop(data: bytes, bbox: Sequence[float], size: int) -> bytes:
     """A JPEG of the face in `bbox` (x1, y1, x2, y2 of the upright photo), longer side `size` pixels."""
     with Image.open(io.BytesIO(data)) as image:
         full = image.size
-        turned = image.getexif().get(EXIF_ORIENTATION, 1) in QUARTER_TURNS
+        turned = orientation(image) in QUARTER_TURNS
         longer = max(bbox[2] - bbox[0], bbox[3] - bbox[1], 1.0)
         # Decode no more of a JPEG than the crop needs; other formats ignore it.
         share = min(1.0, size / longer)

@@ -189,3 +189,24 @@ def build_dlib_pack(source: Path, target: Path) -> Pack:
     pack = read_pack(target)
     verify_pack(pack)
     return pack
+
+
+def known_pack(name: str) -> Pack:
+    """The manifest we ship for a pack of that name; its files are not here. Raises PackMissing."""
+    manifest = KNOWN_PACKS / f"{name}.json"
+    if Path(name).name != name or not manifest.is_file():
+        known = ", ".join(sorted(path.stem for path in KNOWN_PACKS.glob("*.json")))
+        raise PackMissing(
+            f"there is no model pack {name!r}; set face_model_pack to one of {known}, or "
+            "face_model_pack_source to a directory with a pack"
+        )
+    return _parse(KNOWN_PACKS, json.loads(manifest.read_text(encoding="utf-8")))
+
+
+def check_licence(pack: Pack, accepted: str) -> None:
+    """Raises LicenceNotAccepted unless the pack is free to use or `accepted` is its name."""
+    if pack.licence_acceptance_required and accepted != pack.name:
+        raise LicenceNotAccepted(
+            f"pack {pack.name} has a restricted licence ({pack.licence}): set face_accept_model_licence to "
+            f"{pack.name} if you accept it, or face_model_pack to dlib, which has none"
+        )

@@ -1,8 +1,8 @@
 """How usable a face is for recognition, from 0 to 1.
 
 The detection score, lowered by what the face lacks: size (eyes 40 pixels apart are plenty), sharpness
-(variance of the Laplacian of the aligned 112 x 112 crop) and pose (how far the nose is from the middle between
-the eyes).
+(variance of the Laplacian of the aligned 112 x 112 crop) and pose (how far the nose is from the middle
+between the eyes).
 """
 
 from __future__ import annotations

@@ -104,10 +104,15 @@ def nearest(
         .order_by(found.c.distance)
     ).all()
     return [
-        Match(row.id, row.photo_id, row.person_id, row.name, round(-row.distance, 4))
+        Match(row.id, row.photo_id, row.person_id, row.name, _cosine(row.distance))
         for row in rows
         if -row.distance >= threshold
     ]
+
+
+def _cosine(distance: float) -> float:
+    """Half-precision rounding takes equal vectors a little over 1."""
+    return round(max(-1.0, min(1.0, -distance)), 4)
 
 
 def _set_local(session: Session, name: str, value: str) -> None:

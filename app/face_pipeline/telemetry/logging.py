@@ -45,6 +45,7 @@ def configure_logging(service_name: str, level: str) -> None:
     """Send every logger of this process to stdout as JSON."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(LineFormatter(service_name))
+    logging.captureWarnings(True)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

@@ -1,0 +1,191 @@
+#!/usr/bin/env python3
+"""try_it.py GUEST ADDRESS CA STATE: puts a photo into a new installation, finds the person with another one,
+and writes STATE/summary.json. Standard library only: it runs on the machine that holds the guest.
+"""
+
+import json
+import os
+import ssl
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import uuid
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+API_KEY = "/etc/face-pipeline/credentials/admin_api_key"
+PYTHON = "/opt/face-pipeline/current/venv/bin/python"
+COLLECTION = "quickstart"
+PERSON = "Eileen Collins"
+PROCESSING_SECONDS = 120
+
+UNITS = {
+    "nginx": "nginx.service",
+    "web": "face-web.service",
+    "workers": "celery@*.service",
+    "reconciler": "face-reconciler.timer",
+    "postgres": "postgresql@17-main.service",
+    "redis": "redis-server.service",
+}
+LATER = ("grafana", "prometheus", "alertmanager", "kibana", "flower")
+
+
+class Guest:
+    """The guest over SSH, with its own key and known host."""
+
+    def __init__(self, name: str, address: str) -> None:
+        state = f"/run/face-machines/{name}"
+        options = [f"UserKnownHostsFile={state}/known_hosts", "StrictHostKeyChecking=yes", "BatchMode=yes"]
+        self.ssh = [
+            "ssh",
+            "-i",
+            f"{state}/id",
+            *(part for o in options for part in ("-o", o)),
+            f"root@{address}",
+        ]
+
+    def run(self, command: str, stdin: bytes = b"") -> bytes:
+        line = [*self.ssh, command]
+        done = subprocess.run(line, input=stdin, capture_output=True, check=False)  # noqa: S603 (our own words)
+        if done.returncode != 0:
+            raise SystemExit(
+                f"'{command}' failed in the guest: {done.stderr.decode(errors='replace').strip()}"
+            )
+        return done.stdout
+
+    def photo(self, which: str) -> bytes:
+        script = (HERE / "sample_photo.py").read_bytes()
+        return self.run(f"{PYTHON} -B - {which}", stdin=script)
+
+    def states(self, pattern: str) -> list[str]:
+        """ActiveState of each loaded unit that fits."""
+        shown = self.run(f"systemctl show --property=ActiveState --value '{pattern}'").decode().split()
+        return shown or ["missing"]
+
+
+class Api:
+    """The public address, trusted through the installation's own certificate authority."""
+
+    def __init__(self, url: str, ca: Path, key: str) -> None:
+        self._url = url
+        self._key = key
+        self._tls = ssl.create_default_context(cafile=str(ca))
+
+    def call(
+        self, path: str, form: dict[str, str] | None = None, file: tuple[str, str, bytes] | None = None
+    ) -> Any:
+        headers = {"Authorization": f"Bearer {self._key}"}
+        # The address is https://<guest>, never a caller's.
+        request = urllib.request.Request(f"{self._url}/api/v1{path}", headers=headers)  # noqa: S310
+        if form is not None and file is not None:
+            boundary = uuid.uuid4().hex
+            request.data = _multipart(boundary, form, *file)
+            request.add_header("Content-Type", f"multipart/form-data; boundary={boundary}")
+        # The guest is on this machine: a proxy for the outside world has no business here.
+        opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=self._tls)
+        )
+        try:
+            with opener.open(request, timeout=60) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            raise SystemExit(
+                f"{path} answered {error.code}: {error.read().decode(errors='replace')}"
+            ) from error
+        except urllib.error.URLError as error:
+            raise SystemExit(f"{self._url} cannot be reached: {error.reason}") from error
+
+
+def _multipart(boundary: str, form: dict[str, str], field: str, filename: str, content: bytes) -> bytes:
+    head = f"--{boundary}\r\nContent-Disposition: form-data; name="
+    parts = [f'{head}"{name}"\r\n\r\n{value}\r\n'.encode() for name, value in form.items()]
+    parts.append(f'{head}"{field}"; filename="{filename}"\r\nContent-Type: image/jpeg\r\n\r\n'.encode())
+    return b"".join([*parts, content, f"\r\n--{boundary}--\r\n".encode()])
+
+
+def enrol(api: Api, photo: bytes) -> None:
+    answer = api.call(
+        "/photos", {"collection": COLLECTION, "person": PERSON}, ("photos", "eileen-collins.jpg", photo)
+    )
+    identity = answer["photos"][0]["id"]
+    started = time.monotonic()
+    while (state := api.call(f"/photos/{identity}"))["state"] not in ("done", "failed"):
+        if time.monotonic() - started > PROCESSING_SECONDS:
+            raise SystemExit(f"the photo is still '{state['state']}' after {PROCESSING_SECONDS} s")
+        time.sleep(0.3)
+    if state["state"] == "failed":
+        raise SystemExit(f"the photo was not processed: {state['reason']}")
+    again = " (known from an earlier run)" if answer["photos"][0].get("duplicate") else ""
+    seconds = time.monotonic() - started
+    print(f"    uploaded a photo of {PERSON}: {len(state['faces'])} face{again}, {seconds:.1f} s")
+
+
+def search(api: Api, photo: bytes) -> None:
+    answer = api.call("/search", {"collection": COLLECTION}, ("photo", "unknown.jpg", photo))
+    matches = [match for face in answer["faces"] for match in face["matches"]]
+    if not matches or matches[0]["person_name"] != PERSON:
+        raise SystemExit(f"the search did not find {PERSON}: {json.dumps(answer)}")
+    print(
+        f"    searched with a mirrored, cropped, brighter copy: {matches[0]['person_name']},"
+        f" similarity {matches[0]['similarity']:.3f} (threshold {answer['threshold']}),"
+        f" {answer['duration_seconds']:.2f} s{' (from the cache)' if answer['cache'] == 'hit' else ''}"
+    )
+
+
+def components(guest: Guest, url: str) -> dict[str, dict[str, str | None]]:
+    found: dict[str, dict[str, str | None]] = {}
+    for name, unit in UNITS.items():
+        states = guest.states(unit)
+        bad = sorted({state for state in states if state != "active"})
+        found[name] = {
+            "state": "failed" if bad else "running",
+            "reason": f"{unit} is {', '.join(bad)}" if bad else None,
+            "url": url if name in ("nginx", "web") else None,
+        }
+    for name in LATER:
+        found[name] = {"state": "skipped", "reason": "not part of this version yet", "url": None}
+    return found
+
+
+def write_private(path: Path, text: str) -> None:
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+
+
+def main() -> None:
+    name, address, ca, state = (
+        sys.argv[1],
+        sys.argv[2],
+        Path(sys.argv[3]).resolve(),
+        Path(sys.argv[4]).resolve(),
+    )
+    guest, url = Guest(name, address), f"https://{address}"
+    key = guest.run(f"cat {API_KEY}").decode().strip()
+    write_private(state / "api_key", key + "\n")
+    if "--summary-only" not in sys.argv:
+        api = Api(url, ca, key)
+        enrol(api, guest.photo("first"))
+        search(api, guest.photo("second"))
+    parts = components(guest, url)
+    summary = {
+        "url": url,
+        "api_key": key,
+        "api_key_file": str(state / "api_key"),
+        "ca_file": str(ca),
+        "ssh": guest.ssh,
+        **dict.fromkeys(LATER),
+        "components": parts,
+    }
+    write_private(state / "summary.json", json.dumps(summary, indent=2) + "\n")
+    for part, facts in parts.items():
+        print(f"    {part:<13} {facts['state']:<8} {facts['url'] or facts['reason'] or ''}")
+    failed = [part for part, facts in parts.items() if facts["state"] == "failed"]
+    if failed:
+        raise SystemExit(f"not running: {', '.join(failed)}")
+
+
+main()

@@ -1,0 +1,56 @@
+"""Pack the application into one archive: build_release.py PROJECT CACHE. Prints {"id", "path"} as JSON.
+
+The id is a digest of what is in it, so that the same source is the same release.
+"""
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import sys
+import tarfile
+from pathlib import Path
+
+PARTS = ("app", "pyproject.toml", "requirements/app.lock")
+LEFT_OUT = {"__pycache__", ".mypy_cache", ".ruff_cache"}
+KEEP = 5
+
+
+def files(project: Path) -> list[Path]:
+    found: list[Path] = []
+    for part in PARTS:
+        path = project / part
+        if path.is_file():
+            found.append(path)
+            continue
+        for directory, names, entries in os.walk(path):
+            names[:] = [name for name in names if name not in LEFT_OUT and not name.endswith(".egg-info")]
+            found += [Path(directory) / entry for entry in entries if not entry.endswith(".pyc")]
+    return sorted(found)
+
+
+def main(project: Path, cache: Path) -> None:
+    digest = hashlib.sha256()
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for path in files(project):
+            name, data = str(path.relative_to(project)), path.read_bytes()
+            digest.update(f"{name}\0{len(data)}\0".encode() + data)
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(data), 0o644
+            archive.addfile(entry, io.BytesIO(data))
+    release = digest.hexdigest()[:12]
+    cache.mkdir(parents=True, exist_ok=True)
+    target = cache / f"release-{release}.tar.gz"
+    if not target.exists():
+        temporary = target.with_suffix(f".{os.getpid()}")
+        temporary.write_bytes(gzip.compress(buffer.getvalue(), mtime=0))
+        temporary.replace(target)
+        for old in sorted(cache.glob("release-*.tar.gz"), key=lambda path: path.stat().st_mtime)[:-KEEP]:
+            old.unlink()
+    print(json.dumps({"id": release, "path": str(target)}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

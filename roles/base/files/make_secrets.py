@@ -1,0 +1,42 @@
+"""Secrets of an installation, as JSON: make_secrets.py DIRECTORY. What is not there yet is made."""
+
+import json
+import os
+import secrets
+import string
+import sys
+from pathlib import Path
+
+ALPHABET = string.ascii_letters + string.digits
+# Prefix and random characters of each; the prefix lets scanners for leaked keys know one.
+SECRETS = {
+    "database_password": ("", 40),
+    "redis_password": ("", 40),
+    "session_secret": ("", 64),
+    "admin_api_key": ("fp_", 40),
+}
+
+
+def read_or_make(path: Path, prefix: str, length: int) -> str:
+    if not path.exists():
+        value = prefix + "".join(secrets.choice(ALPHABET) for _ in range(length))
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(value + "\n")
+        try:
+            # Not replace(): of two runs at once, the first one's secret stays.
+            os.link(temporary, path)
+        except FileExistsError:
+            pass
+        finally:
+            temporary.unlink()
+    return path.read_text(encoding="utf-8").strip()
+
+
+def main(directory: Path) -> None:
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    print(json.dumps({name: read_or_make(directory / name, *shape) for name, shape in SECRETS.items()}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,89 @@
+"""What a host lacks, one line each: probe.py JSON. Changes nothing but apt's package lists."""
+
+import configparser
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+TIMEOUT = 20
+
+
+def memory(least_mb):
+    total = int(re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text()).group(1)) // 1024
+    if total < least_mb:
+        yield f"memory is {total} MB, {least_mb} MB are needed"
+
+
+def disk(least_mb):
+    for path in ("/", "/var/lib"):
+        free = shutil.disk_usage(path).free // 1024**2
+        if free < least_mb:
+            yield f"{free} MB are free under {path}, {least_mb} MB are needed"
+
+
+def ports(wanted):
+    for port, program in wanted:
+        held = subprocess.run(
+            ["ss", "-Hltnp", "sport", "=", f":{port}"], capture_output=True, text=True
+        ).stdout
+        names = set(re.findall(r'\("([^"]+)"', held))
+        if held and not any(name.startswith(program) for name in names):
+            holder = ", ".join(sorted(names)) or "another program"
+            yield f"port {port} is held by {holder}; end it or give {program} another one in face_ports"
+
+
+def package_source():
+    result = subprocess.run(
+        [
+            "apt-get",
+            "--quiet",
+            "update",
+            "--option",
+            "APT::Update::Error-Mode=any",
+            "--option",
+            f"Acquire::http::Timeout={TIMEOUT}",
+            "--option",
+            "Acquire::Retries=1",
+        ],
+        capture_output=True,
+        text=True,
+    )
+    if result.returncode:
+        lines = result.stderr.splitlines() or [""]
+        first = next((line for line in lines if line.startswith(("E:", "W:"))), lines[0])
+        yield f"apt cannot read its package sources ({first}); mend /etc/apt/sources.list* or name a mirror"
+
+
+def python_index(url):
+    url = url or os.environ.get("PIP_INDEX_URL") or configured_index()
+    if not url:
+        return
+    try:
+        urllib.request.urlopen(url.rstrip("/") + "/pip/", timeout=TIMEOUT).close()
+    except (OSError, urllib.error.URLError, ValueError) as error:
+        shown = re.sub(r"//[^/@]*@", "//", url)
+        yield f"package index {shown} does not answer ({error}); set face_pip_index_url or face_wheel_dir"
+
+
+def configured_index():
+    parser = configparser.ConfigParser()
+    parser.read(["/etc/pip.conf", Path("~/.config/pip/pip.conf").expanduser()])
+    return parser.get("global", "index-url", fallback=None)
+
+
+def main(wanted):
+    problems = [*memory(int(wanted["memory_mb"])), *disk(int(wanted["disk_mb"])), *ports(wanted["ports"])]
+    if not Path(wanted["release_marker"]).exists():
+        problems += package_source()
+        if not wanted["offline"]:
+            problems += python_index(wanted["pip_index"])
+    print("\n".join(problems))
+
+
+main(json.loads(sys.argv[1]))

@@ -1,0 +1,138 @@
+"""The small programs that run beside Ansible: secrets, certificates, releases, the check of a model pack."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import tarfile
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+ROLES = ROOT / "roles"
+
+
+def run(script: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(script), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_secrets_are_made_once_and_only_their_owner_reads_them(tmp_path: Path) -> None:
+    directory = tmp_path / "secrets"
+    first = json.loads(run(ROLES / "base/files/make_secrets.py", directory).stdout)
+    assert json.loads(run(ROLES / "base/files/make_secrets.py", directory).stdout) == first
+    assert directory.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in directory.iterdir()} == {0o600}
+    assert first["admin_api_key"].startswith("fp_")
+    assert len(first["admin_api_key"]) == 43
+    assert (directory / "admin_api_key").read_text().strip() == first["admin_api_key"]
+    assert len(set(first.values())) == 4
+
+
+def test_a_client_trusts_the_certificate_through_its_authority(tmp_path: Path) -> None:
+    script = ROLES / "nginx/files/make_certificate.py"
+    assert run(script, tmp_path, "face.example", "127.0.0.1").stdout == "made\n"
+    assert run(script, tmp_path, "face.example", "127.0.0.1").stdout == "unchanged\n"
+    assert (tmp_path / "server.key").stat().st_mode & 0o777 == 0o600
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server.load_cert_chain(tmp_path / "server.crt", tmp_path / "server.key")
+    client = ssl.create_default_context(cafile=str(tmp_path / "ca.crt"))
+    # What Python 3.13 asks of every certificate.
+    client.verify_flags |= ssl.VERIFY_X509_STRICT
+    for name in ("face.example", "127.0.0.1"):
+        handshake(server, client, name)
+    authority = (tmp_path / "ca.crt").read_text()
+    assert run(script, tmp_path, "face.example", "other.example").stdout == "made\n"
+    assert (tmp_path / "ca.crt").read_text() == authority
+
+
+def handshake(server: ssl.SSLContext, client: ssl.SSLContext, name: str) -> None:
+    ours, theirs = socket.socketpair()
+
+    def serve() -> None:
+        with server.wrap_socket(theirs, server_side=True) as connection:
+            connection.recv(1)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    with client.wrap_socket(ours, server_hostname=name) as connection:
+        connection.send(b"x")
+    thread.join(5)
+
+
+def release(project: Path, cache: Path) -> dict[str, Any]:
+    made: dict[str, Any] = json.loads(run(ROLES / "app/files/build_release.py", project, cache).stdout)
+    return made
+
+
+def test_the_same_source_is_the_same_release(tmp_path: Path) -> None:
+    project, cache = tmp_path / "project", tmp_path / "cache"
+    for part in ("app/face_pipeline/web/api", "requirements"):
+        (project / part).mkdir(parents=True)
+    (project / "app/face_pipeline/web/api/photos.py").write_text("one")
+    (project / "pyproject.toml").write_text("[project]")
+    (project / "requirements/app.lock").write_text("lock")
+    first = release(project, cache)
+    archive = Path(first["path"]).read_bytes()
+    (project / "app/face_pipeline/__pycache__").mkdir()
+    (project / "app/face_pipeline/__pycache__/x.pyc").write_bytes(b"x")
+    shutil.rmtree(cache)
+    assert release(project, cache) == first
+    assert Path(first["path"]).read_bytes() == archive
+    with tarfile.open(first["path"]) as packed:
+        assert sorted(packed.getnames()) == [
+            "app/face_pipeline/web/api/photos.py", "pyproject.toml", "requirements/app.lock",
+        ]  # fmt: skip
+    (project / "app/face_pipeline/web/api/photos.py").write_text("two")
+    assert release(project, cache)["id"] != first["id"]
+
+
+def check_pack(wanted: object, accepted: str = "") -> subprocess.CompletedProcess[str]:
+    return run(ROLES / "preflight/files/check_pack.py", ROOT / "app", wanted, accepted)
+
+
+@pytest.fixture
+def pack(tmp_path: Path) -> Path:
+    directory = tmp_path / "pack"
+    directory.mkdir()
+    (directory / "model.onnx").write_bytes(b"weights")
+    digest = hashlib.sha256(b"weights").hexdigest()
+    tasks = {role: {"file": "model.onnx", "sha256": digest} for role in ("detection", "recognition")}
+    manifest = {"manifest_version": 2, "model_id": "own", "tasks": tasks}
+    (directory / "manifest.json").write_text(json.dumps(manifest))
+    return directory
+
+
+def test_a_good_pack_passes(pack: Path) -> None:
+    assert check_pack("dlib").stdout == "dlib\n"
+    assert check_pack(pack).stdout == "own\n"
+
+
+def test_a_restricted_licence_needs_to_be_accepted_by_name() -> None:
+    refused = check_pack("buffalo_l")
+    assert refused.returncode == 1
+    assert "face_accept_model_licence" in refused.stdout
+    assert check_pack("buffalo_l", "yes").returncode == 1
+    assert check_pack("buffalo_l", "buffalo_l").stdout == "buffalo_l\n"
+
+
+def test_a_bad_pack_is_one_line_that_says_what_to_do(pack: Path, tmp_path: Path) -> None:
+    (pack / "model.onnx").write_bytes(b"other")
+    for wanted, words in (
+        (pack, "has SHA-256"),
+        (tmp_path / "none", "is missing"),
+        ("nonesuch", "set face_model_pack"),
+    ):
+        answer = check_pack(wanted)
+        assert answer.returncode == 1
+        assert words in answer.stdout
+        assert answer.stdout.count("\n") == 1
+        assert answer.stderr == ""
