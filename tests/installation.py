@@ -153,12 +153,12 @@ class App:
     def search(self, photo: bytes, **form: Any) -> requests.Response:
         return self.request("POST", "/api/v1/search", files={"photo": ("query.jpg", photo)}, data=form)
 
-    def wait_finished(self, batch_id: str, seconds: float = 60) -> dict[str, Any]:
+    def wait_finished(self, batch_id: str, seconds: float = 60, every: float = 0.1) -> dict[str, Any]:
         def finished() -> Any:
             batch = self.get(f"/api/v1/batches/{batch_id}").json()
             return batch if batch.get("finished") else None
 
-        batch: dict[str, Any] = wait_until(finished, seconds, f"batch {batch_id} to finish")
+        batch: dict[str, Any] = wait_until(finished, seconds, f"batch {batch_id} to finish", every)
         return batch
 
     def start_worker(
@@ -169,7 +169,7 @@ class App:
             f"worker{instance}.log", str(BIN / "celery"), "--quiet", "-A", "face_pipeline.worker", "worker",
             "--concurrency", str(concurrency), "--queues", "search,ingest",
             "--hostname", f"worker{instance}@tests", "--without-mingle", "--without-gossip",
-            "--loglevel", "INFO", "-E",
+            "--loglevel", "INFO",
             FACE_WORKER_INSTANCE=str(instance), FACE_WORKER_CONCURRENCY=str(concurrency),
             FACE_METRICS_PORT_BASE=str(port - instance), **extra,
         )  # fmt: skip

@@ -133,20 +133,6 @@ def _pack_describe(options: argparse.Namespace) -> int:
     return 0
 
 
-def _pack_install_dlib(options: argparse.Namespace) -> int:
-    from face_pipeline.ops.packs import install_dlib
-
-    print(f"installed {install_dlib(options.directory).name}")
-    return 0
-
-
-def _smoke(options: argparse.Namespace) -> int:
-    from face_pipeline.ops.smoke import smoke
-
-    print(smoke(options.url, get_settings().credential("admin_api_key"), options.ca))
-    return 0
-
-
 def _version(_: argparse.Namespace) -> int:
     print(f"face-pipeline {__version__}")
     return 0
@@ -169,10 +155,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("version", _version, "print the version")
 
-    smoke = add("smoke", _smoke, "upload a photo and find its person with another one")
-    smoke.add_argument("--url", default=None, help="where the service is; FACE_PUBLIC_URL when left out")
-    smoke.add_argument("--ca", type=Path, default=None, help="CA certificate of the service")
-
     keys = commands.add_parser("keys", help="API keys").add_subparsers(required=True, metavar="ACTION")
     for name, run, text in (
         ("ensure", _keys_ensure, "make a key be the one in a credential file"),
@@ -192,7 +174,6 @@ def _parser() -> argparse.ArgumentParser:
     for name, run, text in (
         ("verify", _pack_verify, "check every file of a pack against its hash"),
         ("describe", _pack_describe, "print a pack's engine, licence and contract"),
-        ("install-dlib", _pack_install_dlib, "make the dlib pack from the Python package index"),
     ):
         action = packs.add_parser(name, help=text, description=text)
         action.add_argument("directory", type=Path)

@@ -27,7 +27,8 @@ def engine() -> Engine:
         pool_size=threads + 2,
         max_overflow=2,
         pool_timeout=POOL_TIMEOUT_SECONDS,
-        pool_pre_ping=True,
+        # A worker waits for a database that went away, and tries again anyway; a request would fail.
+        pool_pre_ping=settings.worker_instance == 0,
         connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS, "application_name": "face-pipeline"},
     )
 

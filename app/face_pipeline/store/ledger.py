@@ -92,31 +92,35 @@ def accept(
     batch = Batch(collection_id=collection.id)
     session.add(batch)
     session.flush()
+    shared = {
+        "collection_id": collection.id,
+        "batch_id": batch.id,
+        "person_id": person.id if person else None,
+        "request_id": request_id,
+    }
+    # The same photo twice in one request is one row.
+    rows = {new.sha256: {"id": uuid.uuid4(), **shared, **vars(new)} for new in photos}
+    session.execute(
+        upsert(Photo)
+        .values(list(rows.values()))
+        .on_conflict_do_nothing(index_elements=["collection_id", "sha256"])
+    )
+    found = session.execute(
+        select(Photo.id, Photo.sha256, Photo.state).where(
+            Photo.collection_id == collection.id, Photo.sha256.in_(list(rows))
+        )
+    ).all()
+    ids = {row.sha256: row.id for row in found}
+    states = {row.sha256: row.state for row in found}
+    for sha256, state in states.items():
+        if state == "failed":
+            states[sha256] = _start_over(session, ids[sha256])
     accepted = []
     for new in photos:
-        values = {
-            "collection_id": collection.id,
-            "batch_id": batch.id,
-            "person_id": person.id if person else None,
-            "request_id": request_id,
-            **vars(new),
-        }
-        inserted = session.scalar(
-            upsert(Photo)
-            .values(id=uuid.uuid4(), **values)
-            .on_conflict_do_nothing(index_elements=["collection_id", "sha256"])
-            .returning(Photo.id)
-        )
-        row = session.execute(
-            select(Photo.id, Photo.state).where(
-                Photo.collection_id == collection.id, Photo.sha256 == new.sha256
-            )
-        ).one()
-        state = row.state
-        if inserted is None and state == "failed":
-            state = _start_over(session, row.id)
-        accepted.append(Accepted(row.id, new.sha256, new.filename, state, inserted is None))
-    links = [{"batch_id": batch.id, "photo_id": each.photo_id} for each in accepted]
+        first = rows.pop(new.sha256, None)
+        duplicate = first is None or ids[new.sha256] != first["id"]
+        accepted.append(Accepted(ids[new.sha256], new.sha256, new.filename, states[new.sha256], duplicate))
+    links = [{"batch_id": batch.id, "photo_id": photo_id} for photo_id in ids.values()]
     session.execute(upsert(BatchPhoto).values(links).on_conflict_do_nothing())
     return batch, accepted
 
@@ -145,6 +149,8 @@ def mark_queued(session: Session, photo_ids: Sequence[uuid.UUID]) -> None:
 def claim(session: Session, photo_id: uuid.UUID, *, worker: str, lease_seconds: float) -> Claim | None:
     """Take a waiting photo; None when it is done, taken, or gone (its message was a duplicate)."""
     token = uuid.uuid4()
+    # A claim that a crash of the database forgets costs a second try; nothing waits for its disk.
+    session.execute(select(func.set_config("synchronous_commit", "off", True)))
     row = session.execute(
         update(Photo)
         .where(Photo.id == photo_id, Photo.state.in_(WAITING), Photo.collection_id == Collection.id)

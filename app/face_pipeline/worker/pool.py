@@ -1,8 +1,8 @@
 """Celery's thread pool, with the one thing it lacks: it wakes the consumer when a task ended.
 
 The consumer takes the next message only when its event loop turns, and a thread that ends a task does not
-turn it. With as many messages prefetched as there are threads the worker would idle up to a second after each:
-1 photo a second instead of 14 on two cores (bench/ingest.py).
+turn it. With as many messages prefetched as there are threads the worker would idle up to a second after each
+task: 1 photo a second instead of 14 on two cores (bench/ingest.py).
 """
 
 from __future__ import annotations

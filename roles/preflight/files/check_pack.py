@@ -24,7 +24,13 @@ def main(app: Path, wanted: str, accepted: str) -> int:
             pack = packs.known_pack(wanted)
         packs.check_licence(pack, accepted)
     except packs.PackError as error:
-        print(error)
+        message = str(error)
+        if "/" in wanted and not isinstance(error, packs.LicenceNotAccepted):
+            # The reader's own advice is for a pack that is installed.
+            message = (
+                message.partition("; ")[0] + "; name a directory with a whole pack in face_model_pack_source"
+            )
+        print(message)
         return 1
     print(pack.name)
     return 0

@@ -71,6 +71,17 @@ def python_index(url):
         yield f"package index {shown} does not answer ({error}); set face_pip_index_url or face_wheel_dir"
 
 
+def postgres_repository(url, release):
+    address = f"{url.rstrip('/')}/dists/{release}-pgdg/InRelease"
+    try:
+        urllib.request.urlopen(address, timeout=TIMEOUT).close()
+    except (OSError, urllib.error.URLError, ValueError) as error:
+        yield (
+            f"PostgreSQL's package repository does not answer at {address} ({error}); "
+            "set face_postgres_repository to a mirror"
+        )
+
+
 def configured_index():
     parser = configparser.ConfigParser()
     parser.read(["/etc/pip.conf", Path("~/.config/pip/pip.conf").expanduser()])
@@ -83,6 +94,8 @@ def main(wanted):
         problems += package_source()
         if not wanted["offline"]:
             problems += python_index(wanted["pip_index"])
+    if wanted["postgres_repository"] and not Path(wanted["postgres_marker"]).exists():
+        problems += postgres_repository(wanted["postgres_repository"], wanted["postgres_release"])
     print("\n".join(problems))
 
 

@@ -1,5 +1,14 @@
 # units.sh UNIT...: says which are not active, with the last lines of their journal.
 status=0
+
+# A run of the playbook that broke off may leave a unit with the settings or the release of before.
+outdated() {
+  case $1 in face-web.service | celery@*) ;; *) return 1 ;; esac
+  began=$(date -d "$(systemctl show --property ActiveEnterTimestamp --value "$1")" +%s) || return 1
+  newest=$(stat -c %Y /etc/face-pipeline/face-pipeline.env /opt/face-pipeline/current | sort -n | tail -n 1)
+  [ "$began" -lt "$newest" ]
+}
+
 for unit; do
   case $unit in
     *'*'*)
@@ -15,7 +24,12 @@ for unit; do
       [ "$state" = activating ] || break
       sleep 1
     done
-    [ "$state" != active ] || continue
+    if [ "$state" = active ]; then
+      outdated "$name" || continue
+      status=1
+      echo "$name began before its settings or release changed: systemctl restart $name" >&2
+      continue
+    fi
     status=1
     echo "$name is $state: $(journalctl --unit "$name" --lines 2 --output cat 2>/dev/null | tail -n1)" >&2
   done

@@ -61,7 +61,7 @@ def upload() -> tuple[Response, int]:
         )
     batch_id, accepted = _accept(good)
     metrics.files_uploaded.inc(len(accepted))
-    _publish([each.photo_id for each in accepted if each.state == "received"])
+    _publish(list({each.photo_id for each in accepted if each.state == "received"}))
     return jsonify(
         {"batch_id": batch_id, "photos": [views.accepted(each) for each in accepted], "rejected": rejected}
     ), 202

@@ -1,3 +1,74 @@
-from flask import Blueprint
+"""The page: sign in, upload, look at photos, search. Everything it shows comes from the API."""
 
-bp = Blueprint("ui", __name__)
+from __future__ import annotations
+
+from flask import Blueprint, Response, g, make_response, render_template
+
+from face_pipeline.config import get_settings
+from face_pipeline.errors import Unavailable
+from face_pipeline.store.database import is_unavailable
+from face_pipeline.web.auth import identify
+
+bp = Blueprint("ui", __name__, template_folder="templates", static_folder="static", static_url_path="/static")
+
+# No inline script or style anywhere: an injected one cannot run. blob: is for photos not uploaded yet.
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' blob:",
+        "connect-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+SECURITY_HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+
+@bp.after_request
+def protect(response: Response) -> Response:
+    response.headers.update(SECURITY_HEADERS)
+    return response
+
+
+@bp.get("/")
+def home() -> Response:
+    try:
+        g.api_key = identify()
+    except Exception as error:
+        if not is_unavailable(error):
+            raise
+        return _unavailable()
+    if g.api_key is None:
+        return _page("ui/sign_in.html")
+    scopes = set(g.api_key.scopes)
+    settings = get_settings()
+    return _page(
+        "ui/app.html",
+        can_read=bool(scopes & {"read", "admin"}),
+        can_write=bool(scopes & {"write", "admin"}),
+        max_bytes=settings.upload_max_bytes,
+        max_pixels=settings.upload_max_pixels,
+    )
+
+
+def _page(template: str, **values: object) -> Response:
+    response = make_response(render_template(template, **values))
+    # It names the key and holds the session's CSRF token.
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _unavailable() -> Response:
+    response = _page("ui/unavailable.html")
+    response.status_code = Unavailable.status
+    response.headers["Retry-After"] = str(Unavailable.retry_after)
+    return response

@@ -1,0 +1,41 @@
+// A photo with a numbered box around each face. Boxes are in pixels of the upright photo, which is how
+// browsers show it; they are drawn in percent, so that they fit at any size.
+
+import { h, svg } from "./dom.js";
+
+// A number stands above its box, except where there is no room.
+const ROOM_ABOVE = 0.07;
+
+/**
+ * The photo at `url` with a box for each of `faces`. Size in pixels is `size` ({width, height}) or, without
+ * it, the photo's own once it is loaded. Returns {figure, mark(index or null)}.
+ */
+export function boxedPhoto(url, alt, faces, { size = null, onPick = () => {}, onBroken = () => {} } = {}) {
+  const overlay = svg("svg", { class: "boxes", "aria-hidden": "true", focusable: "false" });
+  const image = h("img", { class: "boxed-image", alt, onerror: onBroken });
+  const boxes = [];
+  const draw = ({ width, height }) => {
+    faces.forEach((face, index) => boxes.push(box(face, index, width, height)));
+    overlay.append(...boxes);
+    boxes.forEach((each, index) => each.addEventListener("click", () => onPick(index)));
+  };
+  image.addEventListener("load", () => draw(size ?? { width: image.naturalWidth, height: image.naturalHeight }));
+  image.src = url;
+  const mark = (index) => boxes.forEach((each, other) => each.classList.toggle("marked", other === index));
+  return { figure: h("div", { class: "boxed" }, image, overlay), mark };
+}
+
+function box({ bbox: [x1, y1, x2, y2] }, index, width, height) {
+  const x = (value) => `${(value / width) * 100}%`;
+  const y = (value) => `${(value / height) * 100}%`;
+  const rectangle = (name) =>
+    svg("rect", { class: name, x: x(x1), y: y(y1), width: x(x2 - x1), height: y(y2 - y1), rx: 3 });
+  const number = String(index + 1);
+  const lift = y1 / height > ROOM_ABOVE ? -26 : 4;
+  const wide = 14 + number.length * 9;
+  const tag = svg("svg", { class: "tag", x: x(x1), y: y(y1) },
+    svg("g", { transform: `translate(${lift < 0 ? 0 : 4} ${lift})` },
+      svg("rect", { class: "tag-back", width: wide, height: 22, rx: 4 }),
+      svg("text", { class: "tag-text", x: wide / 2, y: 16 }, number)));
+  return svg("g", { class: "face-box", "data-face": index }, rectangle("box-edge"), rectangle("box"), tag);
+}

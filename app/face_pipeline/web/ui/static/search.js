@@ -1,0 +1,126 @@
+// Who is on this photo? The photo with a box for each face, and beside it what was found for each.
+
+import { cropUrl, search } from "./api.js";
+import { byId, count, h, percent, seconds } from "./dom.js";
+import { dropZone } from "./drop.js";
+import { boxedPhoto } from "./faces.js";
+import { inWords } from "./words.js";
+
+let photo = null;
+let address = null;
+let threshold = null; // null: the model's own
+let request = null;
+
+export function startSearch() {
+  if (!byId("search-zone")) return;
+  const slider = byId("search-threshold");
+  dropZone(byId("search-zone"), byId("search-file"), ([file]) => take(file));
+  byId("search-collection").addEventListener("change", run);
+  slider.addEventListener("input", () => showThreshold(Number(slider.value), true));
+  slider.addEventListener("change", () => {
+    threshold = Number(slider.value);
+    run();
+  });
+  byId("search-threshold-reset").addEventListener("click", () => {
+    threshold = null;
+    showThreshold(Number(slider.value), false);
+    slider.focus();
+    run();
+  });
+}
+
+function showThreshold(value, chosen) {
+  byId("search-threshold").value = value;
+  byId("search-threshold-value").textContent = chosen ? percent(value) : "model’s own";
+  byId("search-threshold-reset").hidden = !chosen;
+}
+
+function take(file) {
+  photo = file;
+  if (address) URL.revokeObjectURL(address);
+  address = URL.createObjectURL(file);
+  run();
+}
+
+async function run() {
+  if (!photo) return;
+  request?.abort();
+  const mine = (request = new AbortController());
+  const result = byId("search-result");
+  result.setAttribute("aria-busy", "true");
+  say("Searching");
+  if (!result.querySelector(".result")) layout([], h("p", { class: "status loading" }, "Looking for faces…"));
+  try {
+    const collection = byId("search-collection").value.trim();
+    show(await search(photo, { collection, threshold }, mine.signal));
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    fail(error);
+  }
+  result.removeAttribute("aria-busy");
+}
+
+function say(text) {
+  byId("search-live").textContent = text;
+}
+
+function layout(faces, ...beside) {
+  const picture = boxedPhoto(address, `The photo you search with, ${photo.name}`, faces, {
+    onPick: (index) => byId(`found-${index}`).focus(),
+    onBroken: () => picture.figure.replaceChildren(h("p", { class: "status" }, "The browser cannot show this photo.")),
+  });
+  byId("search-result").replaceChildren(
+    h("div", { class: "result" }, h("div", { class: "stage" }, picture.figure), h("div", { class: "side" }, ...beside)));
+  return picture.mark;
+}
+
+function show(answer) {
+  if (threshold === null) {
+    showThreshold(answer.threshold, false);
+    byId("search-threshold-value").textContent = `model’s own, ${percent(answer.threshold)}`;
+  }
+  const found = answer.faces.filter((face) => face.matches.length).length;
+  const origin = answer.cache === "hit" ? "answered from the cache" : "searched";
+  const summary = `${count(answer.faces.length, "face")} · ${origin} in ${seconds(answer.duration_seconds)}`;
+  const list = h("ol", { class: "found" });
+  const head = answer.faces.length
+    ? h("p", { class: "muted", id: "search-summary", "data-cache": answer.cache }, summary)
+    : h("div", { class: "empty" }, h("p", { class: "empty-title" }, "No face found on this photo"),
+        h("p", { class: "muted" }, "Small, turned away or half-hidden faces can be missed. Try a sharper photo or a closer crop."));
+  const mark = layout(answer.faces, head, list);
+  answer.faces.forEach((face, index) => list.append(faceResult(face, index, mark)));
+  say(`${summary}. ${found ? `${count(found, "face")} recognised` : "Nobody found"}.`);
+}
+
+function faceResult(face, index, mark) {
+  const body = face.matches.length
+    ? h("ul", { class: "matches" }, ...face.matches.map(matchItem))
+    : h("p", { class: "nobody" }, h("b", {}, "Nobody found. "), h("span", { class: "muted" }, "No face of the collection is similar enough."));
+  return h("li", {
+    class: "found-face", id: `found-${index}`, tabindex: "-1",
+    onmouseenter: () => mark(index), onmouseleave: () => mark(null),
+    onfocusin: () => mark(index), onfocusout: () => mark(null),
+  },
+  h("h3", {}, h("span", { class: "number" }, String(index + 1)), h("span", { class: "visually-hidden" }, `Face ${index + 1}`),
+    h("span", { class: "muted small" }, `detection ${percent(face.detection_score)} · quality ${percent(face.quality)}`)),
+  body);
+}
+
+function matchItem(match) {
+  const name = match.person_name ?? "unnamed";
+  const similarity = percent(match.similarity);
+  return h("li", {},
+    h("a", { class: "match", href: `#photo/${match.photo_id}`, "aria-label": `${name}, similarity ${similarity}, open the photo` },
+      h("img", { class: "crop", src: cropUrl(match.face_id), alt: "", loading: "lazy", width: 56, height: 56 }),
+      h("span", { class: "match-text" },
+        h("span", { class: match.person_name ? "person" : "person unnamed" }, name),
+        h("meter", { min: 0, max: 1, value: Math.max(0, match.similarity), "aria-hidden": "true" })),
+      h("span", { class: "similarity" }, similarity)));
+}
+
+function fail(error) {
+  const text = error.code === "network" ? "The server cannot be reached. Check your connection." : inWords(error);
+  layout([], h("div", { class: "status error", role: "alert" }, h("p", {}, text),
+    error.temporary || error.status === 404 ? h("button", { type: "button", onclick: run }, "Search again") : null));
+  say("");
+}

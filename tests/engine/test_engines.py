@@ -1,0 +1,167 @@
+"""Both engines on real models: one person is recognised, strangers are not, whatever the file looks like."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import io
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from face_pipeline.engine import Engine, PhotoBroken, load_engine
+from PIL import Image, ImageOps
+
+from tests import packs
+from tests.photos import LABELLED, ROOT, astronaut, astronaut_again, astronaut_jpeg, jpeg, labelled, no_face
+
+# Orientation -> what a camera held that way stores; the inverse of what a viewer does (TIFF 6.0, tag 274).
+STORED = {
+    1: lambda image: image,
+    2: ImageOps.mirror,
+    3: lambda image: image.rotate(180),
+    4: ImageOps.flip,
+    5: lambda image: ImageOps.mirror(image.rotate(90, expand=True)).rotate(180),
+    6: lambda image: image.rotate(90, expand=True),
+    7: lambda image: ImageOps.mirror(image.rotate(90, expand=True)),
+    8: lambda image: image.rotate(-90, expand=True),
+}
+
+
+@pytest.fixture(scope="module", params=["dlib", "insightface"])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    directory = packs.dlib_pack() if request.param == "dlib" else packs.insightface_pack()
+    made = load_engine(directory, threads=4)
+    made.warm_up()
+    return made
+
+
+def test_a_face_is_found_with_a_unit_embedding(engine: Engine) -> None:
+    analysis = engine.analyse(astronaut_jpeg())
+    (face,) = analysis.faces
+    assert (analysis.width, analysis.height) == (512, 512)
+    assert face.embedding.shape == (engine.dimension,)
+    assert np.linalg.norm(face.embedding) == pytest.approx(1, abs=1e-5)
+    assert 0 < face.detection_score <= 1
+    assert 0 < face.quality <= 1
+    left, right, nose = face.landmarks[:3]
+    assert left[0] < nose[0] < right[0]
+    assert set(analysis.timings) == {"decode", "detect", "embed"}
+    assert engine.analyse(no_face()).faces == []
+
+
+def test_another_picture_of_the_person_is_over_the_threshold(engine: Engine) -> None:
+    one, two = (engine.analyse(data).faces[0].embedding for data in (astronaut_jpeg(), astronaut_again()))
+    assert one @ two >= engine.match_threshold
+
+
+def test_every_labelled_pair_is_on_its_side_of_the_threshold(engine: Engine) -> None:
+    faces = []
+    for name, who in labelled().items():
+        if len(who) == 1 and who[0] is not None:
+            found = engine.analyse((LABELLED / name).read_bytes()).faces
+            largest = max(found, key=lambda face: face.bbox[2] - face.bbox[0])
+            faces.append((who[0], name, largest.embedding))
+    pairs = list(itertools.combinations(faces, 2))
+    assert len(pairs) > 100
+    for (one, first, a), (other, second, b) in pairs:
+        assert (one == other) == (a @ b >= engine.match_threshold), f"{first} {second}: {a @ b:.3f}"
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_turned_photo_gives_the_upright_box(engine: Engine, orientation: int) -> None:
+    upright = astronaut().crop((40, 0, 440, 512))
+    buffer = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    # What a viewer does with the stored picture gives the upright one back.
+    stored = STORED[orientation](upright)
+    stored.save(buffer, "JPEG", quality=95, exif=exif)
+    with Image.open(io.BytesIO(buffer.getvalue())) as image:
+        shown = ImageOps.exif_transpose(image)
+    assert shown.size == upright.size
+    analysis = engine.analyse(buffer.getvalue())
+    expected = engine.analyse(jpeg(shown, quality=95))
+    assert (analysis.width, analysis.height) == upright.size
+    assert analysis.faces
+    assert np.abs(analysis.faces[0].bbox - expected.faces[0].bbox).max() < 12
+
+
+@pytest.mark.parametrize(
+    ("mode", "form"),
+    [("RGBA", "PNG"), ("L", "PNG"), ("P", "PNG"), ("L", "JPEG"), ("CMYK", "JPEG"), ("RGBA", "WEBP")],
+)
+def test_colour_modes_show_the_same_person(engine: Engine, mode: str, form: str) -> None:
+    buffer = io.BytesIO()
+    astronaut().convert(mode).save(buffer, form)
+    reference = engine.analyse(astronaut_jpeg()).faces[0].embedding
+    best = max(face.embedding @ reference for face in engine.analyse(buffer.getvalue()).faces)
+    assert best >= engine.match_threshold
+
+
+def test_a_large_photo_is_decoded_at_half_size_with_boxes_at_full_size(engine: Engine) -> None:
+    large = astronaut().resize((2048, 2048), Image.Resampling.LANCZOS)
+    analysis = engine.analyse(jpeg(large))
+    assert (analysis.width, analysis.height) == (2048, 2048)
+    small = engine.analyse(astronaut_jpeg()).faces[0]
+    face = max(analysis.faces, key=lambda each: each.embedding @ small.embedding)
+    assert np.abs(face.bbox / 4 - small.bbox).max() < 25
+    assert face.embedding @ small.embedding >= engine.match_threshold
+
+
+def test_threads_share_one_engine_and_get_the_same_answer(engine: Engine) -> None:
+    photos = [astronaut_jpeg(), astronaut_again(), no_face()] * 8
+    expected = [[face.embedding for face in engine.analyse(data).faces] for data in photos[:3]]
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        for number, analysis in enumerate(pool.map(engine.analyse, photos)):
+            for face, vector in zip(analysis.faces, expected[number % 3], strict=True):
+                assert np.allclose(face.embedding, vector, atol=1e-5)
+
+
+@pytest.mark.parametrize("data", [b"\xff\xd8\xff\xe0" + b"x" * 2000, b"RIFF\x10\0\0\0WEBPxxxxxxxxxxxxx"])
+def test_what_cannot_be_decoded_is_said_so(engine: Engine, data: bytes) -> None:
+    with pytest.raises(PhotoBroken):
+        engine.analyse(data)
+
+
+def _fresh_process(code: str, home: Path, **extra: str) -> None:
+    environment = {
+        key: value for key, value in os.environ.items() if key not in ("CI", "ORT_DISABLE_TELEMETRY")
+    }
+    environment |= {"HOME": str(home), "PYTHONPATH": str(ROOT / "app"), **extra}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, cwd=home, timeout=120)
+
+
+def test_an_inference_leaves_no_trace_of_telemetry(tmp_path: Path) -> None:
+    """onnxruntime reports to its vendor unless told not to, and never where CI is set: so it is not, here."""
+    pack = packs.insightface_pack()
+    code = (
+        "import pathlib, face_pipeline.engine as e\n"
+        f"engine = e.load_engine(pathlib.Path({str(pack)!r}), threads=1); engine.warm_up()\n"
+    )
+    ours, control = tmp_path / "ours", tmp_path / "control"
+    ours.mkdir()
+    control.mkdir()
+    _fresh_process(code, ours)
+    assert [str(path) for path in ours.rglob("*") if path.is_file()] == []
+    bare = (
+        "import onnxruntime, time\n"
+        f"model = {str(pack / 'recognition.onnx')!r}\n"
+        "onnxruntime.InferenceSession(model, providers=['CPUExecutionProvider'])\n"
+        "time.sleep(1)\n"
+    )
+    _fresh_process(bare, control)
+    assert [path for path in control.rglob("*") if path.is_file()], "without the variable it would write"
+
+
+def test_a_web_process_loads_no_model_runtime(tmp_path: Path) -> None:
+    code = (
+        "import sys, pathlib, face_pipeline.engine as e\n"
+        f"e.contract_id(e.read_pack(pathlib.Path({str(packs.dlib_pack())!r})))\n"
+        "loaded = {'onnxruntime', 'cv2', 'dlib', 'insightface', 'onnx', 'scipy'} & set(sys.modules)\n"
+        "assert not loaded, loaded\n"
+    )
+    _fresh_process(code, tmp_path)

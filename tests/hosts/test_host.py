@@ -1,0 +1,209 @@
+"""An installed host, from outside: through nginx, over SSH, with parts killed under work.
+
+FACE_HOST_SUMMARY names a JSON file with `url`, `ssh` (a command), `ca_file` and `api_key_file`, as
+./quickstart writes it. These tests kill and reboot what they are pointed at: give them a test host.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from tests.photos import astronaut_again, astronaut_jpeg
+
+SUMMARY = os.environ.get("FACE_HOST_SUMMARY")
+pytestmark = [
+    pytest.mark.hosts,
+    pytest.mark.skipif(not SUMMARY, reason="needs an installed host (FACE_HOST_SUMMARY, see ./quickstart)"),
+]
+
+PHOTOS = 50
+SECURITY_LIMIT = 1.5
+
+
+@dataclass
+class Host:
+    url: str
+    ssh: list[str]
+    ca: str
+    key: str
+
+    def run(self, command: str, check: bool = True) -> str:
+        result = subprocess.run(
+            [*self.ssh, command], capture_output=True, text=True, timeout=180, check=False
+        )
+        if check and result.returncode:
+            pytest.fail(f"{command}: {result.stdout}{result.stderr}")
+        return result.stdout
+
+    def call(self, method: str, path: str, **options: Any) -> requests.Response:
+        headers = {"Authorization": f"Bearer {self.key}", **options.pop("headers", {})}
+        return requests.request(
+            method, self.url.rstrip("/") + path, headers=headers, verify=self.ca, timeout=60, **options
+        )
+
+    def upload_many(self, collection: str) -> str:
+        marker = uuid.uuid4().int % 10**6 * 100
+        files = [("photos", (f"{n}.jpg", astronaut_jpeg(marker + n))) for n in range(PHOTOS)]
+        answer = self.call("POST", "/api/v1/photos", files=files, data={"collection": collection})
+        assert answer.status_code == 202, answer.text
+        assert len(answer.json()["photos"]) == PHOTOS
+        return str(answer.json()["batch_id"])
+
+    def batch(self, batch_id: str) -> dict[str, Any] | None:
+        try:
+            answer = self.call("GET", f"/api/v1/batches/{batch_id}")
+        except requests.ConnectionError:
+            return None
+        return answer.json() if answer.ok else None
+
+
+def wait(condition: Callable[[], Any], seconds: float, what: str) -> Any:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.5)
+    pytest.fail(f"waited {seconds:g} s for {what}")
+
+
+@pytest.fixture(scope="module")
+def host() -> Host:
+    summary = json.loads(Path(str(SUMMARY)).read_text())
+    key = summary.get("api_key") or Path(summary["api_key_file"]).read_text().strip()
+    return Host(summary["url"], summary["ssh"], summary["ca_file"], key)
+
+
+def _all_done_once(host: Host, batch_id: str, collection: str, seconds: float) -> None:
+    def finished() -> Any:
+        batch = host.batch(batch_id)
+        return batch if batch and batch["finished"] else None
+
+    batch = wait(finished, seconds, f"{PHOTOS} photos to be done")
+    assert batch["states"]["done"] == PHOTOS
+    query = (
+        "SELECT count(*), count(DISTINCT photo_id)"
+        " FROM faces JOIN collections c ON c.id = faces.collection_id"
+        f" WHERE c.name = '{collection}'"
+    )
+    rows = host.run(f'runuser -u postgres -- psql -qAt face -c "{query}"')
+    assert rows.strip() == f"{PHOTOS}|{PHOTOS}", "each photo has one face, written once"
+
+
+def _collection() -> str:
+    return f"faults-{uuid.uuid4().hex[:8]}"
+
+
+def test_a_photo_goes_in_and_the_person_is_found(host: Host) -> None:
+    collection = _collection()
+    answer = host.call(
+        "POST", "/api/v1/photos",
+        files=[("photos", ("a.jpg", astronaut_jpeg())), ("photos", ("b.txt", b"no"))],
+        data={"collection": collection, "person": "Eileen Collins"}, headers={"X-Request-ID": "host-test-1"},
+    )  # fmt: skip
+    assert answer.status_code == 202
+    assert answer.headers["X-Request-ID"] == "host-test-1"
+    body = answer.json()
+    assert [each["code"] for each in body["rejected"]] == ["unsupported_type"]
+    photo_id = body["photos"][0]["id"]
+    wait(lambda: host.call("GET", f"/api/v1/photos/{photo_id}").json()["state"] == "done", 30, "the photo")
+    search = host.call(
+        "POST",
+        "/api/v1/search",
+        files={"photo": ("q.jpg", astronaut_again())},
+        data={"collection": collection},
+    ).json()
+    assert search["faces"][0]["matches"][0]["person_name"] == "Eileen Collins"
+    image = host.call("GET", f"/api/v1/photos/{photo_id}/image")
+    assert image.content == astronaut_jpeg(), "nginx sends the original"
+    journal = host.run("journalctl -u 'celery@*' -u face-web -o cat --since -5min | grep host-test-1")
+    operations = {json.loads(line)["operation"] for line in journal.splitlines()}
+    assert {"api.photos.upload", "ingest"} <= operations, "one id from the request to the task"
+
+
+def test_what_is_not_for_everybody_is_closed(host: Host) -> None:
+    assert requests.get(f"{host.url}/api/v1/photos", verify=host.ca, timeout=10).status_code == 401
+    assert host.call("GET", "/metrics").status_code == 403
+    assert host.call("GET", "/_originals/ab/cd/x").status_code == 404
+    listening = host.run("ss -Hltn")
+    open_to_all = {
+        int(line.split()[3].rsplit(":", 1)[1])
+        for line in listening.splitlines()
+        if not re.match(r"127\.|\[::1\]", line.split()[3])
+    }
+    assert open_to_all == {22, 80, 443}
+
+
+def test_units_are_hardened_and_none_failed(host: Host) -> None:
+    units = ["face-web.service", "celery@1.service", "face-reconciler.service", "face-indexer.service"]
+    for line in host.run(
+        f"systemd-analyze security --no-pager {' '.join(units)} | grep 'Overall exposure'"
+    ).splitlines():
+        score = float(re.findall(r"(\d+\.\d+)", line)[-1])
+        assert score <= SECURITY_LIMIT, line
+    assert host.run("systemctl --failed --plain --no-legend") == ""
+
+
+def test_no_secret_is_in_a_command_line_environment_or_log(host: Host) -> None:
+    found = host.run(
+        "cd /etc/face-pipeline/credentials; for name in *; do secret=$(cat $name); "
+        "for pid in $(pgrep -u face); do "
+        "tr '\\0' '\\n' < /proc/$pid/cmdline | grep -qF -- \"$secret\" && echo cmdline $name; "
+        "tr '\\0' '\\n' < /proc/$pid/environ | grep -qF -- \"$secret\" && echo environ $name; done; "
+        'journalctl -b -o cat | grep -qF -- "$secret" && echo journal $name; done; true'
+    )
+    assert found == ""
+
+
+def test_photos_survive_a_killed_worker(host: Host) -> None:
+    collection = _collection()
+    batch_id = host.upload_many(collection)
+    wait(lambda: (host.batch(batch_id) or {"states": {"done": 0}})["states"]["done"] >= 3, 60, "some photos")
+    host.run("systemctl kill --signal KILL 'celery@*'")
+    _all_done_once(host, batch_id, collection, 120)
+
+
+def test_photos_survive_a_minute_without_redis(host: Host) -> None:
+    collection = _collection()
+    batch_id = host.upload_many(collection)
+    host.run("systemctl stop redis-server")
+    try:
+        during = host.call(
+            "POST", "/api/v1/photos", files={"photos": ("late.jpg", astronaut_jpeg(7))},
+            data={"collection": _collection()},
+        )  # fmt: skip
+        assert during.status_code == 202, "accepted and kept"
+        search = host.call("POST", "/api/v1/search", files={"photo": ("q.jpg", astronaut_jpeg(8))})
+        assert (search.status_code, "Retry-After" in search.headers) == (503, True)
+        time.sleep(60)
+    finally:
+        host.run("systemctl start redis-server")
+    _all_done_once(host, batch_id, collection, 120)
+    late = during.json()["batch_id"]
+    wait(lambda: (host.batch(late) or {"finished": False})["finished"], 60, "the photo of the outage")
+
+
+def test_photos_survive_a_reboot(host: Host) -> None:
+    collection = _collection()
+    batch_id = host.upload_many(collection)
+    before = host.run("cat /proc/sys/kernel/random/boot_id")
+    host.run("systemctl reboot", check=False)
+
+    def back() -> bool:
+        now = host.run("cat /proc/sys/kernel/random/boot_id", check=False)
+        return now not in ("", before)
+
+    wait(back, 120, "the host to come back")
+    _all_done_once(host, batch_id, collection, 180)
+    assert host.run("systemctl is-system-running --wait", check=False).strip() == "running"
