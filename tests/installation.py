@@ -134,6 +134,7 @@ class App:
     url: str
     web: subprocess.Popen[bytes]
     workers: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
+    session: requests.Session = field(default_factory=requests.Session)
 
     @property
     def api_key(self) -> str:
@@ -141,7 +142,7 @@ class App:
 
     def request(self, method: str, path: str, **options: Any) -> requests.Response:
         headers = {"Authorization": f"Bearer {self.api_key}", **options.pop("headers", {})}
-        return requests.request(method, self.url + path, headers=headers, timeout=60, **options)
+        return self.session.request(method, self.url + path, headers=headers, timeout=60, **options)
 
     def get(self, path: str, **options: Any) -> requests.Response:
         return self.request("GET", path, **options)

@@ -132,6 +132,16 @@ def test_a_photo_goes_in_and_the_person_is_found(host: Host) -> None:
     assert {"api.photos.upload", "ingest"} <= operations, "one id from the request to the task"
 
 
+def test_the_page_and_all_its_files_are_served(host: Host) -> None:
+    page = requests.get(f"{host.url}/", verify=host.ca, timeout=10)
+    assert page.status_code == 200
+    assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+    files = set(re.findall(r'(?:src|href)="(/static/[^"]+)"', page.text))
+    assert files
+    for file in files:
+        assert requests.get(host.url + file, verify=host.ca, timeout=10).status_code == 200, file
+
+
 def test_what_is_not_for_everybody_is_closed(host: Host) -> None:
     assert requests.get(f"{host.url}/api/v1/photos", verify=host.ca, timeout=10).status_code == 401
     assert host.call("GET", "/metrics").status_code == 403

@@ -84,13 +84,14 @@ def nearest(
     if exact:
         column: Any = Face.embedding
         # The planner would take the index where there is one.
-        _set_local(session, "enable_indexscan", "off")
+        _set_local(session, enable_indexscan="off")
     else:
         column = cast(Face.embedding, HALFVEC(collection.dimension))
-        _set_local(session, "enable_indexscan", "on")
-        _set_local(session, "enable_seqscan", "off")
-        _set_local(session, "hnsw.ef_search", str(max(ef_search(collection.face_count), limit)))
-        _set_local(session, "hnsw.iterative_scan", "relaxed_order")
+        ef = str(max(ef_search(collection.face_count), limit))
+        _set_local(
+            session, enable_indexscan="on", enable_seqscan="off", hnsw__ef_search=ef,
+            hnsw__iterative_scan="relaxed_order",
+        )  # fmt: skip
     distance = column.max_inner_product(embedding)
     query = select(Face.id, Face.photo_id, Face.person_id, distance.label("distance")).where(
         Face.collection_id == collection.id
@@ -115,8 +116,11 @@ def _cosine(distance: float) -> float:
     return round(max(-1.0, min(1.0, -distance)), 4)
 
 
-def _set_local(session: Session, name: str, value: str) -> None:
-    session.execute(select(func.set_config(name, value, True)))
+def _set_local(session: Session, **settings: str) -> None:
+    """Settings of this transaction, in one round trip; two underscores stand for a dot in a name."""
+    session.execute(
+        select(*(func.set_config(name.replace("__", "."), value, True) for name, value in settings.items()))
+    )
 
 
 def extension_version(session: Session) -> tuple[int, ...]:
