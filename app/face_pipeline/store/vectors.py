@@ -87,9 +87,10 @@ def nearest(
         _set_local(session, enable_indexscan="off")
     else:
         column = cast(Face.embedding, HALFVEC(collection.dimension))
+        # With old statistics the planner may think that sorting the collection is cheaper than its index.
         ef = str(max(ef_search(collection.face_count), limit))
         _set_local(
-            session, enable_indexscan="on", enable_seqscan="off", hnsw__ef_search=ef,
+            session, enable_indexscan="on", enable_sort="off", hnsw__ef_search=ef,
             hnsw__iterative_scan="relaxed_order",
         )  # fmt: skip
     distance = column.max_inner_product(embedding)
