@@ -14,8 +14,11 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+
+from PIL import Image
 
 from bench.stack import ROOT, parser, photo_files, pipeline, report
 from tests.installation import UNIT_ENVIRONMENT, App
@@ -28,6 +31,16 @@ def variant(data: bytes, number: int) -> bytes:
     """The same picture as another file: a JPEG comment behind the start marker."""
     text = f"copy {number}".encode()
     return data[:2] + b"\xff\xfe" + (len(text) + 2).to_bytes(2, "big") + text + data[2:]
+
+
+def resized(path: Path, megapixels: float, directory: Path) -> Path:
+    """The photo as a camera of that many pixels stores it: JPEG, quality 90."""
+    with Image.open(path) as image:
+        factor = (megapixels * 1e6 / (image.width * image.height)) ** 0.5
+        size = (round(image.width * factor), round(image.height * factor))
+        target = directory / f"{path.stem}.jpg"
+        image.convert("RGB").resize(size, Image.Resampling.LANCZOS).save(target, "JPEG", quality=90)
+    return target
 
 
 def ingest(app: App, photos: list[bytes]) -> float:
@@ -87,11 +100,14 @@ def main() -> None:
     options = parser(__doc__ or "")
     options.add_argument("--photos-count", type=int, default=400)
     options.add_argument("--rounds", type=int, default=3)
-    options.add_argument("--min-megapixels", type=float, default=1.0, help="leave smaller photos out")
+    options.add_argument("--megapixels", type=float, help="resize every photo to this size first")
     options.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of the bare loop")
     options.add_argument("--concurrency", type=int, default=(os.cpu_count() or 1) + 1, help="of the worker")
     arguments = options.parse_args()
-    files = photo_files(arguments.photos, arguments.min_megapixels)
+    files = photo_files(arguments.photos)
+    scaled = tempfile.TemporaryDirectory(prefix="face-bench-photos-")
+    if arguments.megapixels:
+        files = [resized(path, arguments.megapixels, Path(scaled.name)) for path in files]
     sources = [path.read_bytes() for path in files]
     rates: list[float] = []
     bare_rates: list[float] = []
@@ -108,6 +124,7 @@ def main() -> None:
             print(f"round {round_number + 1}: bare {bare_rates[-1]:.2f}, pipeline {rates[-1]:.2f} photos/s")
         figures = {
             "photos": arguments.photos_count * arguments.rounds,
+            "KB a photo (mean)": statistics.mean(len(data) for data in sources) / 1000,
             "threads of the bare loop": arguments.threads,
             "threads of the worker": arguments.concurrency,
             "bare photos/s (median)": statistics.median(bare_rates),
@@ -121,6 +138,7 @@ def main() -> None:
             ),
             "worker CPU ms/photo": 1000 * cpu_seconds([worker.pid]) / number,
         }
+    scaled.cleanup()
     report(figures, arguments.json)
 
 

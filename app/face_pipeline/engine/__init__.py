@@ -18,7 +18,6 @@ from face_pipeline.engine.pack import (
     PackMissing,
     build_dlib_pack,
     contract_id,
-    find_dlib_models,
     read_pack,
     verify_pack,
 )
@@ -27,7 +26,7 @@ from face_pipeline.engine.types import Analysis, DetectedFace, Engine, EngineErr
 __all__ = [
     "Analysis", "DetectedFace", "Engine", "EngineError", "LicenceNotAccepted", "Pack", "PackDamaged",
     "PackError", "PackInvalid", "PackMissing", "PhotoBroken", "PhotoInfo", "PhotoRejected",
-    "build_dlib_pack", "contract_id", "face_crop", "find_dlib_models", "inspect", "load_engine", "read_pack",
+    "build_dlib_pack", "contract_id", "face_crop", "inspect", "load_engine", "read_pack",
     "verify_pack",
 ]  # fmt: skip
 

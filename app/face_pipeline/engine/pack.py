@@ -7,7 +7,6 @@ under `face_pipeline`.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import shutil
 from dataclasses import dataclass
@@ -165,19 +164,11 @@ def contract_id(pack: Pack) -> str:
     return f"{pack.engine}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
-def find_dlib_models() -> Path | None:
-    """Directory of the model files of an installed `face_recognition_models`.
-
-    Found without importing it: its import needs pkg_resources, which setuptools no longer has.
-    """
-    found = importlib.util.find_spec("face_recognition_models")
-    if found is None or found.origin is None:
-        return None
-    return Path(found.origin).parent / "models"
-
-
 def build_dlib_pack(source: Path, target: Path) -> Pack:
-    """Make the dlib pack in `target` from a directory that `face_recognition_models` was installed into."""
+    """Make the dlib pack in `target` from a directory that `face_recognition_models` was installed into.
+
+    Its files are found without importing it: the import needs pkg_resources, which setuptools no longer has.
+    """
     manifest = KNOWN_PACKS / "dlib.json"
     target.mkdir(parents=True, exist_ok=True)
     for task in json.loads(manifest.read_text(encoding="utf-8"))["tasks"].values():
