@@ -100,6 +100,7 @@ def main() -> None:
     options = parser(__doc__ or "")
     options.add_argument("--photos-count", type=int, default=400)
     options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--workers", type=int, default=1)
     options.add_argument("--megapixels", type=float, help="resize every photo to this size first")
     options.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of the bare loop")
     options.add_argument("--concurrency", type=int, default=(os.cpu_count() or 1) + 1, help="of the worker")
@@ -112,7 +113,10 @@ def main() -> None:
     rates: list[float] = []
     bare_rates: list[float] = []
     with pipeline(arguments.pack, FACE_UPLOAD_MAX_PHOTOS="100") as app:
-        worker = app.start_worker(1, concurrency=arguments.concurrency)
+        workers = [
+            app.start_worker(number + 1, concurrency=arguments.concurrency)
+            for number in range(arguments.workers)
+        ]
         number = 0
         for round_number in range(arguments.rounds):
             bare_rates.append(
@@ -126,17 +130,18 @@ def main() -> None:
             "photos": arguments.photos_count * arguments.rounds,
             "KB a photo (mean)": statistics.mean(len(data) for data in sources) / 1000,
             "threads of the bare loop": arguments.threads,
-            "threads of the worker": arguments.concurrency,
+            "workers": arguments.workers,
+            "threads of a worker": arguments.concurrency,
             "bare photos/s (median)": statistics.median(bare_rates),
             "pipeline photos/s (median)": statistics.median(rates),
             "ratio": statistics.median(rates) / statistics.median(bare_rates),
-            "worker resident MiB": resident_mib(worker.pid),
-            "worker peak MiB": resident_mib(worker.pid, "VmHWM"),
+            "worker resident MiB": max(resident_mib(worker.pid) for worker in workers),
+            "worker peak MiB": max(resident_mib(worker.pid, "VmHWM") for worker in workers),
             "web process resident MiB": max(
                 resident_mib(int(pid))
                 for pid in Path(f"/proc/{app.web.pid}/task/{app.web.pid}/children").read_text().split()
             ),
-            "worker CPU ms/photo": 1000 * cpu_seconds([worker.pid]) / number,
+            "worker CPU ms/photo": 1000 * cpu_seconds([worker.pid for worker in workers]) / number,
         }
     scaled.cleanup()
     report(figures, arguments.json)
