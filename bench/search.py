@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import requests
 from face_pipeline.engine import load_engine
 from face_pipeline.ops import indexer
 from face_pipeline.store import vectors
@@ -149,6 +150,7 @@ def main() -> None:
     sources = [path.read_bytes() for path in photo_files(arguments.photos)]
     figures: dict[str, float] = {}
     with pipeline(arguments.pack) as app:
+        app.session = requests.Session()
         app.start_worker(1, concurrency=2)
         for size in (int(text) for text in arguments.sizes.split(",")):
             name = f"faces-{size}"

@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from face_pipeline.engine.inspect import EXIF_ORIENTATION
+from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.installation import App
-from tests.photos import astronaut_again, astronaut_jpeg, no_face
+from tests.photos import astronaut, astronaut_again, astronaut_jpeg, no_face
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(
@@ -78,6 +81,35 @@ def troubles(browser: webdriver.Chrome) -> list[str]:
     ]
 
 
+def assert_box_is_around_the_face(browser: webdriver.Chrome, app: App, filename: str) -> None:
+    """All four sides of the only box stand where the API says the face is, at the size it is shown."""
+    wait(browser, lambda b: b.find_elements(By.CSS_SELECTOR, "#viewer rect.box"), "a box")
+    x, y, width, height = browser.execute_script(
+        """
+        const box = document.querySelector("#viewer rect.box").getBoundingClientRect();
+        const image = document.querySelector("#viewer .boxed-image").getBoundingClientRect();
+        return [(box.x - image.x) / image.width, (box.y - image.y) / image.height,
+                box.width / image.width, box.height / image.height];
+        """
+    )
+    listed = app.get("/api/v1/photos").json()["photos"]
+    photo_id = next(each["id"] for each in listed if each["filename"] == filename)
+    photo = app.get(f"/api/v1/photos/{photo_id}").json()
+    ((x1, y1, x2, y2),) = (face["bbox"] for face in photo["faces"])
+    shares = (x1 / photo["width"], y1 / photo["height"], x2 / photo["width"], y2 / photo["height"])
+    assert (x, y, x + width, y + height) == pytest.approx(shares, abs=0.01)
+
+
+def focus_with_tab(browser: webdriver.Chrome, selector: str) -> WebElement:
+    """Press Tab until the element has the focus."""
+    for _ in range(40):
+        focused = browser.switch_to.active_element
+        if browser.execute_script("return arguments[0].matches(arguments[1])", focused, selector):
+            return focused
+        focused.send_keys(Keys.TAB)
+    raise AssertionError(f"Tab does not reach {selector}")
+
+
 def test_a_wrong_key_is_refused_and_the_right_one_opens_the_page(
     browser: webdriver.Chrome, web_app: App
 ) -> None:
@@ -111,13 +143,7 @@ def test_photos_go_in_and_their_faces_are_shown_in_boxes(
     opener.send_keys(Keys.ENTER)
     viewer = browser.find_element(By.ID, "viewer")
     wait(browser, lambda _: viewer.is_displayed() and "1 face" in viewer.text, "the photo with its face")
-    box = wait(browser, lambda _: viewer.find_elements(By.CSS_SELECTOR, "svg rect"), "a box")[0]
-    image = viewer.find_element(By.CSS_SELECTOR, "img, image")
-    face = live_app.get("/api/v1/photos", params={"state": "done"}).json()["photos"]
-    photo = next(each for each in face if each["filename"] == "portrait.jpg")
-    x1, _, x2, _ = live_app.get(f"/api/v1/photos/{photo['id']}").json()["faces"][0]["bbox"]
-    middle = box.rect["x"] + box.rect["width"] / 2 - image.rect["x"]
-    assert middle / image.rect["width"] == pytest.approx((x1 + x2) / 2 / photo["width"], abs=0.03)
+    assert_box_is_around_the_face(browser, live_app, "portrait.jpg")
     browser.find_element(By.TAG_NAME, "body").send_keys(Keys.ESCAPE)
     wait(browser, lambda _: not viewer.is_displayed(), "the photo to close")
 
@@ -162,3 +188,71 @@ def test_the_page_asks_no_other_host(browser: webdriver.Chrome, live_app: App, t
     pages = {url for url in asked if url.startswith("http")}
     assert pages
     assert {url for url in pages if not url.startswith(live_app.url + "/")} == set()
+
+
+def test_the_keyboard_alone_opens_a_photo_walks_its_faces_and_comes_back(
+    browser: webdriver.Chrome, live_app: App
+) -> None:
+    body = live_app.upload(("portrait.jpg", astronaut_jpeg())).json()
+    live_app.wait_finished(body["batch_id"])
+    sign_in(browser, live_app)
+    wait(browser, lambda b: b.find_elements(By.CSS_SELECTOR, ".photo-card"), "the recent photo")
+    focus_with_tab(browser, "#upload-files")
+    focus_with_tab(browser, ".photo-card").send_keys(Keys.ENTER)
+    assert_box_is_around_the_face(browser, live_app, "portrait.jpg")
+    focus_with_tab(browser, "#viewer button.face")
+    marked = browser.find_elements(By.CSS_SELECTOR, "#viewer .face-box.marked")
+    assert len(marked) == 1, "the box of the focused face stands out"
+    browser.switch_to.active_element.send_keys(Keys.ESCAPE)
+    viewer = browser.find_element(By.ID, "viewer")
+    wait(browser, lambda _: not viewer.is_displayed(), "the photo to close")
+    assert browser.switch_to.active_element.get_attribute("class") == "photo-card", "focus is back"
+    assert troubles(browser) == []
+
+
+def test_the_box_of_a_turned_photo_is_around_the_face(
+    browser: webdriver.Chrome, live_app: App, tmp_path: Path
+) -> None:
+    turned = astronaut().crop((0, 0, 512, 400)).rotate(90, expand=True)
+    exif = Image.Exif()
+    exif[EXIF_ORIENTATION] = 6
+    turned.save(tmp_path / "turned.jpg", exif=exif)
+    body = live_app.upload(("turned.jpg", (tmp_path / "turned.jpg").read_bytes())).json()
+    live_app.wait_finished(body["batch_id"])
+    sign_in(browser, live_app)
+    browser.get(f"{live_app.url}/#photo/{body['photos'][0]['id']}")
+    assert_box_is_around_the_face(browser, live_app, "turned.jpg")
+    width, height = browser.execute_script(
+        "const image = document.querySelector('#viewer .boxed-image'); return [image.width, image.height]"
+    )
+    assert width > height, "the browser shows it upright"
+
+
+def test_an_upload_without_a_connection_is_sent_again(
+    browser: webdriver.Chrome, live_app: App, tmp_path: Path
+) -> None:
+    sign_in(browser, live_app)
+    wait(browser, lambda b: "No photos yet" in text(b), "the empty list")
+    network = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+    browser.execute_cdp_cmd("Network.enable", {})
+    browser.execute_cdp_cmd("Network.emulateNetworkConditions", {"offline": True, **network})
+    (path,) = write(tmp_path, portrait=astronaut_jpeg())
+    browser.find_element(By.ID, "upload-files").send_keys(path)
+    wait(browser, lambda b: "No connection" in text(b), "a word about the connection")
+    browser.execute_cdp_cmd("Network.emulateNetworkConditions", {"offline": False, **network})
+    wait(browser, lambda b: "1 done" in text(b), "the photo to be done")
+
+
+def test_a_key_without_write_shows_no_upload(browser: webdriver.Chrome, web_app: App) -> None:
+    made = web_app.installation.run("keys", "create", "--name", "reader", "--scopes", "read")
+    try:
+        browser.get(web_app.url)
+        field = browser.find_element(By.CSS_SELECTOR, "input[type=password]")
+        field.send_keys(made.stdout.strip(), Keys.ENTER)
+        wait(browser, lambda b: "may look and search" in text(b), "the word about the key's scope")
+        assert not browser.find_elements(By.ID, "upload-files")
+    finally:
+        web_app.installation.run("keys", "revoke", "--name", "reader")
+    browser.find_element(By.ID, "library-refresh").click()
+    wait(browser, lambda b: "You are signed out" in text(b), "the word that the key was revoked")
+    assert troubles(browser) == []

@@ -97,8 +97,10 @@ function draw(photo, link, { badge, facts }) {
   link.dataset.state = photo.state;
   link.title = photo.reason ? inWords(photo.reason) : "";
   badge.textContent = photo.state === "done" ? "" : STATES[photo.state];
+  // A photo of several faces was given a name, but none of its faces has it.
+  const person = photo.reason ? null : photo.person;
   const faces = photo.state === "done" ? `${count(photo.face_count, "face")} · ` : "";
-  facts.replaceChildren(photo.person ? `${photo.person.name} · ` : "", faces, time(photo.received_at));
+  facts.replaceChildren(person ? `${person.name} · ` : "", faces, time(photo.received_at));
 }
 
 function learnCollections(photos) {

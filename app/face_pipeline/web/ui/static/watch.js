@@ -14,6 +14,7 @@ const PAGES = 5;
 
 const watched = new Map(); // photo id -> {state, tell: Set}
 let timer = null;
+let due = 0;
 let pause = FASTEST;
 let asking = false;
 
@@ -32,12 +33,16 @@ export function watch(photo, tell) {
 
 function schedule() {
   if (asking || document.hidden || watched.size === 0) return;
+  // Each upload comes by here: they must not put the next poll off again and again.
+  if (timer !== null && due <= Date.now() + pause) return;
   clearTimeout(timer);
+  due = Date.now() + pause;
   timer = setTimeout(ask, pause);
 }
 
 async function ask() {
   asking = true;
+  timer = null;
   let changed = false;
   try {
     changed = watched.size > FEW ? await askList() : await askEach([...watched.keys()]);
@@ -90,6 +95,7 @@ function learn(photo) {
 
 document.addEventListener("visibilitychange", () => {
   clearTimeout(timer);
+  timer = null;
   pause = FASTEST;
   schedule();
 });
