@@ -13,6 +13,7 @@ from face_pipeline.engine.inspect import EXIF_ORIENTATION
 from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
@@ -106,7 +107,7 @@ def focus_with_tab(browser: webdriver.Chrome, selector: str) -> WebElement:
         focused = browser.switch_to.active_element
         if browser.execute_script("return arguments[0].matches(arguments[1])", focused, selector):
             return focused
-        focused.send_keys(Keys.TAB)
+        ActionChains(browser).send_keys(Keys.TAB).perform()
     raise AssertionError(f"Tab does not reach {selector}")
 
 

@@ -19,6 +19,8 @@ const REASONS = {
   search_unavailable: "The task queue cannot be reached. Try again in a moment.",
   database_unavailable: "The database cannot be reached. Try again in a moment.",
   collection_not_found: "There is no such collection. Check the name, or upload photos to it first.",
+  api_key_missing: "You are signed out. Sign in again.",
+  api_key_invalid: "This key is not valid (any more). Sign in again.",
   scope_missing: "This key may not do that.",
   csrf_token: "This page is too old. Reload it.",
 };
