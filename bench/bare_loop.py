@@ -1,6 +1,6 @@
 """The bare decode + detect + embed loop: one process, plain threads, no queue, no database. Prints JSON.
 
-python bench/bare_loop.py --pack DIR --threads 2 --count 200 PHOTO…
+.venv/bin/python -m bench.bare_loop --pack DIR --threads 2 --count 200 PHOTO…
 """
 
 from __future__ import annotations

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import concurrent.futures
+import hashlib
 import io
 import itertools
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from face_pipeline.engine import Engine, PhotoBroken, load_engine
+from face_pipeline.engine import Engine, EngineError, PhotoBroken, load_engine
 from PIL import Image, ImageOps
 
 from tests import packs
@@ -125,6 +128,67 @@ def test_threads_share_one_engine_and_get_the_same_answer(engine: Engine) -> Non
 def test_what_cannot_be_decoded_is_said_so(engine: Engine, data: bytes) -> None:
     with pytest.raises(PhotoBroken):
         engine.analyse(data)
+
+
+def _pack_with(directory: Path, original: Path, files: dict[str, str | bytes]) -> Path:
+    """A copy of a pack whose tasks have other files (a name in the pack, or content), with right hashes."""
+    shutil.copytree(original, directory, copy_function=shutil.copyfile)
+    directory.chmod(0o755)
+    manifest = json.loads((directory / "manifest.json").read_text())
+    for role, file in files.items():
+        if isinstance(file, bytes):
+            (directory / f"{role}.bad").write_bytes(file)
+            file = f"{role}.bad"
+        manifest["tasks"][role]["file"] = file
+        manifest["tasks"][role]["sha256"] = hashlib.sha256((directory / file).read_bytes()).hexdigest()
+    (directory / "manifest.json").write_text(json.dumps(manifest))
+    return directory
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"detection": "recognition.onnx"},
+        {"recognition": "detection.onnx"},
+        {"detection": b"no model"},
+        {"recognition": b""},
+    ],
+)
+def test_onnx_models_that_do_not_fit_end_the_start(tmp_path: Path, files: dict[str, str | bytes]) -> None:
+    """Celery swallows errors of other classes, and would run without a model."""
+    with pytest.raises(EngineError, match="pack scrfd2"):
+        load_engine(_pack_with(tmp_path / "pack", packs.insightface_pack(), files), threads=1)
+
+
+@pytest.mark.parametrize("hidden", ["output", "input"])
+def test_a_model_that_loads_and_does_not_run_as_promised_ends_the_start(tmp_path: Path, hidden: str) -> None:
+    import onnx
+
+    original = packs.insightface_pack()
+    model = onnx.load(original / "recognition.onnx")
+    if hidden == "output":
+        # Its dimension is known only once it ran.
+        model.graph.output[0].type.tensor_type.shape.dim[-1].dim_param = "D"
+        files: dict[str, str | bytes] = {"recognition": model.SerializeToString()}
+    else:
+        model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 4
+        files = {"recognition": model.SerializeToString()}
+    directory = _pack_with(tmp_path / "pack", original, files)
+    manifest = json.loads((directory / "manifest.json").read_text())
+    if hidden == "output":
+        manifest["tasks"]["recognition"]["embedding_dimension"] = 512
+    (directory / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(EngineError, match="pack scrfd2"):
+        load_engine(directory, threads=1).warm_up()
+
+
+@pytest.mark.parametrize(
+    "files",
+    [{"landmarks": "dlib_face_recognition_resnet_model_v1.dat"}, {"recognition": b"no model"}],
+)
+def test_dlib_models_that_do_not_fit_end_the_start(tmp_path: Path, files: dict[str, str | bytes]) -> None:
+    with pytest.raises(EngineError, match="pack dlib"):
+        load_engine(_pack_with(tmp_path / "pack", packs.dlib_pack(), files), threads=1)
 
 
 def _fresh_process(code: str, home: Path, **extra: str) -> None:

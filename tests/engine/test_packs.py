@@ -60,6 +60,30 @@ def test_a_damaged_manifest_is_invalid(tmp_path: Path, text: str) -> None:
         read_pack(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("ours", "named"),
+    [
+        ({"match_threshold": 7}, "match_threshold"),
+        ({"match_threshold": 0}, "match_threshold"),
+        ({"detector_side": 100}, "detector_side"),
+        ({"detector_side": 0}, "detector_side"),
+        ({"engine": "other"}, "other"),
+        ({"engine": "dlib"}, "landmarks"),
+    ],
+)
+def test_a_setting_no_engine_can_use_is_named(tmp_path: Path, ours: dict[str, Any], named: str) -> None:
+    with pytest.raises(PackInvalid, match=named):
+        read_pack(write_pack(tmp_path, face_pipeline=ours))
+
+
+def test_a_missing_key_is_named(tmp_path: Path) -> None:
+    manifest = json.loads((write_pack(tmp_path) / "manifest.json").read_text())
+    del manifest["tasks"]["recognition"]["sha256"]
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(PackInvalid, match=r"sha256.* is missing"):
+        read_pack(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["../d.onnx", "/etc/passwd", "sub/d.onnx", ".hidden"])
 def test_a_file_outside_the_pack_is_refused(tmp_path: Path, name: str) -> None:
     manifest = json.loads((write_pack(tmp_path) / "manifest.json").read_text())

@@ -22,6 +22,7 @@ from face_pipeline.engine.pack import (
     verify_pack,
 )
 from face_pipeline.engine.types import Analysis, DetectedFace, Engine, EngineError, PhotoBroken
+from face_pipeline.errors import FacePipelineError
 
 __all__ = [
     "Analysis", "DetectedFace", "Engine", "EngineError", "LicenceNotAccepted", "Pack", "PackDamaged",
@@ -34,10 +35,24 @@ __all__ = [
 def load_engine(pack_dir: Path, *, threads: int) -> Engine:
     """The engine of a pack, its files verified first; `threads` is how many will call it at once.
 
-    Raises PackError for a missing, damaged or invalid pack, EngineError when the runtime refuses the model.
+    Raises PackError for a missing, damaged or invalid pack, EngineError when the runtime cannot use a model.
     """
     pack = read_pack(pack_dir)
     verify_pack(pack)
+    try:
+        return _load(pack, threads)
+    except FacePipelineError:
+        raise
+    except Exception as error:
+        # Model libraries fail with whatever a model of another shape leads them to. Every such case has to
+        # end the start of a worker, so it gets a class that callers know.
+        raise EngineError(
+            f"pack {pack.name}: its models do not fit engine {pack.engine} "
+            f"({type(error).__name__}: {error}); check the tasks in its manifest"
+        ) from error
+
+
+def _load(pack: Pack, threads: int) -> Engine:
     if pack.engine == "dlib":
         from face_pipeline.engine.dlib_engine import DlibEngine
 

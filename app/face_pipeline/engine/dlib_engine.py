@@ -8,10 +8,10 @@ of 0.6. Raw descriptors have length 1.4, so that this is a cosine of 0.91: the t
 from __future__ import annotations
 
 import queue
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -23,7 +23,10 @@ from face_pipeline.engine.pack import Pack, contract_id
 from face_pipeline.engine.quality import quality
 from face_pipeline.engine.types import Analysis, DetectedFace, EngineError, FloatArray, Image
 
+DIMENSION = 128
 ALIGNED_SIDE = 112
+# The size of face the descriptor was trained on.
+CHIP_SIDE = 150
 # HOG finds faces from 80 pixels; small photos are enlarged once so that theirs are found too.
 ENLARGE_BELOW_PIXELS = 700
 # dlib's HOG score is a margin: 0 is the detector's threshold, frontal faces reach 2 to 3.
@@ -34,17 +37,12 @@ HOG_MARGIN = 0.25
 DESCRIPTOR_PADDING = 0.25
 
 
-@dataclass(frozen=True)
-class Models:
-    """dlib's objects keep scratch memory: each is used by one thread at a time."""
-
-    detector: Any
-    predictor: Any
-    recogniser: Any
-
-
 class DlibEngine:
-    """As many sets of models as threads; a thread takes one for each photo."""
+    """A detector for each thread, one predictor and recogniser for all.
+
+    dlib's objects keep scratch memory: one thread at a time may use each. Detectors run side by side.
+    Computing a descriptor holds the interpreter's lock: more recognisers would take memory and gain nothing.
+    """
 
     def __init__(self, pack: Pack, *, threads: int):
         self.pack = pack
@@ -52,30 +50,33 @@ class DlibEngine:
         self.dimension = pack.dimension
         self.match_threshold = pack.match_threshold
         self.providers: tuple[str, ...] = ("CPUExecutionProvider",)
-        self._models: queue.LifoQueue[Models] = queue.LifoQueue()
+        if pack.dimension != DIMENSION:
+            raise EngineError(
+                f"pack {pack.name}: dlib makes {DIMENSION}-d embeddings, the manifest says {pack.dimension}"
+            )
+        self._detectors: queue.LifoQueue[Any] = queue.LifoQueue()
+        for _ in range(threads):
+            self._detectors.put(dlib.get_frontal_face_detector())
+        self._embedding = threading.Lock()
         try:
-            for _ in range(threads):
-                self._models.put(
-                    Models(
-                        dlib.get_frontal_face_detector(),
-                        dlib.shape_predictor(str(pack.file("landmarks"))),
-                        dlib.face_recognition_model_v1(str(pack.file("recognition"))),
-                    )
-                )
+            self._predictor = dlib.shape_predictor(str(pack.file("landmarks")))
+            self._recogniser = dlib.face_recognition_model_v1(str(pack.file("recognition")))
         except RuntimeError as error:
             raise EngineError(f"pack {pack.name}: dlib refuses a model: {error}") from error
 
     @contextmanager
-    def _borrow(self) -> Iterator[Models]:
-        models = self._models.get()
+    def _detector(self) -> Iterator[Any]:
+        detector = self._detectors.get()
         try:
-            yield models
+            yield detector
         finally:
-            self._models.put(models)
+            self._detectors.put(detector)
 
     def warm_up(self) -> None:
-        with self._borrow() as models:
-            models.detector.run(np.zeros((200, 200, 3), np.uint8), 0, 0.0)
+        with self._detector() as detector:
+            detector.run(np.zeros((200, 200, 3), np.uint8), 0, 0.0)
+        with self._embedding:
+            self._recogniser.compute_face_descriptor(np.zeros((CHIP_SIDE, CHIP_SIDE, 3), np.uint8))
 
     def analyse(self, data: bytes) -> Analysis:
         began = time.perf_counter()
@@ -84,14 +85,30 @@ class DlibEngine:
         rgb = np.ascontiguousarray(pixels[:, :, ::-1])
         scale = photo.scale * shrink
         decoded = time.perf_counter()
-        with self._borrow() as models:
-            enlarge = 1 if min(rgb.shape[:2]) < ENLARGE_BELOW_PIXELS else 0
-            boxes, scores, _ = models.detector.run(rgb, enlarge, HOG_MARGIN)
-            detected = time.perf_counter()
-            faces = [_face(models, rgb, box, score, scale) for box, score in zip(boxes, scores, strict=True)]
+        enlarge = 1 if min(rgb.shape[:2]) < ENLARGE_BELOW_PIXELS else 0
+        with self._detector() as detector:
+            boxes, scores, _ = detector.run(rgb, enlarge, HOG_MARGIN)
+        detected = time.perf_counter()
+        faces = [self._face(rgb, box, score, scale) for box, score in zip(boxes, scores, strict=True)]
         embedded = time.perf_counter()
         timings = {"decode": decoded - began, "detect": detected - decoded, "embed": embedded - detected}
         return Analysis(faces, photo.width, photo.height, timings)
+
+    def _face(self, rgb: Image, box: Any, score: float, scale: float) -> DetectedFace:
+        with self._embedding:
+            shape = self._predictor(rgb, box)
+            chip = dlib.get_face_chip(rgb, shape, CHIP_SIDE, DESCRIPTOR_PADDING)
+            raw = np.array(self._recogniser.compute_face_descriptor(chip), np.float32)
+        detection_score = float(1 / (1 + np.exp(-score / HOG_SCORE_SPREAD)))
+        aligned = np.asarray(cv2.resize(chip[:, :, ::-1], (ALIGNED_SIDE, ALIGNED_SIDE)), np.uint8)
+        full = _five_points(shape) * np.float32(scale)
+        return DetectedFace(
+            bbox=np.array([box.left(), box.top(), box.right(), box.bottom()], np.float32) * np.float32(scale),
+            landmarks=full,
+            detection_score=detection_score,
+            quality=quality(aligned, full, detection_score),
+            embedding=raw / np.linalg.norm(raw),
+        )
 
 
 def _bounded(pixels: Image, side: int) -> tuple[Image, float]:
@@ -102,23 +119,6 @@ def _bounded(pixels: Image, side: int) -> tuple[Image, float]:
     shrink = longer / (2 * side)
     size = (round(pixels.shape[1] / shrink), round(pixels.shape[0] / shrink))
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8), shrink
-
-
-def _face(models: Models, rgb: Image, box: Any, score: float, scale: float) -> DetectedFace:
-    shape = models.predictor(rgb, box)
-    chip = dlib.get_face_chip(rgb, shape, 150, DESCRIPTOR_PADDING)
-    raw = np.array(models.recogniser.compute_face_descriptor(chip), np.float32)
-    landmarks = _five_points(shape)
-    detection_score = float(1 / (1 + np.exp(-score / HOG_SCORE_SPREAD)))
-    aligned = np.asarray(cv2.resize(chip[:, :, ::-1], (ALIGNED_SIDE, ALIGNED_SIDE)), np.uint8)
-    full = landmarks * np.float32(scale)
-    return DetectedFace(
-        bbox=np.array([box.left(), box.top(), box.right(), box.bottom()], np.float32) * np.float32(scale),
-        landmarks=full,
-        detection_score=detection_score,
-        quality=quality(aligned, full, detection_score),
-        embedding=raw / np.linalg.norm(raw),
-    )
 
 
 def _five_points(shape: Any) -> FloatArray:

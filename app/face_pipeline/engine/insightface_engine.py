@@ -49,11 +49,7 @@ class InsightFaceEngine:
         side = pack.detector_side
         self._detector.prepare(0, input_size=(side, side), det_thresh=DETECTION_THRESHOLD)
         self._batch = EMBEDDING_BATCH if not isinstance(self._recogniser.input_shape[0], int) else 1
-        found = self._recogniser.output_shape[-1]
-        if isinstance(found, int) and found != pack.dimension:
-            raise EngineError(
-                f"pack {pack.name}: the model makes {found}-d embeddings, the manifest says {pack.dimension}"
-            )
+        _check_shapes(pack, self._detector, self._recogniser)
         # SCRFD keeps anchors of sizes it has seen in a plain dict.
         self._first = threading.Lock()
 
@@ -78,10 +74,16 @@ class InsightFaceEngine:
         return session
 
     def warm_up(self) -> None:
-        with self._first:
-            side = self.pack.detector_side
-            self._detector.detect(np.zeros((side, side, 3), np.uint8))
-            self._recogniser.get_feat([np.zeros((ALIGNED_SIDE, ALIGNED_SIDE, 3), np.uint8)])
+        """Raises EngineError where a model loads but does not run, or makes another number of dimensions."""
+        side = self.pack.detector_side
+        try:
+            with self._first:
+                self._detector.detect(np.zeros((side, side, 3), np.uint8))
+                made = self._recogniser.get_feat([np.zeros((ALIGNED_SIDE, ALIGNED_SIDE, 3), np.uint8)])
+        except Exception as error:
+            # As in load_engine: onnxruntime's classes are its own, and the start of a worker has to end.
+            raise EngineError(f"pack {self.pack.name}: its models do not run: {error}") from error
+        _check_dimension(self.pack, made.shape[-1])
 
     def analyse(self, data: bytes) -> Analysis:
         began = time.perf_counter()
@@ -121,6 +123,26 @@ class InsightFaceEngine:
                 )
             )
         return faces
+
+
+def _check_shapes(pack: Pack, detector: Any, recogniser: Any) -> None:
+    if not detector.use_kps:
+        raise EngineError(f"pack {pack.name}: the detector gives no landmarks, which faces are aligned by")
+    fixed, side = detector.static_input_size, pack.detector_side
+    if fixed is not None and tuple(fixed) != (side, side):
+        raise EngineError(
+            f"pack {pack.name}: the detector takes {fixed[0]} x {fixed[1]} pixels alone; "
+            f"set detector_side to that in its manifest instead of {side}"
+        )
+    if isinstance(recogniser.output_shape[-1], int):
+        _check_dimension(pack, recogniser.output_shape[-1])
+
+
+def _check_dimension(pack: Pack, found: int) -> None:
+    if found != pack.dimension:
+        raise EngineError(
+            f"pack {pack.name}: the model makes {found}-d embeddings, the manifest says {pack.dimension}"
+        )
 
 
 def _normalise_as(model: Any, pack: Pack, role: str) -> None:

@@ -12,15 +12,29 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from PIL import Image, ImageOps
+from PIL import Image
 
+from face_pipeline.engine.types import PhotoBroken
 from face_pipeline.errors import FacePipelineError
 
 JPEG, PNG, WEBP = "image/jpeg", "image/png", "image/webp"
 EXIF_ORIENTATION = 0x0112
 # Orientations that turn the photo by a quarter: width and height change places.
 QUARTER_TURNS = {5, 6, 7, 8}
+# What turns the stored photo upright (TIFF 6.0, tag 274).
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+JPEG_START_OF_SCAN, JPEG_END = 0xDA, b"\xff\xd9"
+# JPEG markers without a length: TEM, RST0 to RST7, SOI.
+JPEG_BARE_MARKERS = {0x01, *range(0xD0, 0xD9)}
 CROP_MARGIN = 0.25
 CROP_QUALITY = 85
 
@@ -78,8 +92,12 @@ def orientation(image: Image.Image) -> int:
     # Pillow would decode a whole PNG to look for an EXIF chunk behind its pixels.
     if image.format == "PNG" and "exif" not in image.info:
         return 1
-    value = image.getexif().get(EXIF_ORIENTATION, 1)
-    return int(value) if value in range(1, 9) else 1
+    try:
+        value = image.getexif().get(EXIF_ORIENTATION, 1)
+    except Exception:
+        # Pillow's EXIF reader raises whatever nonsense leads it to; the pixels may be fine all the same.
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def _broken(message: str) -> PhotoRejected:
@@ -120,42 +138,86 @@ def _complete(data: bytes, media_type: str) -> bool:
 
 
 def _jpeg_complete(data: bytes) -> bool:
-    """A start of scan, and an end of image behind it (cameras may append more after that)."""
-    scan = data.find(b"\xff\xda")
-    return scan > 0 and data.rfind(b"\xff\xd9") > scan
+    """A start of scan, and an end of image behind it (cameras may append more after that).
+
+    Segments are stepped over by their length: a preview inside EXIF has a scan and an end of its own.
+    """
+    position = 2
+    while 0 <= position < len(data) - 3:
+        marker = data[position + 1]
+        if data[position] != 0xFF or marker in (0x00, 0xFF):
+            # Fill bytes and strays between segments: decoders look for the next marker, and so do we.
+            position = data.find(b"\xff", position + 1)
+        elif marker == JPEG_START_OF_SCAN:
+            # From the end, where it is: the other way would read the whole photo.
+            return data.rfind(JPEG_END, position) > 0
+        elif marker in JPEG_BARE_MARKERS:
+            position += 2
+        else:
+            position += 2 + max(2, int.from_bytes(data[position + 2 : position + 4], "big"))
+    return False
 
 
 def _png_complete(data: bytes) -> bool:
-    position = len(PNG_SIGNATURE)
+    position, pixels = len(PNG_SIGNATURE), False
     while position + 12 <= len(data):
         length, kind = struct.unpack(">I4s", data[position : position + 8])
         position += 12 + length
+        pixels |= kind == b"IDAT"
         if kind == b"IEND":
-            return bool(position <= len(data))
+            return pixels and bool(position <= len(data))
     return False
 
 
 def face_crop(data: bytes, bbox: Sequence[float], size: int) -> bytes:
-    """A JPEG of the face in `bbox` (x1, y1, x2, y2 of the upright photo), longer side `size` pixels."""
-    with Image.open(io.BytesIO(data)) as image:
-        full = image.size
-        turned = orientation(image) in QUARTER_TURNS
-        longer = max(bbox[2] - bbox[0], bbox[3] - bbox[1], 1.0)
-        # Decode no more of a JPEG than the crop needs; other formats ignore it.
-        share = min(1.0, size / longer)
-        image.draft("RGB", (int(full[0] * share) + 1, int(full[1] * share) + 1))
-        upright = ImageOps.exif_transpose(image).convert("RGB")
-    scale = upright.width / (full[1] if turned else full[0])
-    margin = longer * CROP_MARGIN
-    box = (
-        max(0, round((bbox[0] - margin) * scale)),
-        max(0, round((bbox[1] - margin) * scale)),
-        min(upright.width, round((bbox[2] + margin) * scale)),
-        min(upright.height, round((bbox[3] + margin) * scale)),
-    )
-    crop = upright.crop(box)
+    """A JPEG of the face in `bbox` (x1, y1, x2, y2 of the upright photo), longer side `size` pixels.
+
+    Raises PhotoBroken where the photo cannot be decoded.
+    """
+    longer = max(bbox[2] - bbox[0], bbox[3] - bbox[1], 1.0)
+    try:
+        upright, scale = _upright(data, share=min(1.0, size / longer))
+        crop = _rgb(upright.crop(_box(upright, bbox, longer * CROP_MARGIN, scale)))
+    except Exception as error:
+        # Pillow's readers raise whatever damaged data lead them to.
+        raise PhotoBroken(f"the photo cannot be decoded ({type(error).__name__}); upload it again") from error
     ratio = size / max(crop.size)
     crop = crop.resize((max(1, round(crop.width * ratio)), max(1, round(crop.height * ratio))))
     buffer = io.BytesIO()
     crop.save(buffer, "JPEG", quality=CROP_QUALITY)
     return buffer.getvalue()
+
+
+def _upright(data: bytes, share: float) -> tuple[Image.Image, float]:
+    """The photo turned upright, and its size divided by the full size. A JPEG is decoded no larger than
+    `share` of it asks for; other formats have no such way."""
+    with Image.open(io.BytesIO(data)) as image:
+        width, height = image.size
+        turn = orientation(image)
+        image.draft("RGB", (int(width * share) + 1, int(height * share) + 1))
+        image.load()
+        scale = image.width / width
+        return (image.transpose(TURNS[turn]) if turn in TURNS else image.copy()), scale
+
+
+def _box(
+    upright: Image.Image, bbox: Sequence[float], margin: float, scale: float
+) -> tuple[int, int, int, int]:
+    """The box with its margin, inside the photo and at least a pixel large."""
+    left = min(max(0, round((bbox[0] - margin) * scale)), upright.width - 1)
+    top = min(max(0, round((bbox[1] - margin) * scale)), upright.height - 1)
+    right = min(upright.width, max(left + 1, round((bbox[2] + margin) * scale)))
+    bottom = min(upright.height, max(top + 1, round((bbox[3] + margin) * scale)))
+    return left, top, right, bottom
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """8-bit RGB as the engines see it: 16 bits divided, alpha laid over white."""
+    if image.mode.startswith("I"):
+        # Pillow would cut 16 bits off at 255, which leaves a white picture.
+        image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        image = Image.new("RGBA", layer.size, "white")
+        image.alpha_composite(layer)
+    return image.convert("RGB")

@@ -1,7 +1,7 @@
 """Model packs: a directory with `manifest.json` and the files it names, each with its SHA-256.
 
-The manifest is InsightFace's version 2 (so that its library verifies the files once more), with what we add
-under `face_pipeline`.
+The manifest is InsightFace's version 2 (so that one pack serves its library too), with what we add under
+`face_pipeline`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from face_pipeline.errors import FacePipelineError
 
 MANIFEST = "manifest.json"
 KNOWN_PACKS = Path(__file__).parent / "packs"
-ENGINES = ("insightface", "dlib")
+# Engine -> the tasks its packs need.
+ENGINES = {"insightface": {"detection", "recognition"}, "dlib": {"landmarks", "recognition"}}
+# SCRFD's coarsest grid has one cell for so many pixels.
+DETECTOR_STEP = 32
 # Grows whenever decoding, alignment or normalisation change what an embedding looks like.
 PREPROCESSING_VERSION = 1
 DEFAULT_DETECTOR_SIDE = 640
@@ -92,8 +95,10 @@ def read_pack(directory: Path) -> Pack:
         raise PackInvalid(f"{manifest} cannot be read: {error}; install the pack again") from error
     try:
         return _parse(directory, raw)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise PackInvalid(f"{manifest} is not a model pack's manifest: {error!r}") from error
+    except KeyError as error:
+        raise PackInvalid(f"{manifest} is not a model pack's manifest: {error} is missing") from error
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise PackInvalid(f"{manifest} is not a model pack's manifest: {error}") from error
 
 
 def _parse(directory: Path, raw: dict[str, Any]) -> Pack:
@@ -105,9 +110,9 @@ def _parse(directory: Path, raw: dict[str, Any]) -> Pack:
         raise ValueError(f"engine {engine!r} is none of {', '.join(ENGINES)}")
     files = tuple(_file(role, task) for role, task in sorted(raw["tasks"].items()))
     roles = {each.role for each in files}
-    if not {"detection", "recognition"} <= roles and engine == "insightface":
-        raise ValueError("an InsightFace pack needs the tasks detection and recognition")
-    return Pack(
+    if missing := ENGINES[engine] - roles:
+        raise ValueError(f"a pack for {engine} needs the task {', '.join(sorted(missing))}")
+    pack = Pack(
         name=str(raw["model_id"]),
         engine=engine,
         path=directory,
@@ -118,6 +123,20 @@ def _parse(directory: Path, raw: dict[str, Any]) -> Pack:
         match_threshold=float(ours.get("match_threshold", DEFAULT_MATCH_THRESHOLD)),
         detector_side=int(ours.get("detector_side", DEFAULT_DETECTOR_SIDE)),
     )
+    _check_ranges(pack)
+    return pack
+
+
+def _check_ranges(pack: Pack) -> None:
+    if not 0 < pack.match_threshold < 1:
+        raise ValueError(f"match_threshold is {pack.match_threshold}, a cosine between 0 and 1 is needed")
+    if pack.detector_side <= 0 or pack.detector_side % DETECTOR_STEP:
+        raise ValueError(f"detector_side is {pack.detector_side}, a multiple of {DETECTOR_STEP} is needed")
+    if pack.dimension <= 0:
+        raise ValueError(f"embedding_dimension is {pack.dimension}, a positive number is needed")
+    for each in pack.files:
+        if each.preprocessing.get("std") == 0:
+            raise ValueError(f"preprocessing std of {each.role} is 0; pixels are divided by it")
 
 
 def _file(role: str, task: dict[str, Any]) -> PackFile:
