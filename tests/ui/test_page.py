@@ -12,6 +12,7 @@ import pytest
 from face_pipeline.engine.inspect import EXIF_ORIENTATION
 from PIL import Image
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
@@ -50,7 +51,9 @@ def browser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[webdriv
 
 
 def wait(browser: webdriver.Chrome, condition: Callable[[webdriver.Chrome], Any], what: str) -> Any:
-    return WebDriverWait(browser, WAIT_SECONDS, 0.1).until(condition, f"waited for {what}")
+    # The page may load anew between finding an element and reading it: the next poll sees the new one.
+    patient = WebDriverWait(browser, WAIT_SECONDS, 0.1, ignored_exceptions=[StaleElementReferenceException])
+    return patient.until(condition, f"waited for {what}")
 
 
 def text(browser: webdriver.Chrome) -> str:
