@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import datetime
 from pathlib import Path
 
 from PIL import Image
@@ -44,11 +45,11 @@ def resized(path: Path, megapixels: float, directory: Path) -> Path:
 
 
 def ingest(app: App, photos: list[bytes]) -> float:
-    """Upload all, wait until the ledger has ended each; seconds."""
+    """Upload all; seconds from the first byte until the ledger says that the last photo ended."""
     groups = [
         photos[start : start + PHOTOS_PER_REQUEST] for start in range(0, len(photos), PHOTOS_PER_REQUEST)
     ]
-    began = time.monotonic()
+    began = time.time()
 
     def send(group: list[bytes]) -> str:
         answer = app.upload(*((f"{n}.jpg", data) for n, data in enumerate(group)))
@@ -57,12 +58,16 @@ def ingest(app: App, photos: list[bytes]) -> float:
 
     with concurrent.futures.ThreadPoolExecutor(UPLOAD_CLIENTS) as pool:
         batches = list(pool.map(send, groups))
+    ended = began
     for batch in batches:
-        # Seldom: the client shares the cores with what it measures.
-        states = app.wait_finished(batch, 600, every=0.25)["states"]
+        # Seldom, for the client shares the cores with what it measures; the ledger knows the times.
+        states = app.wait_finished(batch, 600, every=2)["states"]
         if states["failed"]:
             sys.exit(f"bench: {states['failed']} photos failed")
-    return time.monotonic() - began
+    for batch in batches:
+        rows = app.get(f"/api/v1/photos?batch={batch}&limit=200").json()["photos"]
+        ended = max(ended, *(datetime.fromisoformat(row["finished_at"]).timestamp() for row in rows))
+    return ended - began
 
 
 def bare(pack: Path, files: list[Path], count: int, threads: int) -> dict[str, float]:

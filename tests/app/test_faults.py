@@ -10,7 +10,7 @@ from typing import Any
 
 import redis
 from face_pipeline.config import get_settings
-from face_pipeline.store.database import transaction
+from face_pipeline.store.database import single_statements, transaction
 from face_pipeline.store.models import Face, Photo
 from sqlalchemy import func, select
 
@@ -176,7 +176,7 @@ def test_a_photo_that_ends_every_worker_is_given_up_with_its_reason(clean: Insta
 def _claim_and_lapse(photo_id: uuid.UUID) -> Any:
     from face_pipeline.store import ledger
 
-    with transaction() as session:
-        held = ledger.claim(session, photo_id, worker="gone@tests", lease_seconds=-1)
+    with single_statements() as connection:
+        held = ledger.claim(connection, photo_id, worker="gone@tests", lease_seconds=-1)
     assert held is not None
     return held

@@ -14,7 +14,7 @@ from face_pipeline.config import get_settings
 from face_pipeline.engine import DetectedFace, read_pack
 from face_pipeline.ops import indexer, reconciler
 from face_pipeline.store import collections, ledger
-from face_pipeline.store.database import transaction
+from face_pipeline.store.database import single_statements, transaction
 from face_pipeline.store.models import Collection, Face, Photo
 from face_pipeline.store.originals import Originals
 from sqlalchemy import select
@@ -44,8 +44,8 @@ def a_face() -> DetectedFace:
 
 
 def take(photo_id: uuid.UUID, lease: float = 10.0) -> ledger.Claim | None:
-    with transaction() as session:
-        return ledger.claim(session, photo_id, worker="w@tests", lease_seconds=lease)
+    with single_statements() as connection:
+        return ledger.claim(connection, photo_id, worker="w@tests", lease_seconds=lease)
 
 
 def photo(photo_id: uuid.UUID) -> Photo:
@@ -67,10 +67,10 @@ def test_a_run_that_lost_its_lease_cannot_write() -> None:
         assert ledger.release_lapsed(session, max_attempts=3) == 1
     quick = take(photo_id)
     assert quick is not None
-    with transaction() as session:
-        ledger.finish(session, quick, [a_face()])
-    with pytest.raises(ledger.LeaseLost), transaction() as session:
-        ledger.finish(session, slow, [a_face(), a_face()])
+    with single_statements() as connection:
+        ledger.finish(connection, quick, [a_face()])
+    with pytest.raises(ledger.LeaseLost), single_statements() as connection:
+        ledger.finish(connection, slow, [a_face(), a_face()])
     with transaction() as session:
         assert len(session.scalars(select(Face)).all()) == 1
         assert session.scalars(select(Collection.face_count)).one() == 1
@@ -79,8 +79,9 @@ def test_a_run_that_lost_its_lease_cannot_write() -> None:
 def test_a_renewed_lease_is_not_taken() -> None:
     held = take(add_photo(), lease=-1)
     assert held is not None
+    with single_statements() as connection:
+        ledger.renew(connection, [held.token], 10)
     with transaction() as session:
-        ledger.renew(session, [held.token], 10)
         assert ledger.release_lapsed(session, max_attempts=3) == 0
 
 
@@ -88,8 +89,8 @@ def test_a_failed_photo_keeps_its_reason_until_it_is_uploaded_again() -> None:
     photo_id = add_photo(sha256="f" * 64)
     held = take(photo_id)
     assert held is not None
-    with transaction() as session:
-        ledger.fail(session, held, "broken_image", "cannot be decoded")
+    with single_statements() as connection:
+        ledger.fail(connection, held, "broken_image", "cannot be decoded")
     assert (photo(photo_id).state, photo(photo_id).reason_message) == ("failed", "cannot be decoded")
     assert add_photo(sha256="f" * 64) == photo_id
     again = photo(photo_id)
@@ -105,8 +106,8 @@ def test_the_version_of_a_collection_grows_with_its_faces_only() -> None:
     for photo_id, faces, expected in ((first, [a_face()], 1), (second, [], 1)):
         held = take(photo_id)
         assert held is not None
-        with transaction() as session:
-            ledger.finish(session, held, faces)
+        with single_statements() as connection:
+            ledger.finish(connection, held, faces)
         assert version() == expected
 
 

@@ -43,7 +43,11 @@ def fill(collection: Collection, embeddings: npt.NDArray[np.float32], **columns:
                 attempts=1,
             )
         )  # fmt: skip
-        collections.faces_added(session, collection.id, len(embeddings))
+        session.execute(
+            update(Collection)
+            .where(Collection.id == collection.id)
+            .values(face_count=Collection.face_count + len(embeddings), version=Collection.version + 1)
+        )
     lines = io.StringIO()
     for position, row in enumerate(embeddings):
         vector = "[" + ",".join(f"{value:.5g}" for value in row) + "]"

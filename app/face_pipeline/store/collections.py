@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -57,15 +57,3 @@ def open_person(session: Session, collection: Collection, name: str) -> Person:
     return session.scalars(
         select(Person).where(Person.collection_id == collection.id, Person.name == name)
     ).one()
-
-
-def faces_added(session: Session, collection_id: int, count: int) -> None:
-    """Count new faces and start a new version, which no cached answer carries yet.
-
-    The row stays locked until commit: call it last.
-    """
-    session.execute(
-        update(Collection)
-        .where(Collection.id == collection_id)
-        .values(version=Collection.version + 1, face_count=Collection.face_count + count)
-    )

@@ -1,12 +1,13 @@
-"""One SQLAlchemy engine a process, and transactions on it."""
+"""One SQLAlchemy engine a process, transactions on it, and one for statements that commit by themselves."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import Any
 
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
@@ -18,8 +19,7 @@ CONNECT_TIMEOUT_SECONDS = 3
 POOL_TIMEOUT_SECONDS = 5
 
 
-@cache
-def engine() -> Engine:
+def _create_engine(**options: Any) -> Engine:
     settings = get_settings()
     threads = max(settings.web_threads, settings.worker_concurrency)
     return create_engine(
@@ -30,7 +30,19 @@ def engine() -> Engine:
         # A worker waits for a database that went away, and tries again anyway; a request would fail.
         pool_pre_ping=settings.worker_instance == 0,
         connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS, "application_name": "face-pipeline"},
+        **options,
     )
+
+
+@cache
+def engine() -> Engine:
+    return _create_engine()
+
+
+@cache
+def _autocommit_engine() -> Engine:
+    # Connections of its own: to switch one over and back takes two round trips.
+    return _create_engine(isolation_level="AUTOCOMMIT")
 
 
 @contextmanager
@@ -38,6 +50,13 @@ def transaction() -> Iterator[Session]:
     """A session whose changes are committed at the end, or all undone."""
     with Session(engine(), expire_on_commit=False) as session, session.begin():
         yield session
+
+
+@contextmanager
+def single_statements() -> Iterator[Connection]:
+    """A connection in which each statement commits by itself: one round trip instead of three."""
+    with _autocommit_engine().connect() as connection:
+        yield connection
 
 
 def is_unavailable(error: BaseException) -> bool:

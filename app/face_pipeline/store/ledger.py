@@ -15,17 +15,16 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-import numpy as np
-from sqlalchemy import CursorResult, and_, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from face_pipeline.engine import DetectedFace
-from face_pipeline.store import collections
-from face_pipeline.store.models import Batch, BatchPhoto, Collection, Face, Person, Photo
+from face_pipeline.store import statements
+from face_pipeline.store.models import WAITING, Batch, BatchPhoto, Collection, Person, Photo
 
-WAITING = ("received", "queued")
 # Between the commit of a row and its message in Redis lies one round trip; a row older than this lost it.
 PUBLISH_GRACE_SECONDS = 5.0
 
@@ -146,21 +145,15 @@ def mark_queued(session: Session, photo_ids: Sequence[uuid.UUID]) -> None:
     )
 
 
-def claim(session: Session, photo_id: uuid.UUID, *, worker: str, lease_seconds: float) -> Claim | None:
+def claim(connection: Connection, photo_id: uuid.UUID, *, worker: str, lease_seconds: float) -> Claim | None:
     """Take a waiting photo; None when it is done, taken, or gone (its message was a duplicate)."""
     token = uuid.uuid4()
-    # A claim that a crash of the database forgets costs a second try; nothing waits for its disk.
-    session.execute(select(func.set_config("synchronous_commit", "off", True)))
-    row = session.execute(
-        update(Photo)
-        .where(Photo.id == photo_id, Photo.state.in_(WAITING), Photo.collection_id == Collection.id)
-        .values(
-            state="processing", claim=token, worker=worker, attempts=Photo.attempts + 1,
-            started_at=func.now(), lease_until=func.now() + timedelta(seconds=lease_seconds),
-        )
-        .returning(
-            Photo.collection_id, Photo.person_id, Photo.sha256, Photo.request_id, Collection.contract_id
-        )
+    row = connection.execute(
+        statements.CLAIM,
+        {
+            "photo_id": photo_id, "token": token, "worker_name": worker,
+            "lease": timedelta(seconds=lease_seconds),
+        },
     ).one_or_none()  # fmt: skip
     if row is None:
         return None
@@ -169,60 +162,59 @@ def claim(session: Session, photo_id: uuid.UUID, *, worker: str, lease_seconds: 
     )
 
 
-def renew(session: Session, tokens: Sequence[uuid.UUID], lease_seconds: float) -> None:
-    session.execute(
+def renew(connection: Connection, tokens: Sequence[uuid.UUID], lease_seconds: float) -> None:
+    connection.execute(
         update(Photo)
         .where(Photo.claim.in_(tokens), Photo.state == "processing")
         .values(lease_until=func.now() + timedelta(seconds=lease_seconds))
     )
 
 
-def finish(session: Session, held: Claim, faces: Sequence[DetectedFace]) -> None:
-    """Write the faces and end the row as `done`, in one transaction; LeaseLost writes nothing."""
+def finish(connection: Connection, held: Claim, faces: Sequence[DetectedFace]) -> None:
+    """Write the faces and end the row as `done`, in one statement; LeaseLost writes nothing."""
     reason = None
     if held.person_id is not None and len(faces) != 1:
         reason = f"the photo shows {len(faces)} faces, so none was given the person's name"
-    _end(session, held, "done", "person_not_assigned" if reason else None, reason)
-    if not faces:
-        return
-    person_id = held.person_id if len(faces) == 1 else None
-    session.execute(
-        insert(Face),
-        [
-            {
-                "photo_id": held.photo_id,
-                "collection_id": held.collection_id,
-                "person_id": person_id,
-                "position": position,
-                "bbox": face.bbox.tolist(),
-                "landmarks": face.landmarks.tolist(),
-                "detection_score": float(face.detection_score),
-                "quality": float(face.quality),
-                "embedding": np.asarray(face.embedding, dtype=np.float32),
-            }
-            for position, face in enumerate(faces)
-        ],
-    )
-    collections.faces_added(session, held.collection_id, len(faces))
+    _end(connection, held, "done", "person_not_assigned" if reason else None, reason, faces)
 
 
-def fail(session: Session, held: Claim, code: str, message: str) -> None:
+def fail(connection: Connection, held: Claim, code: str, message: str) -> None:
     """End the row as `failed`, keeping why."""
-    _end(session, held, "failed", code, message)
+    _end(connection, held, "failed", code, message, ())
 
 
-def _end(session: Session, held: Claim, state: str, code: str | None, message: str | None) -> None:
-    result = session.execute(
-        update(Photo)
-        .where(Photo.id == held.photo_id, Photo.claim == held.token, Photo.state == "processing")
-        .values(
-            state=state, reason_code=code, reason_message=message,
-            claim=None, lease_until=None, finished_at=func.now(),
-        )
-    )  # fmt: skip
-    assert isinstance(result, CursorResult)
-    if result.rowcount != 1:
+def _end(
+    connection: Connection,
+    held: Claim,
+    state: str,
+    code: str | None,
+    message: str | None,
+    faces: Sequence[DetectedFace],
+) -> None:
+    ended = connection.execute(
+        statements.END,
+        {
+            "photo_id": held.photo_id, "token": held.token, "in_collection": held.collection_id,
+            "end_state": state, "code": code, "message": message,
+            "shown_person": held.person_id if len(faces) == 1 else None,
+            "new_faces": [_row(position, face) for position, face in enumerate(faces)],
+            "new_count": len(faces),
+        },
+    ).scalar_one()  # fmt: skip
+    if not ended:
         raise LeaseLost(str(held.photo_id))
+
+
+def _row(position: int, face: DetectedFace) -> dict[str, Any]:
+    return {
+        "id": str(uuid.uuid4()),
+        "position": position,
+        "bbox": face.bbox.tolist(),
+        "landmarks": face.landmarks.tolist(),
+        "detection_score": float(face.detection_score),
+        "quality": float(face.quality),
+        "embedding": face.embedding.tolist(),
+    }
 
 
 def release_lapsed(session: Session, *, max_attempts: int, worker: str | None = None) -> int:

@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import JSONB, REAL, TIMESTAMP, UUID
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 PHOTO_STATES = ("received", "queued", "processing", "done", "failed")
+WAITING = ("received", "queued")
 
 
 class Base(DeclarativeBase):

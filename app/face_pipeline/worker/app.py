@@ -46,6 +46,7 @@ def celery_app() -> Celery:
     settings = get_settings()
     app = Celery("face_pipeline", broker=settings.redis_url)
     app.conf.update(
+        broker_transport="face_pipeline.worker.transport:Transport",
         task_queues=[_queue(QUEUE_SEARCH), _queue(QUEUE_INGEST)],
         task_default_queue=QUEUE_INGEST,
         task_serializer="json",

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from face_pipeline.engine import Engine
 from face_pipeline.store import ledger
-from face_pipeline.store.database import is_unavailable, transaction
+from face_pipeline.store.database import is_unavailable, single_statements
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +58,8 @@ class Leases:
             if not tokens:
                 continue
             try:
-                with transaction() as session:
-                    ledger.renew(session, tokens, self.lease_seconds)
+                with single_statements() as connection:
+                    ledger.renew(connection, tokens, self.lease_seconds)
             except Exception as error:
                 # Whatever it was, the next renewal may succeed; a dead thread would lose every lease.
                 if not is_unavailable(error):

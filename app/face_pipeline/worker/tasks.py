@@ -15,7 +15,7 @@ from celery import Celery, Task
 from face_pipeline.config import get_settings
 from face_pipeline.engine import Analysis, PhotoBroken, PhotoRejected
 from face_pipeline.store import ledger
-from face_pipeline.store.database import is_unavailable, transaction
+from face_pipeline.store.database import is_unavailable, single_statements
 from face_pipeline.store.originals import OriginalMissing, Originals
 from face_pipeline.telemetry import metrics
 from face_pipeline.worker import exchange
@@ -42,8 +42,8 @@ def ingest(task: Task, photo_id: str) -> None:
     settings = get_settings()
     started = time.monotonic()
     held = _patiently(
-        lambda session: ledger.claim(
-            session, uuid.UUID(photo_id), worker=runtime.name, lease_seconds=settings.lease_seconds
+        lambda connection: ledger.claim(
+            connection, uuid.UUID(photo_id), worker=runtime.name, lease_seconds=settings.lease_seconds
         )
     )
     if held is None:
@@ -84,13 +84,13 @@ def _process(held: ledger.Claim) -> tuple[str, int]:
     except Exception as error:
         log.exception("engine failed", extra={"photo_id": str(held.photo_id)})
         return _failed(held, "engine_error", f"{type(error).__name__}: {error}")
-    _patiently(lambda session: ledger.finish(session, held, analysis.faces))
+    _patiently(lambda connection: ledger.finish(connection, held, analysis.faces))
     _observe(analysis)
     return "success", len(analysis.faces)
 
 
 def _failed(held: ledger.Claim, code: str, message: str) -> tuple[str, int]:
-    _patiently(lambda session: ledger.fail(session, held, code, message))
+    _patiently(lambda connection: ledger.fail(connection, held, code, message))
     log.warning(
         "photo failed", extra={"photo_id": str(held.photo_id), "reason_code": code, "operation": "ingest"}
     )
@@ -98,12 +98,12 @@ def _failed(held: ledger.Claim, code: str, message: str) -> tuple[str, int]:
 
 
 def _patiently(work: Callable[[Any], Result]) -> Result:
-    """Run `work` in a transaction, waiting a while for a database that is down."""
+    """Run `work`, which is one statement, waiting a while for a database that is down."""
     give_up = time.monotonic() + DATABASE_PATIENCE_SECONDS
     while True:
         try:
-            with transaction() as session:
-                return work(session)
+            with single_statements() as connection:
+                return work(connection)
         except Exception as error:
             if not is_unavailable(error) or time.monotonic() > give_up:
                 raise

@@ -1,0 +1,105 @@
+"""The two statements a worker runs for each photo, built once: building them costs more than running them.
+
+Each is one round trip and, in a connection that commits each statement by itself, one transaction.
+"""
+
+from __future__ import annotations
+
+from typing import cast as cast_type
+
+from sqlalchemy import Interval, Table, bindparam, cast, column, func, insert, select, true, update
+from sqlalchemy.dialects.postgresql import JSONB
+
+from face_pipeline.store.models import WAITING, Collection, Face, Photo
+
+_photos, _faces, _collections = (cast_type(Table, model.__table__) for model in (Photo, Face, Collection))
+
+CLAIM = (
+    update(_photos)
+    .where(
+        _photos.c.id == bindparam("photo_id"),
+        _photos.c.state.in_(WAITING),
+        _photos.c.collection_id == _collections.c.id,
+    )
+    .values(
+        state="processing",
+        claim=bindparam("token"),
+        worker=bindparam("worker_name"),
+        attempts=_photos.c.attempts + 1,
+        started_at=func.now(),
+        lease_until=func.now() + bindparam("lease", type_=Interval()),
+    )
+    .returning(
+        _photos.c.collection_id,
+        _photos.c.person_id,
+        _photos.c.sha256,
+        _photos.c.request_id,
+        _collections.c.contract_id,
+        # A claim that a crash of the database forgets costs a second try; nothing waits for its disk.
+        func.set_config("synchronous_commit", "off", True),
+    )
+)
+
+_ended = (
+    update(_photos)
+    .where(
+        _photos.c.id == bindparam("photo_id"),
+        _photos.c.claim == bindparam("token"),
+        _photos.c.state == "processing",
+    )
+    .values(
+        state=bindparam("end_state"),
+        reason_code=bindparam("code"),
+        reason_message=bindparam("message"),
+        claim=None,
+        lease_until=None,
+        finished_at=func.now(),
+    )
+    .returning(_photos.c.id)
+    .cte("ended")
+)
+
+# Faces of any number are one JSON parameter, so that the statement stays the same.
+_new = (
+    func.jsonb_to_recordset(bindparam("new_faces", type_=JSONB))
+    .table_valued(
+        *(
+            column(name, _faces.c[name].type)
+            for name in ("id", "position", "bbox", "landmarks", "detection_score", "quality", "embedding")
+        )
+    )
+    .render_derived("new", with_types=True)
+)
+
+_written = (
+    insert(_faces)
+    .from_select(
+        ["photo_id", "collection_id", "person_id", *_new.c.keys()],
+        select(
+            _ended.c.id,
+            cast(bindparam("in_collection"), _faces.c.collection_id.type),
+            cast(bindparam("shown_person"), _faces.c.person_id.type),
+            *_new.c,
+        ).select_from(_ended.join(_new, true())),
+        include_defaults=False,
+    )
+    .cte("written")
+)
+
+# A new version, which no cached answer carries yet. The row stays locked until the commit.
+_counted = (
+    update(_collections)
+    .where(
+        _collections.c.id == bindparam("in_collection"),
+        bindparam("new_count") > 0,
+        select(_ended.c.id).exists(),
+    )
+    .values(
+        version=_collections.c.version + 1,
+        face_count=_collections.c.face_count + bindparam("new_count"),
+    )
+    .cte("counted")
+)
+
+# 1 when the claim held, 0 when it was lost and nothing is written.
+END = select(func.count()).select_from(_ended).add_cte(_written, _counted)
