@@ -22,7 +22,7 @@ from pathlib import Path
 from PIL import Image
 
 from bench.stack import ROOT, parser, photo_files, pipeline, report
-from tests.installation import UNIT_ENVIRONMENT, App
+from tests.installation import WORKER_ENVIRONMENT, App
 
 UPLOAD_CLIENTS = 2
 PHOTOS_PER_REQUEST = 10
@@ -76,7 +76,7 @@ def bare(pack: Path, files: list[Path], count: int, threads: int) -> dict[str, f
         [sys.executable, str(ROOT / "bench" / "bare_loop.py"), "--pack", str(pack), "--threads", str(threads),
          "--count", str(count), *map(str, files)],
         check=True, capture_output=True, text=True,
-        env={**os.environ, **UNIT_ENVIRONMENT, "PYTHONPATH": str(ROOT / "app")},
+        env={**os.environ, **WORKER_ENVIRONMENT, "PYTHONPATH": str(ROOT / "app")},
     )  # fmt: skip
     figures: dict[str, float] = json.loads(result.stdout)
     return figures

@@ -25,7 +25,12 @@ BIN = Path(sys.executable).parent
 ADMIN_KEY = "fp_" + "a1B2" * 10
 START_SECONDS = 60.0
 # What the systemd units set.
-UNIT_ENVIRONMENT = {"MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+UNIT_ENVIRONMENT = {"MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+WORKER_ENVIRONMENT = {
+    **UNIT_ENVIRONMENT,
+    "MALLOC_MMAP_THRESHOLD_": "33554432",
+    "MALLOC_TRIM_THRESHOLD_": "16777216",
+}
 # Celery warns, in plain text, that it runs as root; on a host it does not.
 TEST_ENVIRONMENT = {"PYTHONWARNINGS": "ignore"}
 
@@ -175,7 +180,7 @@ class App:
             "--hostname", f"worker{instance}@tests", "--without-mingle", "--without-gossip",
             "--loglevel", "INFO",
             FACE_WORKER_INSTANCE=str(instance), FACE_WORKER_CONCURRENCY=str(concurrency),
-            FACE_METRICS_PORT_BASE=str(port - instance), **extra,
+            FACE_METRICS_PORT_BASE=str(port - instance), **WORKER_ENVIRONMENT, **extra,
         )  # fmt: skip
         worker.metrics_url = f"http://127.0.0.1:{port}/metrics"  # type: ignore[attr-defined]
         self.workers[instance] = worker

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 import warnings
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,18 @@ EMBEDDING_BATCH = 4
 warnings.filterwarnings("ignore", category=FutureWarning, module=r"insightface\.utils\.face_align")
 
 
+@cache
+def _share_arena() -> None:
+    """One memory arena for all sessions of the process: 20 MB less than one for each."""
+    memory = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    unlimited = dict.fromkeys(("initial_chunk_size_bytes", "max_dead_bytes_per_chunk"), -1)
+    onnxruntime.create_and_register_allocator(
+        memory, onnxruntime.OrtArenaCfg({"max_mem": 0, "arena_extend_strategy": -1, **unlimited})
+    )
+
+
 class InsightFaceEngine:
     """One set of sessions, shared by all threads of the process (`InferenceSession.run` is thread-safe)."""
 
@@ -41,6 +54,7 @@ class InsightFaceEngine:
         self.dimension = pack.dimension
         self.match_threshold = pack.match_threshold
         self.providers = providers
+        _share_arena()
         detection, recognition = pack.file("detection"), pack.file("recognition")
         self._detector = SCRFD(str(detection), self._session(detection), static_shape_sessions=False)
         self._recogniser = ArcFaceONNX(str(recognition), self._session(recognition))
@@ -61,6 +75,7 @@ class InsightFaceEngine:
         # Inputs have one size, so that the arena ends at what the threads need at once. Without it the C
         # library's allocator ends higher: 470 MB against 370 MB with four threads.
         options.enable_cpu_mem_arena = True
+        options.add_session_config_entry("session.use_env_allocators", "1")
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             session = onnxruntime.InferenceSession(str(path), options, providers=list(self.providers))

@@ -8,7 +8,7 @@ import string
 import uuid
 from collections.abc import Iterable
 
-from sqlalchemy import func, select, update
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from face_pipeline.errors import BadRequest, NotFound
@@ -22,6 +22,10 @@ ALPHABET = string.ascii_letters + string.digits
 
 def hash_key(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
+
+
+# Asked with every request.
+_BY_HASH = select(ApiKey).where(ApiKey.key_hash == bindparam("wanted_hash"), ApiKey.revoked_at.is_(None))
 
 
 def new_key() -> str:
@@ -59,7 +63,7 @@ def ensure(session: Session, name: str, scopes: Iterable[str], key: str) -> str:
 
 
 def authenticate(session: Session, key: str) -> ApiKey | None:
-    return session.scalar(select(ApiKey).where(ApiKey.key_hash == hash_key(key), ApiKey.revoked_at.is_(None)))
+    return session.scalar(_BY_HASH, {"wanted_hash": hash_key(key)})
 
 
 def by_id(session: Session, key_id: uuid.UUID) -> ApiKey | None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from typing import cast as cast_type
 
 import numpy as np
 import numpy.typing as npt
 from pgvector.sqlalchemy import HALFVEC
-from sqlalchemy import Index, Table, cast, func, select, text
+from sqlalchemy import Index, Select, Table, bindparam, cast, func, select, text
 from sqlalchemy.orm import Session
 
 from face_pipeline.store.models import Collection, Face, Person
@@ -80,36 +81,48 @@ def nearest(
     """
     if exact is None:
         exact = not collection.index_ready
-    # `<#>` is the negative inner product; for unit vectors that is the negative cosine.
     if exact:
-        column: Any = Face.embedding
         # The planner would take the index where there is one.
         _set_local(session, enable_indexscan="off")
     else:
-        column = cast(Face.embedding, HALFVEC(collection.dimension))
         # With old statistics the planner may think that sorting the collection is cheaper than its index.
         ef = str(max(ef_search(collection.face_count), limit))
         _set_local(
             session, enable_indexscan="on", enable_sort="off", hnsw__ef_search=ef,
             hnsw__iterative_scan="relaxed_order",
         )  # fmt: skip
-    distance = column.max_inner_product(embedding)
-    query = select(Face.id, Face.photo_id, Face.person_id, distance.label("distance")).where(
-        Face.collection_id == collection.id
-    )
-    if min_quality > 0:
-        query = query.where(Face.quality >= min_quality)
-    found = query.order_by(distance).limit(limit).subquery()
     rows = session.execute(
-        select(found, Person.name)
-        .outerjoin(Person, Person.id == found.c.person_id)
-        .order_by(found.c.distance)
-    ).all()
+        _nearest(None if exact else collection.dimension, min_quality > 0),
+        {
+            "in_collection": collection.id, "searched": embedding, "worst": min_quality, "most": limit,
+        },
+    ).all()  # fmt: skip
     return [
         Match(row.id, row.photo_id, row.person_id, row.name, _cosine(row.distance))
         for row in rows
         if -row.distance >= threshold
     ]
+
+
+@cache
+def _nearest(index_dimension: int | None, by_quality: bool) -> Select[Any]:
+    """The query, made once for each of its shapes; with a dimension it can use the index of that cast."""
+    column: Any = Face.embedding
+    if index_dimension is not None:
+        column = cast(Face.embedding, HALFVEC(index_dimension))
+    # `<#>` is the negative inner product; for unit vectors that is the negative cosine.
+    distance = column.max_inner_product(bindparam("searched", type_=HALFVEC()))
+    query = select(Face.id, Face.photo_id, Face.person_id, distance.label("distance")).where(
+        Face.collection_id == bindparam("in_collection")
+    )
+    if by_quality:
+        query = query.where(Face.quality >= bindparam("worst"))
+    found = query.order_by(distance).limit(bindparam("most")).subquery()
+    return (
+        select(found, Person.name)
+        .outerjoin(Person, Person.id == found.c.person_id)
+        .order_by(found.c.distance)
+    )
 
 
 def _cosine(distance: float) -> float:

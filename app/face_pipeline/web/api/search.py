@@ -14,10 +14,10 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from face_pipeline.config import get_settings
-from face_pipeline.engine import PhotoRejected, contract_id
-from face_pipeline.errors import BadRequest, Conflict, Unavailable, Unprocessable
+from face_pipeline.engine import Pack, PhotoRejected, contract_id
+from face_pipeline.errors import BadRequest, Conflict, NotFound, Unavailable, Unprocessable
 from face_pipeline.store import collections, vectors
-from face_pipeline.store.database import transaction
+from face_pipeline.store.database import reading, transaction
 from face_pipeline.store.models import Collection
 from face_pipeline.telemetry import context, metrics
 from face_pipeline.web import cache, packs
@@ -42,11 +42,7 @@ def search() -> Response:
     min_quality = parameters.decimal(request.form, "min_quality", 0.0, 0.0, 1.0)
     photo = _photo()
     name = request.form.get("collection", collections.DEFAULT_COLLECTION)
-    with transaction() as session:
-        if name == collections.DEFAULT_COLLECTION:
-            collection = collections.open_collection(session, name, pack)
-        else:
-            collection = collections.find_collection(session, name, pack)
+    collection = _collection(name, pack)
     connection = exchange.client()
     # Read before the search: a photo that is added meanwhile starts a version this answer is not kept under.
     key = cache.key(collection, photo.row.sha256, limit=limit, threshold=threshold, min_quality=min_quality)
@@ -69,6 +65,18 @@ def search() -> Response:
             "collection": collection.name,
         }
     )
+
+
+def _collection(name: str, pack: Pack) -> Collection:
+    try:
+        with reading() as session:
+            return collections.find_collection(session, name, pack)
+    except NotFound:
+        if name != collections.DEFAULT_COLLECTION:
+            raise
+    # There from the start, as far as anybody can tell.
+    with transaction() as session:
+        return collections.open_collection(session, name, pack)
 
 
 def _photo() -> uploads.Upload:
