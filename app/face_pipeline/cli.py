@@ -86,6 +86,13 @@ def _index(_: argparse.Namespace) -> int:
     return 0
 
 
+def _queues(_: argparse.Namespace) -> int:
+    from face_pipeline.ops.queues import look
+
+    print(json.dumps(look()))
+    return 0
+
+
 def _doctor(options: argparse.Namespace) -> int:
     from face_pipeline.ops.doctor import examine
 
@@ -150,6 +157,7 @@ def _parser() -> argparse.ArgumentParser:
     add("migrate", _migrate, "bring the database to this release's schema")
     add("reconcile", _reconcile, "queue lost photos again (face-reconciler.timer runs it)")
     add("index", _index, "build vector indexes of large collections (face-indexer.timer runs it)")
+    add("queues", _queues, "say as JSON how much work waits")
     add("doctor", _doctor, "check every part and say what mends it").add_argument(
         "--format", choices=("text", "json"), default="text"
     )

@@ -14,7 +14,6 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -76,13 +75,6 @@ def wait(condition: Callable[[], Any], seconds: float, what: str) -> Any:
             return found
         time.sleep(0.5)
     pytest.fail(f"waited {seconds:g} s for {what}")
-
-
-@pytest.fixture(scope="module")
-def host() -> Host:
-    summary = json.loads(Path(str(SUMMARY)).read_text())
-    key = summary.get("api_key") or Path(summary["api_key_file"]).read_text().strip()
-    return Host(summary["url"], summary["ssh"], summary["ca_file"], key)
 
 
 def _all_done_once(host: Host, batch_id: str, collection: str, seconds: float) -> None:

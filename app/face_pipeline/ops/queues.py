@@ -1,0 +1,28 @@
+"""How much work waits: messages in Redis, photos in the ledger."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from face_pipeline.store import ledger
+from face_pipeline.store.database import reading
+from face_pipeline.worker.app import QUEUE_INGEST, QUEUE_SEARCH
+from face_pipeline.worker.exchange import client
+
+
+def look() -> dict[str, Any]:
+    """Messages in each queue, photos waiting and under way, seconds the oldest waits (None: none does)."""
+    connection = client()
+    queues = {name: cast(int, connection.llen(name)) for name in (QUEUE_SEARCH, QUEUE_INGEST)}
+    with reading() as session:
+        states = ledger.states(session)
+        oldest = ledger.oldest_waiting(session)
+    return {
+        **queues,
+        "waiting": states.get("received", 0) + states.get("queued", 0),
+        "processing": states.get("processing", 0),
+        "oldest_waiting_seconds": (
+            round((datetime.now(UTC) - oldest).total_seconds(), 1) if oldest else None
+        ),
+    }

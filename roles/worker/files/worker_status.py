@@ -1,0 +1,86 @@
+"""worker_status.py {"address": …, "port_base": …}: this host's workers as JSON. Standard library only."""
+
+import json
+import re
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+PROPERTIES = "Id,ActiveState,SubState,UnitFileState,ActiveEnterTimestamp,MainPID,MemoryCurrent,NRestarts"
+
+
+def units() -> list[dict[str, str]]:
+    command = ["systemctl", "show", "--property", PROPERTIES, *known()]
+    if not command[4:]:
+        return []
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return [dict(line.split("=", 1) for line in block.splitlines()) for block in text.strip().split("\n\n")]
+
+
+def known() -> list[str]:
+    loaded = ["systemctl", "list-units", "--all", "--plain", "--no-legend", "celery@*.service"]
+    installed = ["systemctl", "list-unit-files", "--plain", "--no-legend", "celery@*.service"]
+    names = set()
+    for command in (loaded, installed):
+        lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+        names |= {line.split()[0] for line in lines if re.match(r"celery@\d+\.service", line)}
+    return sorted(names, key=number)
+
+
+def number(unit: str) -> int:
+    return int(re.sub(r"\D", "", unit))
+
+
+def tasks(address: str, port: int) -> tuple[int | None, int | None]:
+    """Tasks under way and tasks done, as the worker's own metrics say; None where it does not answer."""
+    try:
+        with urllib.request.urlopen(f"http://{address}:{port}/metrics", timeout=3) as answer:
+            lines = answer.read().decode().splitlines()
+    except (urllib.error.URLError, OSError):
+        return None, None
+    values: dict[str, float] = {}
+    for line in lines:
+        if match := re.match(r"(celery_tasks_active|celery_tasks_processed_total)(?:\{.*\})? (\S+)", line):
+            values[match[1]] = values.get(match[1], 0) + float(match[2])
+    return int(values.get("celery_tasks_active", 0)), int(values.get("celery_tasks_processed_total", 0))
+
+
+def memory(unit: dict[str, str]) -> int | None:
+    """As systemd counts it; without memory accounting, the resident memory of the main process."""
+    if unit["MemoryCurrent"].isdigit():
+        return int(unit["MemoryCurrent"])
+    try:
+        lines = Path(f"/proc/{unit['MainPID']}/status").read_text(errors="replace").splitlines()
+        return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:")), None)
+    except OSError:
+        return None
+
+
+def describe(unit: dict[str, str], address: str, port_base: int) -> dict[str, Any]:
+    up = unit["ActiveState"] == "active"
+    instance = number(unit["Id"])
+    active, processed = tasks(address, port_base + instance) if up else (None, None)
+    return {
+        "unit": unit["Id"],
+        "instance": instance,
+        "state": unit["ActiveState"],
+        "enabled": unit["UnitFileState"] == "enabled",
+        "since": unit["ActiveEnterTimestamp"] if up else None,
+        "memory_bytes": memory(unit) if up else None,
+        "restarts": int(unit["NRestarts"] or 0),
+        "active": active,
+        "processed": processed,
+    }
+
+
+def main() -> None:
+    wanted = json.loads(sys.argv[1])
+    workers = [describe(unit, wanted["address"], wanted["port_base"]) for unit in units()]
+    print(json.dumps([each for each in workers if each["state"] != "inactive" or each["enabled"]]))
+
+
+if __name__ == "__main__":
+    main()

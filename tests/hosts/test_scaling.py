@@ -1,0 +1,135 @@
+"""Scaling an installed host with the operator's own commands, while photos are under way."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.hosts.test_host import SUMMARY, Host, wait
+from tests.photos import ROOT
+
+INVENTORY = os.environ.get("FACE_HOST_INVENTORY")
+pytestmark = [
+    pytest.mark.hosts,
+    pytest.mark.skipif(
+        not (SUMMARY and INVENTORY),
+        reason="needs an installed host and its inventory (FACE_HOST_SUMMARY, FACE_HOST_INVENTORY)",
+    ),
+]
+
+
+def playbook(name: str, **variables: object) -> subprocess.CompletedProcess[str]:
+    extra = [part for item in variables.items() for part in ("-e", "{}={}".format(*item))]
+    ansible = str(Path(sys.executable).parent / "ansible-playbook")
+    return subprocess.run(
+        [ansible, "-i", str(INVENTORY), f"playbooks/{name}.yml", *extra],
+        cwd=ROOT, capture_output=True, text=True, timeout=600, check=False,
+        env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
+    )  # fmt: skip
+
+
+def scale(workers: object) -> str:
+    done = playbook("scale", workers=workers)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def running(host: Host) -> int:
+    units = host.run("systemctl list-units --plain --no-legend --state=active 'celery@*.service'")
+    return len(units.splitlines())
+
+
+def test_scaling_under_load_loses_no_photo_and_ends_none_twice(host: Host) -> None:
+    batches = [host.upload_many("scaling") for _ in range(4)]
+    for workers in (8, 1, 2):
+        scale(workers)
+        assert running(host) == workers
+    for batch in batches:
+        wait(lambda batch=batch: (host.batch(batch) or {}).get("finished"), 240, f"batch {batch}")
+        photos = host.call("GET", f"/api/v1/photos?batch={batch}&limit=200").json()["photos"]
+        assert {photo["state"] for photo in photos} == {"done"}
+        assert {photo["attempts"] for photo in photos} == {1}
+        assert {photo["face_count"] for photo in photos} == {1}
+
+
+def test_the_same_number_again_changes_nothing(host: Host) -> None:
+    scale(2)
+    assert "changed=0" in scale(2)
+    assert running(host) == 2
+
+
+@pytest.mark.parametrize("workers", ["many", "-1", "2.5", "", "11"])
+def test_a_wrong_number_is_one_clear_line_and_changes_nothing(host: Host, workers: str) -> None:
+    before = host.run("cat /etc/face-pipeline/workers.json; systemctl list-units --plain 'celery@*'")
+    done = playbook("scale", workers=workers)
+    assert done.returncode != 0
+    assert f"workers is '{workers}': a whole number from 0 to 10 is needed" in re.sub(
+        r"\s+", " ", done.stdout
+    )
+    assert host.run("cat /etc/face-pipeline/workers.json; systemctl list-units --plain 'celery@*'") == before
+
+
+def test_without_workers_photos_wait_and_are_done_later(host: Host) -> None:
+    scale(0)
+    assert running(host) == 0
+    batch = host.upload_many("scaling-zero")
+    waiting = json.loads(host.run("face-pipeline queues"))["waiting"]
+    assert waiting == 50
+    scale(2)
+    wait(lambda: (host.batch(batch) or {}).get("finished"), 120, "the waiting photos")
+
+
+def test_prometheus_is_told_which_workers_there_are(host: Host) -> None:
+    for workers in (3, 2):
+        scale(workers)
+        groups = json.loads(host.run("cat /var/lib/face-pipeline/targets/workers.json"))
+        assert len(groups) == workers
+        for group in groups:
+            assert "celery_tasks_active" in host.run(f"curl -sf http://{group['targets'][0]}/metrics")
+
+
+def test_a_restart_keeps_all_and_makes_each_new(host: Host) -> None:
+    scale(4)
+    command = "systemctl show --property MainPID --value 'celery@*.service'"
+    before = set(host.run(command).split())
+    batch = host.upload_many("scaling-restart")
+    done = playbook("workers", action="restart")
+    assert done.returncode == 0, done.stdout
+    assert running(host) == 4
+    assert not before & set(host.run(command).split())
+    wait(lambda: (host.batch(batch) or {}).get("finished"), 120, "the photos of the restart")
+    scale(2)
+
+
+def test_stop_and_start_bring_back_the_same_number(host: Host) -> None:
+    assert playbook("workers", action="stop").returncode == 0
+    assert running(host) == 0
+    assert playbook("workers", action="start").returncode == 0
+    assert running(host) == 2
+
+
+def test_the_status_names_each_worker_and_the_queues(host: Host, tmp_path: Path) -> None:
+    table = playbook("workers", action="status").stdout
+    for words in ("processed", "2 workers x", "queues: search 0, ingest 0"):
+        assert words in table
+    output = tmp_path / "status.json"
+    assert playbook("workers", format="json", output=output).returncode == 0
+    status = json.loads(output.read_text())
+    assert status["queues"]["ingest"] == 0
+    (workers,) = status["hosts"].values()
+    assert [(each["instance"], each["state"], each["enabled"]) for each in workers] == [
+        (1, "active", True), (2, "active", True),
+    ]  # fmt: skip
+    assert all(each["memory_bytes"] > 50 * 1024**2 and each["active"] == 0 for each in workers)
+
+
+def test_an_unknown_action_is_one_clear_line(host: Host) -> None:
+    wrong = playbook("workers", action="explode")
+    assert wrong.returncode != 0
+    assert "take -e action=status, restart, stop or start" in re.sub(r"\s+", " ", wrong.stdout)
