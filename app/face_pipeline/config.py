@@ -37,6 +37,8 @@ class Settings(BaseSettings):
     redis_port: int = Field(6379, ge=1, le=65535)
 
     originals_dir: Path = Path("/var/lib/face-pipeline/originals")
+    # Where the host that keeps the originals gives them out; empty: they are on this host.
+    originals_url: str = Field("", pattern=r"^(https?://\S+)?$")
     models_dir: Path = Path("/var/lib/face-pipeline/models")
     model_pack: str = Field("dlib", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     accel_redirect: bool = False
@@ -60,6 +62,25 @@ class Settings(BaseSettings):
 
     metrics_host: str = "127.0.0.1"
     metrics_port_base: int = Field(9810, ge=1, le=65000)
+
+    autoscale_target: float = Field(10.0, gt=0)
+    autoscale_min: int = Field(2, ge=0)
+    autoscale_max: int = Field(10, ge=1)
+    autoscale_tolerance: float = Field(0.1, ge=0, lt=1)
+    autoscale_up_window_seconds: float = Field(0.0, ge=0)
+    autoscale_down_window_seconds: float = Field(300.0, ge=0)
+    autoscale_up_cooldown_seconds: float = Field(15.0, ge=0)
+    autoscale_down_cooldown_seconds: float = Field(60.0, ge=0)
+    autoscale_interval_seconds: float = Field(10.0, gt=0)
+    # This host: its name (empty: the system's), its part of the workers, the most it may run.
+    autoscale_host: str = ""
+    autoscale_weight: float = Field(1.0, ge=0)
+    autoscale_host_max: int = Field(10, ge=0)
+    # What a worker takes, MB; on the GPU 0: nothing.
+    autoscale_worker_memory_mb: int = Field(500, ge=1)
+    autoscale_worker_gpu_memory_mb: int = Field(0, ge=0)
+    autoscale_wanted_file: Path = Path("/run/face-autoscaler/wanted")
+    autoscale_state_file: Path = Path("/etc/face-pipeline/workers.json")
 
     def credential(self, name: str) -> str:
         """Text of the credential `name`, from systemd's directory or `credentials_dir`."""

@@ -15,7 +15,7 @@ from face_pipeline.errors import FacePipelineError
 from face_pipeline.store import ledger, schema, vectors
 from face_pipeline.store.database import transaction
 from face_pipeline.store.models import Collection, Face
-from face_pipeline.store.originals import Originals
+from face_pipeline.store.originals import OriginalMissing, Originals, OriginalUnavailable, worker_originals
 from face_pipeline.worker import exchange
 
 RECALL_SAMPLES = 20
@@ -118,7 +118,15 @@ def _redis() -> str:
 
 
 def _originals() -> str:
-    directory = get_settings().originals_dir
+    settings = get_settings()
+    if settings.originals_url:
+        try:
+            worker_originals().read("0" * 64)
+        except OriginalUnavailable as error:
+            raise Unwell(str(error)) from error
+        except OriginalMissing:
+            return f"given out by {settings.originals_url}"
+    directory = settings.originals_dir
     if not Originals(directory).writable():
         raise Unwell(f"{directory} is not writable for {os.geteuid()}")
     return str(directory)

@@ -178,6 +178,15 @@ def finish(connection: Connection, held: Claim, faces: Sequence[DetectedFace]) -
     _end(connection, held, "done", "person_not_assigned" if reason else None, reason, faces)
 
 
+def give_back(connection: Connection, held: Claim) -> None:
+    """Let the reconciler queue the photo again; this attempt does not count."""
+    connection.execute(
+        update(Photo)
+        .where(Photo.id == held.photo_id, Photo.claim == held.token, Photo.state == "processing")
+        .values(state="received", claim=None, lease_until=None, attempts=Photo.attempts - 1)
+    )
+
+
 def fail(connection: Connection, held: Claim, code: str, message: str) -> None:
     """End the row as `failed`, keeping why."""
     _end(connection, held, "failed", code, message, ())

@@ -1,23 +1,68 @@
-"""Original photos on disk, named by their content: `<dir>/ab/cd/<sha256>`."""
+"""Original photos, named by their content: `<dir>/ab/cd/<sha256>` on disk, the same path over HTTP."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
+import urllib3
+
+from face_pipeline.config import get_settings
 from face_pipeline.errors import FacePipelineError
 
 FILE_MODE = 0o640  # nginx, in the group, sends them
 DIRECTORY_MODE = 0o750
 # An upload has committed its row long before this; an older file without a row belongs to nobody.
 ORPHAN_AFTER_SECONDS = 3600
+# Kept open to the other host; a worker has no more threads than this by far.
+REMOTE_CONNECTIONS = 64
 
 
 class OriginalMissing(FacePipelineError):
     code = "original_missing"
+
+
+class OriginalUnavailable(FacePipelineError):
+    """The host that keeps the originals cannot be asked now."""
+
+    code = "original_unavailable"
+    status = 503
+
+
+def relative(sha256: str) -> str:
+    return f"{sha256[:2]}/{sha256[2:4]}/{sha256}"
+
+
+class RemoteOriginals:
+    """The originals of another host, read only; any number of threads may use it at once."""
+
+    def __init__(self, url: str, token: str):
+        self.url = url.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {token}"}
+        self._http = urllib3.PoolManager(
+            maxsize=REMOTE_CONNECTIONS, timeout=urllib3.Timeout(connect=3, read=10), retries=False
+        )
+
+    def read(self, sha256: str) -> bytes:
+        """OriginalMissing when there is none of this name, OriginalUnavailable when the host is away."""
+        try:
+            answer = self._http.request("GET", f"{self.url}/{relative(sha256)}", headers=self._headers)
+        except urllib3.exceptions.HTTPError as error:
+            raise OriginalUnavailable(f"{self.url} does not answer ({type(error).__name__})") from error
+        if answer.status == 404:
+            raise OriginalMissing(f"the original {sha256} is not at {self.url}")
+        if answer.status != 200:
+            raise OriginalUnavailable(
+                f"{self.url} answers {answer.status}; run site.yml, which gives both sides one token"
+            )
+        if hashlib.sha256(answer.data).hexdigest() != sha256:
+            raise OriginalUnavailable(f"{self.url} sent other bytes than those of {sha256}")
+        return answer.data
 
 
 class Originals:
@@ -26,11 +71,8 @@ class Originals:
     def __init__(self, directory: Path):
         self.directory = directory
 
-    def relative(self, sha256: str) -> str:
-        return f"{sha256[:2]}/{sha256[2:4]}/{sha256}"
-
     def path(self, sha256: str) -> Path:
-        return self.directory / self.relative(sha256)
+        return self.directory / relative(sha256)
 
     def read(self, sha256: str) -> bytes:
         try:
@@ -102,3 +144,12 @@ def _sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@cache
+def worker_originals() -> Originals | RemoteOriginals:
+    """The originals as this host's workers read them."""
+    settings = get_settings()
+    if settings.originals_url:
+        return RemoteOriginals(settings.originals_url, settings.credential("originals_token"))
+    return Originals(settings.originals_dir)

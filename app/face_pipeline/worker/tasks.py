@@ -11,12 +11,13 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from celery import Celery, Task
+from sqlalchemy import Connection
 
 from face_pipeline.config import get_settings
 from face_pipeline.engine import Analysis, PhotoBroken, PhotoRejected
 from face_pipeline.store import ledger
 from face_pipeline.store.database import is_unavailable, single_statements
-from face_pipeline.store.originals import OriginalMissing, Originals
+from face_pipeline.store.originals import OriginalMissing, OriginalUnavailable, worker_originals
 from face_pipeline.telemetry import metrics
 from face_pipeline.worker import exchange
 from face_pipeline.worker.app import TASK_INGEST, TASK_SEARCH
@@ -24,9 +25,9 @@ from face_pipeline.worker.runtime import runtime
 
 log = logging.getLogger(__name__)
 
-# How long a finished result is held while PostgreSQL is away. After that the photo goes back to the ledger.
-DATABASE_PATIENCE_SECONDS = 60.0
-DATABASE_RETRY_SECONDS = 1.0
+# How long a task waits for another host that is away. After that the photo goes back to the ledger.
+PATIENCE_SECONDS = 60.0
+RETRY_SECONDS = 1.0
 
 Result = TypeVar("Result")
 
@@ -41,7 +42,7 @@ def ingest(task: Task, photo_id: str) -> None:
     del task
     settings = get_settings()
     started = time.monotonic()
-    held = _patiently(
+    held = _in_ledger(
         lambda connection: ledger.claim(
             connection, uuid.UUID(photo_id), worker=runtime.name, lease_seconds=settings.lease_seconds
         )
@@ -55,6 +56,8 @@ def ingest(task: Task, photo_id: str) -> None:
         except ledger.LeaseLost:
             log.warning("photo was taken over; result dropped", extra={"photo_id": photo_id})
             return
+    if status == "given_back":
+        return
     elapsed = time.monotonic() - started
     metrics.files_processed.labels(status).inc()
     metrics.file_processing_duration.observe(elapsed)
@@ -76,7 +79,9 @@ def _process(held: ledger.Claim) -> tuple[str, int]:
             f"the collection holds {held.contract_id}, this worker makes {runtime.engine.contract_id}",
         )
     try:
-        analysis = runtime.engine.analyse(Originals(get_settings().originals_dir).read(held.sha256))
+        analysis = runtime.engine.analyse(_patiently(lambda: worker_originals().read(held.sha256)))
+    except OriginalUnavailable as error:
+        return _given_back(held, str(error))
     except (PhotoBroken, PhotoRejected, OriginalMissing) as error:
         return _failed(held, error.code, str(error))
     except MemoryError:
@@ -84,30 +89,45 @@ def _process(held: ledger.Claim) -> tuple[str, int]:
     except Exception as error:
         log.exception("engine failed", extra={"photo_id": str(held.photo_id)})
         return _failed(held, "engine_error", f"{type(error).__name__}: {error}")
-    _patiently(lambda connection: ledger.finish(connection, held, analysis.faces))
+    _in_ledger(lambda connection: ledger.finish(connection, held, analysis.faces))
     _observe(analysis)
     return "success", len(analysis.faces)
 
 
 def _failed(held: ledger.Claim, code: str, message: str) -> tuple[str, int]:
-    _patiently(lambda connection: ledger.fail(connection, held, code, message))
+    _in_ledger(lambda connection: ledger.fail(connection, held, code, message))
     log.warning(
         "photo failed", extra={"photo_id": str(held.photo_id), "reason_code": code, "operation": "ingest"}
     )
     return "failed", 0
 
 
-def _patiently(work: Callable[[Any], Result]) -> Result:
-    """Run `work`, which is one statement, waiting a while for a database that is down."""
-    give_up = time.monotonic() + DATABASE_PATIENCE_SECONDS
+def _given_back(held: ledger.Claim, message: str) -> tuple[str, int]:
+    """Not the photo's fault: another worker, or this one later, takes it from the ledger."""
+    _in_ledger(lambda connection: ledger.give_back(connection, held))
+    log.error("photo given back: %s", message, extra={"photo_id": str(held.photo_id), "operation": "ingest"})
+    return "given_back", 0
+
+
+def _in_ledger(work: Callable[[Connection], Result]) -> Result:
+    def once() -> Result:
+        with single_statements() as connection:
+            return work(connection)
+
+    return _patiently(once)
+
+
+def _patiently(work: Callable[[], Result]) -> Result:
+    """Do `work`, waiting a while for a database or a host of originals that is away."""
+    give_up = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
-            with single_statements() as connection:
-                return work(connection)
+            return work()
         except Exception as error:
-            if not is_unavailable(error) or time.monotonic() > give_up:
+            away = isinstance(error, OriginalUnavailable) or is_unavailable(error)
+            if not away or time.monotonic() > give_up:
                 raise
-            time.sleep(DATABASE_RETRY_SECONDS)
+            time.sleep(RETRY_SECONDS)
 
 
 def _observe(analysis: Analysis) -> None:

@@ -14,6 +14,7 @@ SECRETS = {
     "redis_password": ("", 40),
     "session_secret": ("", 64),
     "admin_api_key": ("fp_", 40),
+    "originals_token": ("", 40),
 }
 
 

@@ -22,7 +22,7 @@ from face_pipeline.errors import BadRequest, NotFound, Unprocessable
 from face_pipeline.store import collections, ledger
 from face_pipeline.store.database import transaction
 from face_pipeline.store.models import PHOTO_STATES, BatchPhoto, Collection, Face, Photo
-from face_pipeline.store.originals import Originals
+from face_pipeline.store.originals import Originals, relative
 from face_pipeline.telemetry import context, metrics
 from face_pipeline.web import packs
 from face_pipeline.web.api import parameters, uploads, views
@@ -181,7 +181,7 @@ def image(photo_id: str) -> Response:
     originals = Originals(settings.originals_dir)
     if settings.accel_redirect:
         response = current_app.response_class(mimetype=photo.media_type)
-        response.headers["X-Accel-Redirect"] = ACCEL_PREFIX + originals.relative(photo.sha256)
+        response.headers["X-Accel-Redirect"] = ACCEL_PREFIX + relative(photo.sha256)
     else:
         response = send_file(originals.path(photo.sha256), mimetype=photo.media_type)
     # Content never changes under an id, but who may see it does.

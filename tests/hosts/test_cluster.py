@@ -1,0 +1,144 @@
+"""Several hosts: workers far from the photos, and a host of them that goes away under work."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.hosts.test_host import PHOTOS, SUMMARY, Host, wait
+from tests.hosts.test_scaling import INVENTORY, playbook, scale
+from tests.photos import ROOT
+
+BIN = Path(sys.executable).parent
+# A lease lapses after 9 s, the reconciler looks every 10 s: what a lost host had begun is back by then.
+TAKEN_OVER_SECONDS = 30
+
+
+def _groups() -> dict[str, list[str]]:
+    if not INVENTORY:
+        return {}
+    listed = subprocess.run(
+        [str(BIN / "ansible-inventory"), "-i", INVENTORY, "--list"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return {name: group.get("hosts", []) for name, group in json.loads(listed.stdout).items()}
+
+
+GROUPS = _groups()
+REMOTE = [name for name in GROUPS.get("workers", []) if name not in GROUPS.get("web", [])]
+pytestmark = [
+    pytest.mark.hosts,
+    pytest.mark.skipif(
+        not SUMMARY or len(REMOTE) < 2,
+        reason="needs an inventory with two worker hosts apart from the web host (FACE_HOST_INVENTORY)",
+    ),
+]
+
+
+def on(name: str, command: str, check: bool = True) -> str:
+    done = subprocess.run(
+        [str(BIN / "ansible"), name, "-i", str(INVENTORY), "-m", "ansible.builtin.shell", "-a", command],
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert not check or done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.partition(">>\n")[2]
+
+
+def status(tmp_path: Path) -> dict[str, Any]:
+    output = tmp_path / "status.json"
+    done = playbook("workers", output=output)
+    assert done.returncode == 0, done.stdout
+    found: dict[str, Any] = json.loads(output.read_text())
+    return found
+
+
+@pytest.fixture
+def four_workers() -> Iterator[None]:
+    scale(4)
+    yield
+    scale(2)
+
+
+def begin(host: Host) -> list[str]:
+    batches = [host.upload_many("cluster") for _ in range(6)]
+    wait(lambda: (host.batch(batches[0]) or {}).get("states", {}).get("done", 0) > 2, 30, "the first photos")
+    return batches
+
+
+def all_done_once(host: Host, batches: list[str], seconds: float) -> list[dict[str, Any]]:
+    photos: list[dict[str, Any]] = []
+    for batch in batches:
+        wait(lambda batch=batch: (host.batch(batch) or {}).get("finished"), seconds, f"batch {batch}")
+        photos += host.call("GET", f"/api/v1/photos?batch={batch}&limit=200").json()["photos"]
+    assert len(photos) == PHOTOS * len(batches)
+    assert {photo["state"] for photo in photos} == {"done"}
+    assert {photo["face_count"] for photo in photos} == {1}
+    return photos
+
+
+def under_way(host: Host, name: str) -> int:
+    """Photos that workers of `name` hold, as the ledger says."""
+    query = f"SELECT count(*) FROM photos WHERE state = 'processing' AND worker LIKE '%@{name}'"
+    return int(host.run(f'runuser -u postgres -- psql -qAt face -c "{query}"'))
+
+
+def test_workers_are_spread_and_each_host_processes_photos(host: Host, tmp_path: Path) -> None:
+    scale(3)
+    assert [len(workers) for workers in status(tmp_path)["hosts"].values()] == [2, 1]
+    scale(4)
+    before = status(tmp_path)
+    assert [len(workers) for workers in before["hosts"].values()] == [2, 2]
+    all_done_once(host, begin(host), 180)
+    for name, workers in status(tmp_path)["hosts"].items():
+        done = sum(each["processed"] for each in workers)
+        assert done > sum(each["processed"] for each in before["hosts"][name]), name
+
+
+@pytest.mark.usefixtures("four_workers")
+def test_a_power_cut_of_a_worker_host_loses_no_photo(host: Host) -> None:
+    lost = REMOTE[-1]
+    batches = begin(host)
+    assert under_way(host, lost)
+    on(lost, "systemctl reboot --force --force", check=False)
+    wait(lambda: not under_way(host, lost), TAKEN_OVER_SECONDS, "its photos to be taken back")
+    photos = all_done_once(host, batches, 180)
+    assert any(photo["attempts"] > 1 for photo in photos), "the host had photos under way"
+    units = "systemctl is-active celery@1 celery@2"
+    wait(lambda: on(lost, units, check=False).split() == ["active"] * 2, 90, f"the workers of {lost}")
+
+
+@pytest.mark.usefixtures("four_workers")
+def test_a_host_cut_off_the_network_loses_no_photo_and_joins_again(host: Host, tmp_path: Path) -> None:
+    lost = REMOTE[-1]
+    batches = begin(host)
+    on(
+        lost,
+        "nohup sh -c 'sleep 1; ip link set host0 down; sleep 40; ip link set host0 up' >/dev/null 2>&1 &",
+    )
+    all_done_once(host, batches, 180)
+    wait(lambda: lost in status(tmp_path)["hosts"], 90, f"{lost} to answer again")
+    before = sum(each["processed"] for each in status(tmp_path)["hosts"][lost])
+    wait(lambda: _processed_more(host, lost, before, tmp_path), 60, f"{lost} to process photos again")
+
+
+def _processed_more(host: Host, name: str, before: int, tmp_path: Path) -> bool:
+    all_done_once(host, begin(host), 180)
+    return sum(each["processed"] or 0 for each in status(tmp_path)["hosts"].get(name, [])) > before
+
+
+def test_the_photos_are_given_to_workers_with_the_token_alone(host: Host) -> None:
+    url = on(REMOTE[0], "sed -n s/^FACE_ORIGINALS_URL=//p /etc/face-pipeline/face-pipeline.env").strip()
+    photo = host.call("GET", "/api/v1/photos?limit=1").json()["photos"][0]["sha256"]
+    path = f"{url}/{photo[:2]}/{photo[2:4]}/{photo}"
+    code = "curl -s -o /dev/null -w '%{http_code}'"
+    assert on(REMOTE[0], f"{code} {path}").strip() == "401"
+    token = '-H "Authorization: Bearer $(cat /etc/face-pipeline/credentials/originals_token)"'
+    assert on(REMOTE[0], f"{code} {token} {path}").strip() == "200"
+    assert on(GROUPS["web"][0], f"{code} {token} {path}").strip() == "403"
+    assert on(REMOTE[0], f"{code} {token} {url}/../etc/passwd --path-as-is").strip() in ("400", "404")
