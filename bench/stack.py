@@ -41,9 +41,11 @@ def pipeline(pack: Path, **settings: str) -> Iterator[App]:
             installation = Installation.make(Path(directory), postgres, redis, pack, **settings)
             url, web = start_web(installation)
             app = App(installation, url, web)
-            yield app
-            for process in list(installation.processes):
-                installation.end(process, signal.SIGTERM)
+            try:
+                yield app
+            finally:
+                for process in list(installation.processes):
+                    installation.end(process, signal.SIGTERM)
         finally:
             redis.close()
             postgres.close()

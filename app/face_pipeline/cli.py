@@ -86,6 +86,15 @@ def _index(_: argparse.Namespace) -> int:
     return 0
 
 
+def _autoscaler(_: argparse.Namespace) -> int:
+    from face_pipeline.ops.autoscaler.agent import run
+    from face_pipeline.telemetry.logging import configure_logging
+
+    configure_logging("face-autoscaler", get_settings().log_level)
+    run()
+    return 0
+
+
 def _queues(_: argparse.Namespace) -> int:
     from face_pipeline.ops.queues import look
 
@@ -157,6 +166,7 @@ def _parser() -> argparse.ArgumentParser:
     add("migrate", _migrate, "bring the database to this release's schema")
     add("reconcile", _reconcile, "queue lost photos again (face-reconciler.timer runs it)")
     add("index", _index, "build vector indexes of large collections (face-indexer.timer runs it)")
+    add("autoscaler", _autoscaler, "run as many workers as the queues need (face-autoscaler.service runs it)")
     add("queues", _queues, "say as JSON how much work waits")
     add("doctor", _doctor, "check every part and say what mends it").add_argument(
         "--format", choices=("text", "json"), default="text"

@@ -11,7 +11,7 @@ import resource
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -89,3 +89,35 @@ class InstallationCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         return self.read()
+
+
+class AutoscalerMetrics(Collector):
+    """What an autoscaler decided, on a registry of its own: no other process has anything to say about it.
+
+    Numbers of the whole installation are the leader's; the other agents leave them out (None).
+    """
+
+    def __init__(self) -> None:
+        self.desired: int | None = None
+        self.current: int | None = None
+        self.waiting: int | None = None
+        self.leader = False
+        self.paused = False
+        self.registry = CollectorRegistry()
+        self.registry.register(self)
+        self.decisions = Counter(
+            "face_autoscaler_decisions_total", "Decisions.", ["direction"], registry=self.registry
+        )
+        for direction in ("up", "down", "hold"):
+            self.decisions.labels(direction)
+
+    def collect(self) -> Iterator[Metric]:
+        for name, text, value in (
+            ("desired_workers", "Workers asked for in all.", self.desired),
+            ("current_workers", "Workers that run, on all hosts with an autoscaler.", self.current),
+            ("waiting_tasks", "Tasks in the queues.", self.waiting),
+            ("leader", "1: this host's autoscaler decides.", self.leader),
+            ("paused", "1: this host keeps the workers it was given by hand.", self.paused),
+        ):
+            if value is not None:
+                yield GaugeMetricFamily(f"face_autoscaler_{name}", text, value=value)

@@ -7,7 +7,7 @@ from pathlib import Path
 from flask import Flask, Response, send_file
 
 from face_pipeline.config import get_settings
-from face_pipeline.web import api, auth, errors, health, observe, session, ui
+from face_pipeline.web import api, auth, errors, gate, health, observe, session, ui
 
 
 def create_app() -> Flask:
@@ -29,6 +29,7 @@ def create_app() -> Flask:
     auth.install(app)
     app.register_blueprint(health.bp)
     app.register_blueprint(session.bp)
+    app.register_blueprint(gate.bp)
     app.register_blueprint(api.bp, url_prefix="/api/v1")
     app.register_blueprint(ui.bp)
     app.add_url_rule("/openapi.json", "openapi", _openapi)

@@ -55,7 +55,7 @@ def celery_app() -> Celery:
         task_acks_late=True,
         worker_prefetch_multiplier=1,
         worker_enable_remote_control=True,
-        worker_pool="face_pipeline.worker.pool:WakingTaskPool",
+        worker_pool="face_pipeline.worker.pool:WorkerPool",
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         # Cancelling needs a pool that can kill a task; threads cannot, and the worker would exit instead.

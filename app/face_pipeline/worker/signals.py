@@ -22,6 +22,7 @@ from face_pipeline.store import ledger
 from face_pipeline.store.database import transaction
 from face_pipeline.telemetry import context, metrics
 from face_pipeline.telemetry.logging import configure_logging
+from face_pipeline.telemetry.systemd import notify
 from face_pipeline.worker.runtime import Leases, runtime
 
 log = logging.getLogger(__name__)
@@ -93,26 +94,16 @@ def _ready(**_: Any) -> None:
             log.warning("took back photos of this worker's last run", extra={"count": released})
     except Exception:
         log.exception("cannot take back photos of this worker's last run; the reconciler will")
-    _notify("READY=1\nSTATUS=processing")
+    notify("READY=1\nSTATUS=processing")
 
 
 def _stopping(**_: Any) -> None:
-    _notify("STOPPING=1\nSTATUS=finishing running tasks")
+    notify("STOPPING=1\nSTATUS=finishing running tasks")
 
 
 def _stopped(**_: Any) -> None:
     if hasattr(runtime, "leases"):
         runtime.leases.stop()
-
-
-def _notify(state: str) -> None:
-    """Tell systemd (sd_notify(3)); without it nothing happens."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as connection:
-        connection.connect("\0" + address[1:] if address.startswith("@") else address)
-        connection.sendall(state.encode())
 
 
 def _task_begins(task_id: str | None = None, task: Any = None, **_: Any) -> None:
