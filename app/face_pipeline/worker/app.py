@@ -24,8 +24,7 @@ SOCKET_TIMEOUT_SECONDS = 3
 
 BROKER_OPTIONS: dict[str, Any] = {
     "visibility_timeout": VISIBILITY_TIMEOUT_SECONDS,
-    # `search` before `ingest`, in the order the worker names them.
-    "queue_order_strategy": "priority",
+    "queue_order_strategy": "face_pipeline.worker.transport:SearchFirst",
     "socket_connect_timeout": SOCKET_TIMEOUT_SECONDS,
     "socket_keepalive": True,
     "health_check_interval": 25,
