@@ -238,37 +238,42 @@ def test_the_pages_policy_lets_its_own_script_run_and_no_other(monitor: Monitor)
         assert "Set-Cookie" not in page.headers
 
 
+def tell_worker(command: str) -> str:
+    from face_pipeline.worker.app import celery_app
+
+    (answer,) = celery_app().control.broadcast(command, reply=True, timeout=3)
+    return str(answer[WORKER]["ok"])
+
+
+def wait_for_events() -> None:
+    # Flower asks the workers for them every five seconds.
+    wait_until(
+        lambda: tell_worker("enable_events") == "task events already enabled", 30, "events to be on", 0.5
+    )
+
+
 def test_tasks_are_shown_and_kept_over_a_restart(monitor: Monitor) -> None:
     key = monitor.app.api_key
-    monitor.app.wait_finished(monitor.app.upload(("a.jpg", astronaut_jpeg())).json()["batch_id"])
+    wait_for_events()
+    upload = monitor.app.upload(("a.jpg", astronaut_jpeg()), collection="flower").json()
+    monitor.app.wait_finished(upload["batch_id"])
 
-    def tasks() -> Any:
-        return monitor.get("/flower/api/tasks", key).json()
+    def done() -> set[str]:
+        tasks = monitor.get("/flower/api/tasks", key).json()
+        return {name for name, task in tasks.items() if task["state"] == "SUCCESS"}
 
-    def seen() -> bool:
-        # The worker tells of its tasks from the moment Flower asks it to, which is every five seconds.
-        monitor.app.search(astronaut_jpeg(), threshold=0.5, limit=len(tasks()) + 1)
-        return any(task["state"] == "SUCCESS" for task in tasks().values())
-
-    wait_until(seen, 30, "a task in Flower", every=1)
-    before = set(tasks())
+    before = wait_until(done, 10, "the task in Flower")
     assert monitor.stop() == 0
     assert monitor.get("/flower/", key).status_code == 503
     monitor.start()
-    assert before <= set(tasks())
+    assert done() == before
 
 
 def test_workers_send_no_events_once_flower_is_stopped(monitor: Monitor) -> None:
-    from face_pipeline.worker.app import celery_app
-
-    def tell(command: str) -> str:
-        (answer,) = celery_app().control.broadcast(command, reply=True, timeout=3)
-        return str(answer[WORKER]["ok"])
-
-    wait_until(lambda: tell("enable_events") == "task events already enabled", 30, "events to be on")
+    wait_for_events()
     monitor.stop()
     subprocess.run(monitor.command("ExecStopPost"), env=monitor.installation.environment, check=True)
-    assert tell("disable_events") == "task events already disabled"
+    assert tell_worker("disable_events") == "task events already disabled"
     monitor.start()
 
 
@@ -284,6 +289,7 @@ def test_no_password_is_in_its_arguments_environment_or_log(monitor: Monitor) ->
 
 
 def test_switched_off_nginx_knows_nothing_of_it(tmp_path: Path) -> None:
-    site = render(tmp_path, face_flower_enabled=False)["face-pipeline.conf"]
+    ports = {"http": 80, "https": 443, "flower": 5555}
+    site = render(tmp_path, face_flower_enabled=False, face_ports=ports)["face-pipeline.conf"]
     assert "flower" not in site.lower()
     assert "gate" not in site
