@@ -53,7 +53,11 @@ def test_metrics_count_what_was_sent(live_app: App) -> None:
         grown("face_recognition_http_requests_total{endpoint=api.search.search,method=POST,status=200}") == 3
     )
     assert after["face_recognition_cache_hit_ratio{}"] == 2 / 3
+    assert grown("face_recognition_http_request_duration_seconds_count{endpoint=api.search.search}") == 3
     assert after["celery_tasks_pending{queue=ingest}"] == 0
+    assert after["face_recognition_ledger_photos{state=queued}"] == 0
+    assert after["face_recognition_ledger_photos{state=failed}"] == 0
+    assert after["face_recognition_build_info{release=development,version=0.1.0}"] == 1
     assert after["face_recognition_memory_usage_bytes{type=resident}"] > 1e6
 
     url = live_app.workers[1].metrics_url  # type: ignore[attr-defined]
@@ -65,6 +69,10 @@ def test_metrics_count_what_was_sent(live_app: App) -> None:
     assert worker["face_recognition_face_quality_score_count{}"] == 2
     assert worker["face_recognition_face_detection_duration_seconds_count{}"] == 3
     assert worker["celery_tasks_processed_total{status=success,task=face_pipeline.ingest}"] == 2
+    # There from the start, so that Prometheus sees the step to a first failure.
+    assert worker["celery_tasks_processed_total{status=failure,task=face_pipeline.search}"] == 0
+    assert worker["celery_worker_concurrency{}"] == 2
+    assert not any(name.endswith("_created") or "gpu" in name for name in worker)
     assert any(name.startswith("face_recognition_engine_info{") and "pack=dlib" in name for name in worker)
 
 

@@ -27,6 +27,7 @@ from face_pipeline.store.models import WAITING, Batch, BatchPhoto, Collection, P
 
 # Between the commit of a row and its message in Redis lies one round trip; a row older than this lost it.
 PUBLISH_GRACE_SECONDS = 5.0
+UNFINISHED = ("received", "queued", "processing")
 
 
 @dataclass(frozen=True)
@@ -264,13 +265,16 @@ def waiting_older_than(session: Session, seconds: float) -> dict[uuid.UUID, str]
 
 
 def states(session: Session) -> dict[str, int]:
-    """Rows in each state that is not final; the final ones are counted by metrics."""
+    """Rows in each state that is not final."""
     rows = session.execute(
-        select(Photo.state, func.count())
-        .where(Photo.state.in_(("received", "queued", "processing")))
-        .group_by(Photo.state)
+        select(Photo.state, func.count()).where(Photo.state.in_(UNFINISHED)).group_by(Photo.state)
     ).all()
     return {row[0]: row[1] for row in rows}
+
+
+def failed(session: Session) -> int:
+    """Photos that failed and were not deleted since."""
+    return session.scalar(select(func.count()).where(Photo.state == "failed")) or 0
 
 
 def oldest_waiting(session: Session) -> datetime | None:

@@ -8,12 +8,18 @@ whole installation (queue lengths, ledger states, cache hit ratio) are read when
 from __future__ import annotations
 
 import resource
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+from face_pipeline import __version__
+
+# When each series began is a second series for each, which nothing of ours reads.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 FILE_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 STAGE_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -42,7 +48,14 @@ search_duration = Histogram(
 http_requests = Counter(
     "face_recognition_http_requests_total", "HTTP requests.", ["method", "endpoint", "status"]
 )
+http_request_duration = Histogram(
+    "face_recognition_http_request_duration_seconds",
+    "Answering one HTTP request.",
+    ["endpoint"],
+    buckets=STAGE_SECONDS,
+)
 tasks_active = Gauge("celery_tasks_active", "Tasks running in this worker.")
+worker_concurrency = Gauge("celery_worker_concurrency", "Tasks this worker may run at once.")
 tasks_processed = Counter("celery_tasks_processed_total", "Tasks this worker ended.", ["task", "status"])
 task_duration = Histogram(
     "celery_task_duration_seconds", "Run time of a task.", ["task"], buckets=FILE_SECONDS
@@ -63,6 +76,23 @@ def resident_bytes() -> int:
     """Resident memory of this process, bytes."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * resource.getpagesize()
+
+
+def release() -> str:
+    """Id of the installed release this process runs from; `development` elsewhere."""
+    home = Path(sys.prefix).resolve().parent
+    return home.name if (home / ".complete").exists() else "development"
+
+
+class BuildCollector(Collector):
+    """`face_recognition_build_info`: what is installed."""
+
+    def collect(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily(
+            "face_recognition_build_info", "What runs here; always 1.", labels=["version", "release"]
+        )
+        family.add_metric([__version__, release()], 1)
+        yield family
 
 
 class MemoryCollector(Collector):

@@ -72,6 +72,7 @@ def show_metrics() -> Response:
     installation = CollectorRegistry()
     installation.register(metrics.InstallationCollector(_installation))
     installation.register(metrics.MemoryCollector())
+    installation.register(metrics.BuildCollector())
     return Response(body + generate_latest(installation), content_type=CONTENT_TYPE_LATEST)
 
 
@@ -98,13 +99,14 @@ def _from_redis() -> Iterator[Metric]:
 
 def _from_database() -> Iterator[Metric]:
     with transaction() as session:
-        states = ledger.states(session)
+        states = {**dict.fromkeys(ledger.UNFINISHED, 0), **ledger.states(session)}
+        states["failed"] = ledger.failed(session)
         oldest = ledger.oldest_waiting(session)
     rows = GaugeMetricFamily(
-        "face_recognition_ledger_photos", "Unfinished photos by state.", labels=["state"]
+        "face_recognition_ledger_photos", "Photos that are not done, by state.", labels=["state"]
     )
-    for state in ("received", "queued", "processing"):
-        rows.add_metric([state], states.get(state, 0))
+    for state, count in states.items():
+        rows.add_metric([state], count)
     yield rows
     age = (datetime.now(UTC) - oldest).total_seconds() if oldest else 0.0
     yield GaugeMetricFamily(

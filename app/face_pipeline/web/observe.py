@@ -32,6 +32,7 @@ def _end(response: Response) -> Response:
     # Anything may be asked for: unknown paths share one label value.
     endpoint = request.endpoint or "none"
     metrics.http_requests.labels(_method(), endpoint, response.status_code).inc()
+    metrics.http_request_duration.labels(endpoint).observe(elapsed)
     if endpoint not in QUIET_ENDPOINTS and not endpoint.endswith(".static"):
         log.info(
             "%s %s", request.method, request.path,

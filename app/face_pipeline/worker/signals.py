@@ -21,8 +21,10 @@ from face_pipeline.errors import ConfigurationError, FacePipelineError
 from face_pipeline.store import ledger
 from face_pipeline.store.database import transaction
 from face_pipeline.telemetry import context, metrics
+from face_pipeline.telemetry.gpu import GpuCollector
 from face_pipeline.telemetry.logging import configure_logging
 from face_pipeline.telemetry.systemd import notify
+from face_pipeline.worker.app import TASK_INGEST, TASK_SEARCH
 from face_pipeline.worker.runtime import Leases, runtime
 
 log = logging.getLogger(__name__)
@@ -70,6 +72,13 @@ def _serve_metrics(host: str, port: int) -> None:
             "end what holds the port or set FACE_METRICS_PORT_BASE"
         )
     REGISTRY.register(metrics.MemoryCollector())
+    REGISTRY.register(GpuCollector())
+    metrics.worker_concurrency.set(get_settings().worker_concurrency)
+    # From 0 on: Prometheus does not see the step from no series to a first failure.
+    for task in (TASK_INGEST, TASK_SEARCH):
+        metrics.task_duration.labels(task)
+        for status in ("success", "failure"):
+            metrics.tasks_processed.labels(task, status)
     engine = runtime.engine
     metrics.engine_info.labels(
         engine.pack.name, engine.pack.engine, engine.providers[0], engine.contract_id, engine.pack.licence

@@ -12,7 +12,7 @@ import sys
 import tarfile
 from pathlib import Path
 
-PARTS = ("app", "pyproject.toml", "requirements/app.lock")
+PARTS = ("app", "pyproject.toml", "requirements/app.lock", "docs/runbooks")
 LEFT_OUT = {"__pycache__", ".mypy_cache", ".ruff_cache"}
 KEEP = 5
 

@@ -1,0 +1,62 @@
+"""How busy and how full the NVIDIA cards of this process are, by NVML.
+
+Where there is no card or no driver there is no series: an absent one says so, a zero would be a lie.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+
+import pynvml
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+log = logging.getLogger(__name__)
+
+
+class GpuCollector(Collector):
+    """`face_recognition_gpu_utilization_percent{gpu}` and `face_recognition_gpu_memory_bytes{gpu,type}`.
+
+    `gpu` is NVML's index of the card, which is CUDA's under CUDA_DEVICE_ORDER=PCI_BUS_ID. All workers of one
+    card tell the same of it: aggregate by max.
+    """
+
+    def __init__(self) -> None:
+        self.handles = dict(_visible())
+
+    def collect(self) -> Iterator[Metric]:
+        if not self.handles:
+            return
+        used = GaugeMetricFamily(
+            "face_recognition_gpu_utilization_percent", "Time the card was busy, 0 to 100.", labels=["gpu"]
+        )
+        memory = GaugeMetricFamily(
+            "face_recognition_gpu_memory_bytes", "The card's memory, bytes.", labels=["gpu", "type"]
+        )
+        for name, handle in self.handles.items():
+            try:
+                state = pynvml.nvmlDeviceGetMemoryInfo(handle)
+                memory.add_metric([name, "used"], state.used)
+                memory.add_metric([name, "total"], state.total)
+                # A slice of a card (MIG) has memory of its own, but no utilisation.
+                used.add_metric([name], pynvml.nvmlDeviceGetUtilizationRates(handle).gpu)
+            except pynvml.NVMLError as error:
+                log.debug("a card does not tell", extra={"operation": "metrics", "reason": str(error)})
+        yield used
+        yield memory
+
+
+def _visible() -> Iterator[tuple[str, object]]:
+    """NVML's handle of each card this process may use; none without a driver."""
+    try:
+        pynvml.nvmlInit()
+        names = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        wanted = [name.strip() for name in names if name.strip()]
+        for index in range(pynvml.nvmlDeviceGetCount()):
+            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+            if not wanted or {str(index), pynvml.nvmlDeviceGetUUID(handle)} & set(wanted):
+                yield str(index), handle
+    except pynvml.NVMLError:
+        return
