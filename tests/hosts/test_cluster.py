@@ -100,6 +100,16 @@ def test_workers_are_spread_and_each_host_processes_photos(host: Host, tmp_path:
         assert done > sum(each["processed"] for each in before["hosts"][name]), name
 
 
+def test_scaling_under_load_loses_no_photo_and_ends_none_twice(host: Host, tmp_path: Path) -> None:
+    batches = begin(host)
+    for workers in (8, 1, 2):
+        scale(workers)
+        found = [each for many in status(tmp_path)["hosts"].values() for each in many]
+        assert [each["state"] for each in found] == ["active"] * workers
+    photos = all_done_once(host, batches, 180)
+    assert {photo["attempts"] for photo in photos} == {1}
+
+
 @pytest.mark.usefixtures("four_workers")
 def test_a_power_cut_of_a_worker_host_loses_no_photo(host: Host) -> None:
     lost = REMOTE[-1]

@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
-"""try_it.py GUEST ADDRESS CA STATE: puts a photo into a new installation, finds the person with another one,
-and writes STATE/summary.json. Standard library only: it runs on the machine that holds the guest.
+"""try_it.py GUEST ADDRESS CA STATE [--summary-only] [PART=REASON ...]
+
+Puts a photo into a new installation, finds the person with another one, and writes STATE/summary.json; a PART
+was left out for its REASON. Standard library only: it runs on the machine that holds the guest.
 """
 
 import json
@@ -30,8 +32,19 @@ UNITS = {
     "flower": "face-flower.service",
     "postgres": "postgresql@17-main.service",
     "redis": "redis-server.service",
+    "prometheus": "prometheus.service",
+    "alertmanager": "prometheus-alertmanager.service",
+    "grafana": "grafana-server.service",
 }
-LATER = ("grafana", "prometheus", "alertmanager", "kibana")
+PAGES = {
+    "nginx": "/",
+    "web": "/",
+    "flower": "/flower/",
+    "prometheus": "/prometheus/",
+    "alertmanager": "/alertmanager/",
+    "grafana": "/grafana/",
+}
+LATER = ("kibana",)
 
 
 class Guest:
@@ -136,15 +149,18 @@ def search(api: Api, photo: bytes) -> None:
     )
 
 
-def components(guest: Guest, url: str) -> dict[str, dict[str, str | None]]:
+def components(guest: Guest, url: str, left_out: dict[str, str]) -> dict[str, dict[str, str | None]]:
     found: dict[str, dict[str, str | None]] = {}
     for name, unit in UNITS.items():
+        if name in left_out:
+            found[name] = {"state": "skipped", "reason": left_out[name], "url": None}
+            continue
         states = guest.states(unit)
         bad = sorted({state for state in states if state != "active"})
         found[name] = {
             "state": "failed" if bad else "running",
             "reason": f"{unit} is {', '.join(bad)}" if bad else None,
-            "url": url if name in ("nginx", "web") else None,
+            "url": url + PAGES[name] if name in PAGES else None,
         }
     for name in LATER:
         found[name] = {"state": "skipped", "reason": "not part of this version yet", "url": None}
@@ -171,15 +187,15 @@ def main() -> None:
         api = Api(url, ca, key)
         enrol(api, guest.photo("first"))
         search(api, guest.photo("second"))
-    parts = components(guest, url)
+    left_out = dict(part.split("=", 1) for part in sys.argv[5:] if "=" in part)
+    parts = components(guest, url, left_out)
     summary = {
         "url": url,
         "api_key": key,
         "api_key_file": str(state / "api_key"),
         "ca_file": str(ca),
         "ssh": guest.ssh,
-        "flower": f"{url}/flower/",
-        **dict.fromkeys(LATER),
+        **{part: parts[part]["url"] for part in (*PAGES, *LATER) if part not in ("nginx", "web")},
         "components": parts,
     }
     write_private(state / "summary.json", json.dumps(summary, indent=2) + "\n")

@@ -16,6 +16,8 @@ SECRETS = {
     "admin_api_key": ("fp_", 40),
     "originals_token": ("", 40),
     "flower_password": ("", 40),
+    "grafana_password": ("", 32),
+    "grafana_secret_key": ("", 40),
 }
 
 

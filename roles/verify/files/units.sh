@@ -1,4 +1,4 @@
-# units.sh UNIT...: says which are not active, with the last lines of their journal.
+# units.sh UNIT...: says which are not active, with the last lines of their journal, and how many workers are to run.
 status=0
 
 # A run of the playbook that broke off may leave a unit with the settings or the release of before.
@@ -14,6 +14,7 @@ for unit; do
     *'*'*)
       wanted=$(sed -n 's/.*"workers": *\([0-9][0-9]*\).*/\1/p' /etc/face-pipeline/workers.json)
       names=$(seq -f 'celery@%g.service' 1 "$wanted")
+      echo "$wanted"
       ;;
     *) names=$unit ;;
   esac

@@ -1,0 +1,38 @@
+"""targets.py URL SECONDS: waits until every target of the Prometheus at URL is up, else names the others.
+
+A target that was added or restarted a moment ago is asked with the next scrape.
+"""
+
+import json
+import sys
+import time
+import urllib.error
+import urllib.request
+
+ask = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+
+
+def troubles(url):
+    try:
+        with ask(f"{url}/api/v1/targets?state=active", timeout=10) as answer:
+            targets = json.load(answer)["data"]["activeTargets"]
+    except (OSError, ValueError) as error:
+        return [f"Prometheus at {url} does not answer: {error}"]
+    return [
+        f"Prometheus cannot ask {target['labels']['job']} at {target['scrapeUrl']}:"
+        f" {target['lastError'] or 'not asked yet'}"
+        for target in targets
+        if target["health"] != "up"
+    ]
+
+
+def main(url, seconds):
+    end = time.monotonic() + seconds
+    while found := troubles(url):
+        if time.monotonic() > end:
+            print("\n".join(found), file=sys.stderr)
+            raise SystemExit(1)
+        time.sleep(1)
+
+
+main(sys.argv[1], float(sys.argv[2]))
