@@ -86,6 +86,8 @@ def all_up(host: Host) -> bool:
 
 
 def test_every_target_is_up(host: Host) -> None:
+    scale(2)
+    settled(host)
     wait(lambda: all_up(host), 60, "every target to be up")
     found = query(host, "up")
     assert {each["metric"]["job"] for each in found} >= JOBS
