@@ -7,7 +7,8 @@ import time
 
 from flask import Flask, Response, g, request
 
-from face_pipeline.telemetry import context, metrics
+from face_pipeline.telemetry import context
+from face_pipeline.telemetry.metrics import web as metrics
 
 log = logging.getLogger("face_pipeline.request")
 

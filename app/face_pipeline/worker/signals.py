@@ -20,9 +20,11 @@ from face_pipeline.engine import PackError, load_engine
 from face_pipeline.errors import ConfigurationError, FacePipelineError
 from face_pipeline.store import ledger
 from face_pipeline.store.database import transaction
-from face_pipeline.telemetry import context, metrics
+from face_pipeline.telemetry import context
 from face_pipeline.telemetry.gpu import GpuCollector
 from face_pipeline.telemetry.logging import configure_logging
+from face_pipeline.telemetry.metrics import MemoryCollector
+from face_pipeline.telemetry.metrics import worker as metrics
 from face_pipeline.telemetry.systemd import notify
 from face_pipeline.worker.app import TASK_INGEST, TASK_SEARCH
 from face_pipeline.worker.runtime import Leases, runtime
@@ -71,7 +73,7 @@ def _serve_metrics(host: str, port: int) -> None:
             f"metrics: cannot listen on {host}:{port} ({error.strerror}); "
             "end what holds the port or set FACE_METRICS_PORT_BASE"
         )
-    REGISTRY.register(metrics.MemoryCollector())
+    REGISTRY.register(MemoryCollector())
     REGISTRY.register(GpuCollector())
     metrics.worker_concurrency.set(get_settings().worker_concurrency)
     # From 0 on: Prometheus does not see the step from no series to a first failure.

@@ -18,7 +18,7 @@ from face_pipeline.engine import Analysis, PhotoBroken, PhotoRejected
 from face_pipeline.store import ledger
 from face_pipeline.store.database import is_unavailable, single_statements
 from face_pipeline.store.originals import OriginalMissing, OriginalUnavailable, worker_originals
-from face_pipeline.telemetry import metrics
+from face_pipeline.telemetry.metrics import worker as metrics
 from face_pipeline.worker import exchange
 from face_pipeline.worker.app import TASK_INGEST, TASK_SEARCH
 from face_pipeline.worker.runtime import runtime

@@ -23,7 +23,8 @@ from face_pipeline.store import collections, ledger
 from face_pipeline.store.database import transaction
 from face_pipeline.store.models import PHOTO_STATES, BatchPhoto, Collection, Face, Photo
 from face_pipeline.store.originals import Originals, relative
-from face_pipeline.telemetry import context, metrics
+from face_pipeline.telemetry import context
+from face_pipeline.telemetry.metrics import web as metrics
 from face_pipeline.web import packs
 from face_pipeline.web.api import parameters, uploads, views
 from face_pipeline.web.auth import requires

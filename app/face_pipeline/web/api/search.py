@@ -19,7 +19,8 @@ from face_pipeline.errors import BadRequest, Conflict, NotFound, Unavailable, Un
 from face_pipeline.store import collections, vectors
 from face_pipeline.store.database import reading, transaction
 from face_pipeline.store.models import Collection
-from face_pipeline.telemetry import context, metrics
+from face_pipeline.telemetry import context
+from face_pipeline.telemetry.metrics import web as metrics
 from face_pipeline.web import cache, packs
 from face_pipeline.web.api import parameters, uploads
 from face_pipeline.web.auth import requires

@@ -1,7 +1,8 @@
 """Every metric of the application, under the names dashboards and alert rules depend on.
 
-Counters and histograms are written where the work happens: in gunicorn's processes (prometheus_client's
-multiprocess mode, files under PROMETHEUS_MULTIPROC_DIR) and in each worker. Values that belong to the
+Counters and histograms are written where the work happens: in gunicorn's processes (`web`, in
+prometheus_client's multiprocess mode, files under PROMETHEUS_MULTIPROC_DIR) and in each worker (`worker`).
+To import one of these modules is to show its metrics, so each process imports its own alone. Values of the
 whole installation (queue lengths, ledger states, cache hit ratio) are read when Prometheus asks.
 """
 
@@ -12,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -21,55 +22,9 @@ from face_pipeline import __version__
 # When each series began is a second series for each, which nothing of ours reads.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
+# Buckets, seconds: of a photo or a task, and of a part of it.
 FILE_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 STAGE_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-QUALITY_STEPS = tuple(step / 10 for step in range(1, 11))
-
-files_uploaded = Counter("face_recognition_files_uploaded_total", "Photos accepted over HTTP.")
-files_processed = Counter(
-    "face_recognition_files_processed_total", "Photos that ended as success or failed.", ["status"]
-)
-file_processing_duration = Histogram(
-    "face_recognition_file_processing_duration_seconds",
-    "From the start of a photo's task to its result in the database.",
-    buckets=FILE_SECONDS,
-)
-faces_detected = Counter("face_recognition_faces_detected_total", "Faces found on processed photos.")
-face_quality = Histogram(
-    "face_recognition_face_quality_score", "Quality of found faces, 0 to 1.", buckets=QUALITY_STEPS
-)
-detection_duration = Histogram(
-    "face_recognition_face_detection_duration_seconds", "Face detection of one photo.", buckets=STAGE_SECONDS
-)
-searches = Counter("face_recognition_searches_total", "Answered searches.", ["cache_status"])
-search_duration = Histogram(
-    "face_recognition_search_duration_seconds", "Answering one search.", buckets=STAGE_SECONDS
-)
-http_requests = Counter(
-    "face_recognition_http_requests_total", "HTTP requests.", ["method", "endpoint", "status"]
-)
-http_request_duration = Histogram(
-    "face_recognition_http_request_duration_seconds",
-    "Answering one HTTP request.",
-    ["endpoint"],
-    buckets=STAGE_SECONDS,
-)
-tasks_active = Gauge("celery_tasks_active", "Tasks running in this worker.")
-worker_concurrency = Gauge("celery_worker_concurrency", "Tasks this worker may run at once.")
-tasks_processed = Counter("celery_tasks_processed_total", "Tasks this worker ended.", ["task", "status"])
-task_duration = Histogram(
-    "celery_task_duration_seconds", "Run time of a task.", ["task"], buckets=FILE_SECONDS
-)
-engine_info = Gauge(
-    "face_recognition_engine_info",
-    "The engine of this worker; always 1.",
-    ["pack", "engine", "provider", "contract", "licence"],
-)
-
-for _status in ("success", "failed"):
-    files_processed.labels(_status)
-for _status in ("hit", "miss"):
-    searches.labels(_status)
 
 
 def resident_bytes() -> int:
