@@ -55,7 +55,7 @@ def render(directory: Path, **variables: Any) -> dict[str, str]:
     playbook = directory / "render.yml"
     playbook.write_text(json.dumps([play]))
     extra = {
-        "face_flower_enabled": True, "face_public_host": "localhost",
+        "face_flower_enabled": True, "face_public_host": "localhost", "face_monitoring_enabled": False,
         "ansible_python_interpreter": sys.executable, **variables,
     }  # fmt: skip
     done = subprocess.run(
