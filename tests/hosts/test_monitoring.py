@@ -123,6 +123,11 @@ def test_the_metrics_count_what_was_sent(host: Host) -> None:
         'celery_tasks_processed_total{task="face_pipeline.ingest",status="success"}': PHOTOS,
         'celery_task_duration_seconds_count{task="face_pipeline.search"}': 1,
     }
+    # Every series has a value of this life of the host, should it have begun a moment ago.
+    warm = host.upload_many("metrics-before")
+    wait(lambda: (host.batch(warm) or {}).get("finished"), 120, "the first photos")
+    photo, where = {"photo": astronaut_again()}, {"collection": "metrics-before"}
+    assert host.call("POST", "/api/v1/search", files=photo, data=where).status_code == 200
     settled(host)
     before = {name: counted(host, name) for name in counts}
     collection = f"metrics-{uuid.uuid4().hex[:8]}"
