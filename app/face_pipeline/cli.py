@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -69,18 +70,22 @@ def _keys_revoke(options: argparse.Namespace) -> int:
 
 def _reconcile(_: argparse.Namespace) -> int:
     from face_pipeline.ops.reconciler import reconcile
+    from face_pipeline.telemetry import level
     from face_pipeline.telemetry.logging import configure_logging
 
     configure_logging("face-reconciler", get_settings().log_level)
+    level.look_once("face-reconciler")
     reconcile()
     return 0
 
 
 def _index(_: argparse.Namespace) -> int:
     from face_pipeline.ops.indexer import build_indexes, sweep_originals
+    from face_pipeline.telemetry import level
     from face_pipeline.telemetry.logging import configure_logging
 
     configure_logging("face-indexer", get_settings().log_level)
+    level.look_once("face-indexer")
     build_indexes()
     sweep_originals()
     return 0
@@ -149,6 +154,46 @@ def _pack_describe(options: argparse.Namespace) -> int:
     return 0
 
 
+def _log_level(options: argparse.Namespace) -> int:
+    from face_pipeline.telemetry import level
+    from face_pipeline.telemetry.logging import EVERYONE
+
+    if options.level is None:
+        found = level.chosen()
+        for service, chosen, left in found:
+            print(f"{service:16} {chosen:8} for {left / 60:.1f} more minutes")
+        if not found:
+            print(f"none is chosen: FACE_LOG_LEVEL counts, which is {get_settings().log_level} on this host")
+        return 0
+    wanted = None if options.level == "default" else options.level
+    level.choose(wanted, options.service, options.seconds)
+    who = "every service" if options.service == EVERYONE else options.service
+    lasts = f"{options.seconds} seconds" if wanted else "good"
+    print(
+        f"{who} logs at {wanted or 'its FACE_LOG_LEVEL'} for {lasts}, "
+        f"from {level.LOOK_SECONDS:g} seconds from now at the latest"
+    )
+    return 0
+
+
+def _trail(options: argparse.Namespace) -> int:
+    from face_pipeline.ops import trail
+
+    sources = trail.Sources(options.seconds, options.journal, options.access_log)
+    entries = trail.follow(options.id, sources)
+    for line in trail.as_json(entries) if options.json else trail.as_table(entries):
+        print(line)
+    return 0
+
+
+def _duration(text: str) -> int:
+    """Seconds of `90s`, `10m`, `24h` or `7d`."""
+    found = re.fullmatch(r"([1-9]\d{0,4})([smhd])", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is no duration: write 90s, 10m, 24h or 7d")
+    return int(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
+
+
 def _version(_: argparse.Namespace) -> int:
     print(f"face-pipeline {__version__}")
     return 0
@@ -172,6 +217,7 @@ def _parser() -> argparse.ArgumentParser:
         "--format", choices=("text", "json"), default="text"
     )
     add("version", _version, "print the version")
+    _add_log_commands(add)
 
     keys = commands.add_parser("keys", help="API keys").add_subparsers(required=True, metavar="ACTION")
     for name, run, text in (
@@ -197,6 +243,27 @@ def _parser() -> argparse.ArgumentParser:
         action.add_argument("directory", type=Path)
         action.set_defaults(run=run)
     return parser
+
+
+def _add_log_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
+    from face_pipeline.ops.trail import ACCESS_LOG
+    from face_pipeline.telemetry.logging import EVERYONE, LEVELS, SERVICES
+
+    level = add("log-level", _log_level, "change what is logged, for a while and without a restart")
+    level.add_argument(
+        "level", nargs="?", choices=(*LEVELS, "default"), help="without it: show what is chosen"
+    )
+    level.add_argument("--for", dest="seconds", type=_duration, default=600, help="90s, 10m (default), 24h")
+    level.add_argument("--service", choices=(EVERYONE, *SERVICES), default=EVERYONE)
+
+    trail = add("trail", _trail, "print all that this host logged about one request, task or photo")
+    trail.add_argument("id", help="a request's X-Request-ID, or the id of a photo, batch or task")
+    trail.add_argument(
+        "--since", dest="seconds", metavar="AGE", type=_duration, default=86400, help="24h (default), 7d"
+    )
+    trail.add_argument("--json", action="store_true", help="one JSON object a line, with all fields")
+    trail.add_argument("--journal", type=Path, metavar="DIRECTORY", help="read this journal, not the host's")
+    trail.add_argument("--access-log", type=Path, metavar="FILE", default=ACCESS_LOG, help="nginx's JSON log")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import URL
 
 from face_pipeline.errors import ConfigurationError
+from face_pipeline.telemetry.redact import conceal
 
 ENV_FILE = Path("/etc/face-pipeline/face-pipeline.env")
 
@@ -95,6 +96,7 @@ class Settings(BaseSettings):
             ) from error
         if not value:
             raise ConfigurationError(f"credential {name}: {path} is empty; delete it and run site.yml")
+        conceal(value)
         return value
 
     @cached_property

@@ -2,18 +2,41 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import logging
 import re
+import signal
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+from urllib.parse import quote
 
+import pytest
+import redis
 import requests
+import sqlalchemy
+from face_pipeline.config import get_settings
+from face_pipeline.store.database import transaction
+from face_pipeline.telemetry.logging import EXTRA_FIELDS, LineFormatter
+from face_pipeline.telemetry.redact import clean as clean_text
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy.exc import DBAPIError
 
-from tests.installation import ADMIN_KEY, App, wait_until
+from tests.installation import ADMIN_KEY, App, Installation, free_port, start_web, wait_until
 from tests.photos import astronaut_again, astronaut_jpeg
 
 # Written by C libraries and by Celery's own shutdown, past every logger.
-FOREIGN = re.compile(r"libpng (error|warning)|Restoring \d+ unacknowledged|worker: Warm shutdown|$")
+FOREIGN = re.compile(
+    r"libpng (error|warning)|Corrupt JPEG data|Restoring \d+ unacknowledged|worker: Warm shutdown|$"
+)
+WRONG_KEY = "fp_" + "z9Y8" * 10
+EMBEDDING = re.compile(r"(-?\d+\.\d+,\s*){3}")
+KNOWN = {
+    "timestamp", "service_name", "log_level", "logger", "message", "exception", "request_id", "task_id",
+    *EXTRA_FIELDS,
+}  # fmt: skip
 RESERVED = {"host", "error", "event", "log", "service", "process", "agent"}
 
 
@@ -109,26 +132,194 @@ def test_one_request_id_leads_from_the_request_to_the_task(live_app: App) -> Non
         found = _entries(live_app.installation.log(log))
         return [line for line in found if line.get("request_id") == "follow-me-12345"]
 
-    (web_line,) = lines("web.log")
+    accepted, web_line = lines("web.log")
+    assert accepted["operation"] == "upload"
+    assert accepted["batch_id"] == body["batch_id"]
+    assert accepted["photo_id"] == [body["photos"][0]["id"]]
     assert web_line["operation"] == "api.photos.upload"
+    assert (web_line["method"], web_line["path"]) == ("POST", "/api/v1/photos")
     assert web_line["status"] == 202
     wait_until(lambda: lines("worker1.log"), 5, "the worker's line")
     worker_line = lines("worker1.log")[-1]
     assert worker_line["operation"] == "ingest"
     assert worker_line["photo_id"] == body["photos"][0]["id"]
     assert worker_line["task_id"]
-    assert isinstance(worker_line["duration_seconds"], float)
+    assert worker_line["outcome"] == "success"
+    assert worker_line["count"] == 1
+    _assert_stages(worker_line, "read", "decode", "detect", "align", "embed", "store")
 
 
-def test_every_line_is_json_with_the_agreed_fields_and_no_secret(live_app: App) -> None:
-    live_app.search(astronaut_jpeg())
-    live_app.get("/api/v1/photos/none")
-    secrets = [ADMIN_KEY, live_app.installation.postgres.password, live_app.installation.redis.password]
-    for log in ("web.log", "worker1.log"):
-        text = live_app.installation.log(log)
-        assert text
-        assert not [secret for secret in secrets if secret in text]
-        assert not re.search(r"\[-?0\.\d+, -?0\.\d+, -?0\.\d+", text), "an embedding in a log"
-        for entry in _entries(text):
-            assert {"timestamp", "service_name", "log_level", "message", "logger"} <= set(entry), entry
-            assert not RESERVED & set(entry), entry
+def _assert_stages(line: dict[str, Any], *stages: str) -> None:
+    """They are numbers, and together no longer than the task."""
+    took = [line[f"{stage}_seconds"] for stage in stages]
+    assert all(isinstance(seconds, float) and seconds >= 0 for seconds in took)
+    assert 0 < sum(took) <= line["duration_seconds"] + 0.001
+
+
+def _of(app: App, log: str, request_id: str) -> list[dict[str, Any]]:
+    return [line for line in _entries(app.installation.log(log)) if line.get("request_id") == request_id]
+
+
+def test_one_request_id_and_one_task_id_lead_through_a_search(live_app: App) -> None:
+    for number in (1, 2):
+        live_app.request(
+            "POST", "/api/v1/search", files={"photo": ("q.jpg", astronaut_again())},
+            headers={"X-Request-ID": f"search-for-me-{number}"},
+        )  # fmt: skip
+    answered, request = _of(live_app, "web.log", "search-for-me-1")
+    wait_until(lambda: _of(live_app, "worker1.log", "search-for-me-1"), 5, "the worker's line")
+    (analysed,) = _of(live_app, "worker1.log", "search-for-me-1")
+    assert answered["operation"] == analysed["operation"] == "search"
+    assert answered["outcome"] == "miss"
+    assert analysed["outcome"] == "success"
+    assert answered["task_id"] == request["task_id"] == analysed["task_id"]
+    assert 0 < answered["wait_seconds"] + answered["match_seconds"] <= answered["duration_seconds"] + 0.001
+    _assert_stages(analysed, "decode", "detect", "align", "embed")
+
+    answered, request = _of(live_app, "web.log", "search-for-me-2")
+    assert answered["outcome"] == "hit"
+    assert not {"task_id", "wait_seconds"} & set(answered)
+    assert not _of(live_app, "worker1.log", "search-for-me-2")
+
+
+def test_a_refused_request_says_why(live_app: App) -> None:
+    live_app.get(f"/api/v1/photos/{uuid.uuid4()}", headers={"X-Request-ID": "refuse-me-12345"})
+    (line,) = _of(live_app, "web.log", "refuse-me-12345")
+    assert line["status"] == 404
+    assert line["reason_code"] == "photo_not_found"
+
+
+def test_a_photo_whose_message_was_lost_keeps_its_request_id(web_app: App) -> None:
+    installation = web_app.installation
+    body = web_app.request(
+        "POST", "/api/v1/photos", files={"photos": ("a.jpg", astronaut_jpeg(7))},
+        headers={"X-Request-ID": "lose-me-123456"},
+    ).json()  # fmt: skip
+    photo_id = body["photos"][0]["id"]
+    redis.Redis.from_url(get_settings().redis_url).delete("ingest")
+
+    def came_back() -> list[dict[str, Any]]:
+        return _entries(installation.run("reconcile").stdout)
+
+    (line,) = wait_until(came_back, 20, "the reconciler to queue it again", every=1)
+    assert line["operation"] == "reconcile"
+    assert line["photo_id"] == [photo_id]
+    web_app.start_worker()
+    web_app.wait_finished(body["batch_id"])
+    wait_until(lambda: _of(web_app, "worker1.log", "lose-me-123456"), 5, "the worker's line")
+
+
+def _assert_harmless(installation: Installation, text: str) -> None:
+    """Fields as agreed, and nothing secret, personal or biometric."""
+    password = installation.redis.password
+    never = [
+        ADMIN_KEY, WRONG_KEY, installation.postgres.password, password, quote(password, safe=""),
+        "a secret of the tests", "Eileen", "private", base64.b64encode(astronaut_jpeg())[30:90].decode(),
+    ]  # fmt: skip
+    assert text
+    assert not [secret for secret in never if secret in text]
+    assert not EMBEDDING.search(text), "an embedding in a log"
+    assert "\\xff\\xd8" not in text, "bytes of a photo in a log"
+    for entry in _entries(text):
+        assert {"timestamp", "service_name", "log_level", "message", "logger"} <= set(entry), entry
+        assert set(entry) <= KNOWN, entry
+        assert not RESERVED & set(entry), entry
+        assert isinstance(entry.get("status", 0), int), entry
+
+
+@contextmanager
+def _environment(installation: Installation, **settings: str) -> Iterator[None]:
+    before = dict(installation.environment)
+    installation.environment.update(settings)
+    yield
+    installation.environment.clear()
+    installation.environment.update(before)
+
+
+def test_every_line_has_the_agreed_fields_and_nothing_secret_at_the_lowest_level(clean: Installation) -> None:
+    with _environment(clean, FACE_LOG_LEVEL="DEBUG"):
+        app = App(clean, *start_web(clean, "debug.log"))
+        app.start_worker(7)
+        broken = astronaut_jpeg()[:3000] + b"\xff\xd9"
+        files = (("private.jpg", astronaut_jpeg()), ("broken.jpg", broken), ("text.jpg", b"no photo"))
+        body = app.upload(*files, person="Eileen Collins").json()
+        app.wait_finished(body["batch_id"])
+        app.search(astronaut_jpeg())
+        app.search(broken)
+        app.get("/api/v1/photos/none?person=Eileen")
+        app.get("/api/v1/photos", headers={"Authorization": f"Bearer {WRONG_KEY}"})
+        app.get(f"/api/v1/{WRONG_KEY}")
+        requests.post(f"{app.url}/session", json={"api_key": WRONG_KEY}, timeout=5)
+        requests.post(f"{app.url}/session", json={"api_key": ADMIN_KEY}, timeout=5)
+        clean.end(app.workers[7])
+        clean.end(app.web)
+    for log in ("debug.log", "worker7.log"):
+        _assert_harmless(clean, clean.log(log))
+
+
+def test_processes_that_reach_nothing_tell_no_secret(clean: Installation) -> None:
+    with _environment(clean, FACE_DATABASE_PORT=str(free_port()), FACE_REDIS_PORT=str(free_port())):
+        app = App(clean, *start_web(clean, "lost.log"))
+        worker = app.start_worker(8, wait=False)
+        assert app.get("/api/v1/photos").status_code == 503
+        assert app.search(astronaut_jpeg()).status_code == 503
+        wait_until(lambda: "Cannot connect" in clean.log("worker8.log"), 60, "the worker to miss Redis")
+        clean.end(worker, signal.SIGKILL)
+        clean.end(app.web)
+    for log in ("lost.log", "worker8.log"):
+        assert '"ERROR"' in clean.log(log)
+        _assert_harmless(clean, clean.log(log))
+
+
+def _logged(error: Exception) -> str:
+    """The line of an exception that was caught."""
+    record = logging.LogRecord("tests", logging.ERROR, __file__, 1, "%s", (error,), None)
+    record.exc_info = (type(error), error, error.__traceback__)
+    return LineFormatter("tests").format(record)
+
+
+def test_what_a_database_quotes_of_a_row_stays_out_of_the_log(clean: Installation) -> None:
+    embedding = [0.01 * number - 0.5 for number in range(128)]
+    statements = (
+        ("SELECT cast(:vector AS halfvec) <#> '[1,2]'::halfvec", str(embedding)),
+        ("SELECT cast(:vector AS integer)", str(embedding)),
+        ("SELECT no_such_function(cast(:vector AS text))", astronaut_jpeg()[:500]),
+        ("SELECT cast(:vector AS integer)", base64.b64encode(astronaut_jpeg()[:600]).decode()),
+        ("SELECT cast(:vector AS integer)", ADMIN_KEY),
+    )
+    for statement, value in statements:
+        with pytest.raises(DBAPIError) as caught, transaction() as session:
+            session.execute(sqlalchemy.text(statement), {"vector": value})
+        line = _logged(caught.value)
+        assert "hidden" in line
+        _assert_harmless(clean, line)
+
+
+def test_a_password_stays_out_of_the_log_however_an_exception_quotes_it(clean: Installation) -> None:
+    settings = get_settings()
+    for text in (
+        f"cannot connect to {settings.redis_url}",
+        f"invalid dsn: {settings.database_url.render_as_string(hide_password=False)}",
+        f"missing = after {settings.credential('database_password')!r}",
+        "https://user:hunter2@mirror.example/",
+    ):
+        line = _logged(RuntimeError(text))
+        _assert_harmless(clean, line)
+        assert "hunter2" not in line
+
+
+def test_a_long_exception_keeps_its_ends_and_fits_a_line_of_the_journal() -> None:
+    entry = json.loads(line := _logged(RuntimeError("first " + "\n" * 100_000 + " last")))
+    assert entry["exception"].startswith("RuntimeError: first")
+    assert entry["exception"].endswith(" last")
+    assert len(line) < 48 * 1024
+
+
+def test_ordinary_words_are_not_taken_for_secrets() -> None:
+    for text in (
+        f"the original {'ab' * 32} is not in /var/lib/face-pipeline/originals",
+        "1, 2, 3, 4, 5, 6, 7 workers on 10.0.0.1, 10.0.0.2, 10.0.0.3", "https://photos.example/originals/ab/cd",
+        "Redis does not answer at 127.0.0.1:6379: Error 111 connecting",
+        "follow-me-12345 11111111-1111-4111-8111-111111111111",
+    ):  # fmt: skip
+        assert clean_text(text) == text

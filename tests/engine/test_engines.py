@@ -52,7 +52,7 @@ def test_a_face_is_found_with_a_unit_embedding(engine: Engine) -> None:
     assert 0 < face.quality <= 1
     left, right, nose = face.landmarks[:3]
     assert left[0] < nose[0] < right[0]
-    assert set(analysis.timings) == {"decode", "detect", "embed"}
+    assert set(analysis.timings) == {"decode", "detect", "align", "embed"}
     assert engine.analyse(no_face()).faces == []
 
 

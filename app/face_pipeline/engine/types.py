@@ -51,7 +51,7 @@ class DetectedFace:
 @dataclass(frozen=True)
 class Analysis:
     """The faces of one photo; width and height of the upright photo in pixels; `timings` in seconds for
-    `decode`, `detect` and `embed`."""
+    `decode`, `detect`, `align` and `embed`."""
 
     faces: list[DetectedFace]
     width: int

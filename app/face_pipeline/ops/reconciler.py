@@ -24,6 +24,8 @@ from face_pipeline.worker.exchange import client
 log = logging.getLogger(__name__)
 
 SCAN_CHUNK = 1000
+# In one line of the log; more than journald's line holds may come back after an outage of Redis.
+PHOTOS_NAMED = 500
 
 
 @dataclass(frozen=True)
@@ -43,10 +45,14 @@ def reconcile() -> Reconciled:
     sent = _publish(lost)
     if released or sent:
         log.warning(
-            "lost work came back",
-            extra={"operation": "reconcile", "count": sent, "status": f"{released} released"},
-        )
-    return Reconciled(released, sent)
+            "lost work came back: %d photos taken back from lost workers, %d queued again",
+            released, len(sent),
+            extra={
+                "operation": "reconcile", "count": len(sent),
+                "photo_id": [str(photo_id) for photo_id in sent[:PHOTOS_NAMED]],
+            },
+        )  # fmt: skip
+    return Reconciled(released, len(sent))
 
 
 def _without_message(waiting: dict[uuid.UUID, str]) -> list[uuid.UUID]:
@@ -93,14 +99,17 @@ def _photo_of(message: bytes) -> uuid.UUID | None:
         return None
 
 
-def _publish(photo_ids: list[uuid.UUID]) -> int:
+def _publish(photo_ids: list[uuid.UUID]) -> list[uuid.UUID]:
     sent: list[uuid.UUID] = []
     try:
         if photo_ids:
             sent = publish_ingest(photo_ids, None)
     except (OperationalError, redis.RedisError, OSError) as error:
-        log.warning("Redis takes no messages; next try in ten seconds", extra={"reason_code": str(error)})
+        log.warning(
+            "Redis takes no messages; next try in ten seconds: %s", error,
+            extra={"operation": "reconcile", "reason_code": "queue_unavailable"},
+        )  # fmt: skip
     if sent:
         with transaction() as session:
             ledger.mark_queued(session, sent)
-    return len(sent)
+    return sent

@@ -30,6 +30,8 @@ def _create_engine(**options: Any) -> Engine:
         pool_size=threads + 2,
         max_overflow=2,
         pool_timeout=POOL_TIMEOUT_SECONDS,
+        # Embeddings and names are no business of an exception's text.
+        hide_parameters=True,
         connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS, "application_name": "face-pipeline"},
         **options,
     )

@@ -10,13 +10,28 @@ from typing import Any
 from pythonjsonlogger.json import JsonFormatter
 
 from face_pipeline.telemetry import context
+from face_pipeline.telemetry.redact import clean
 
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+# Whose level can be chosen at run time (telemetry/level.py), and the word for all of them.
+SERVICES = ("face-web", "face-worker", "face-autoscaler", "face-reconciler", "face-indexer")
+EVERYONE = "all"
+STAGES = ("read", "decode", "detect", "align", "embed", "store")
 # Fields a caller may add with `extra=`; anything else stays out, so that no line grows by accident.
-EXTRA_FIELDS = ("operation", "duration_seconds", "status", "photo_id", "batch_id", "count", "reason_code")
+EXTRA_FIELDS = (
+    "operation", "duration_seconds", "method", "path", "status", "outcome", "reason_code",
+    "photo_id", "batch_id", "count", "wait_seconds", "match_seconds",
+    *(f"{stage}_seconds" for stage in STAGES),
+)  # fmt: skip
+# journald breaks lines of more than 48 KiB, and a broken one is no JSON.
+MESSAGE_MAX = 2000
+EXCEPTION_MAX = 8000
+# Of which the first lines say where it began, the last ones what it was.
+EXCEPTION_HEAD = 2000
 
 
 class LineFormatter(JsonFormatter):
-    """Log lines with the field names the log path maps (docs/architecture.md, Logs)."""
+    """Log lines with the field names the log path maps (docs/logs.md)."""
 
     def __init__(self, service_name: str):
         super().__init__()
@@ -30,15 +45,26 @@ class LineFormatter(JsonFormatter):
         log_data["service_name"] = self.service_name
         log_data["log_level"] = record.levelname
         log_data["logger"] = record.name
-        log_data["message"] = record.getMessage()
+        log_data["message"] = clean(record.getMessage())[:MESSAGE_MAX]
         for name, variable in (("request_id", context.request_id), ("task_id", context.task_id)):
             if (value := variable.get()) is not None:
                 log_data[name] = value
         for name in EXTRA_FIELDS:
             if (value := record.__dict__.get(name)) is not None:
-                log_data[name] = value
+                log_data[name] = clean(value)[:MESSAGE_MAX] if isinstance(value, str) else value
         if record.exc_info:
-            log_data["exception"] = self.formatException(record.exc_info)
+            log_data["exception"] = _shortened(clean(str(self.formatException(record.exc_info))))
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= EXCEPTION_MAX:
+        return text
+    return f"{text[:EXCEPTION_HEAD]}\n[...]\n{text[EXCEPTION_HEAD - EXCEPTION_MAX :]}"
+
+
+def stage_seconds(timings: dict[str, float]) -> dict[str, float]:
+    """Fields of a line for the `timings` of a task's stages, seconds."""
+    return {f"{stage}_seconds": round(timings[stage], 4) for stage in STAGES if stage in timings}
 
 
 def configure_logging(service_name: str, level: str) -> None:
@@ -46,9 +72,23 @@ def configure_logging(service_name: str, level: str) -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(LineFormatter(service_name))
     logging.captureWarnings(True)
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(level)
+    logging.getLogger().handlers[:] = [handler]
     # Celery's own INFO lines repeat each task's arguments and result.
     for noisy in ("celery.worker.strategy", "celery.app.trace", "kombu", "alembic.runtime.plugins"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    set_level(level)
+
+
+def set_level(level: str) -> None:
+    """Let lines of `level` and above out, DEBUG of our own code alone: libraries show what they carry."""
+    number = logging.getLevelNamesMapping()[level]
+    root = logging.getLogger()
+    root.setLevel(max(number, logging.INFO))
+    logging.getLogger("face_pipeline").setLevel(number)
+    # Some loggers have a level of their own.
+    for handler in root.handlers:
+        handler.setLevel(number)
+
+
+def current_level() -> str:
+    return logging.getLevelName(logging.getLogger("face_pipeline").level)

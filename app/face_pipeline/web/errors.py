@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from flask import Flask, Response, jsonify
+from flask import Flask, Response, g, jsonify
 from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
@@ -37,6 +37,8 @@ def envelope(
         }
     )
     response.status_code = status
+    # For the request's line (observe.py).
+    g.reason_code = code
     if retry_after is not None:
         response.headers["Retry-After"] = str(retry_after)
     return response

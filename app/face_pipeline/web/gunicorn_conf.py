@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from face_pipeline.config import get_settings
+from face_pipeline.telemetry import level
 from face_pipeline.telemetry.logging import configure_logging
 
 _settings = get_settings()
@@ -39,6 +40,7 @@ def on_starting(_: Any) -> None:
 
 def post_fork(_: Any, __: Any) -> None:
     configure_logging("face-web", _settings.log_level)
+    level.follow("face-web")
 
 
 def child_exit(_: Any, worker: Any) -> None:

@@ -19,11 +19,13 @@ QUIET_ENDPOINTS = {"health.live", "health.ready", "health.metrics", "gate.admin"
 def install(app: Flask) -> None:
     app.before_request(_begin)
     app.after_request(_end)
+    app.teardown_request(_forget)
 
 
 def _begin() -> None:
     g.started = time.monotonic()
     context.request_id.set(context.accept_request_id(request.headers.get(context.REQUEST_ID_HEADER)))
+    context.task_id.set(None)
 
 
 def _end(response: Response) -> Response:
@@ -38,11 +40,18 @@ def _end(response: Response) -> Response:
         log.info(
             "%s %s", request.method, request.path,
             extra={
-                "operation": endpoint, "status": response.status_code,
+                "operation": endpoint, "method": _method(), "path": request.path,
+                "status": response.status_code, "reason_code": g.get("reason_code"),
                 "duration_seconds": round(elapsed, 4),
             },
         )  # fmt: skip
     return response
+
+
+def _forget(_: BaseException | None) -> None:
+    # The thread serves another request next; what the server itself logs until then belongs to none.
+    context.request_id.set(None)
+    context.task_id.set(None)
 
 
 def _method() -> str:

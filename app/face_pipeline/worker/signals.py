@@ -20,7 +20,7 @@ from face_pipeline.engine import PackError, load_engine
 from face_pipeline.errors import ConfigurationError, FacePipelineError
 from face_pipeline.store import ledger
 from face_pipeline.store.database import transaction
-from face_pipeline.telemetry import context
+from face_pipeline.telemetry import context, level
 from face_pipeline.telemetry.gpu import GpuCollector
 from face_pipeline.telemetry.logging import configure_logging
 from face_pipeline.telemetry.metrics import MemoryCollector
@@ -62,7 +62,11 @@ def _start(sender: Any = None, **_: Any) -> None:
     _serve_metrics(settings.metrics_host, settings.metrics_port_base + settings.worker_instance)
     runtime.leases = Leases(settings.lease_seconds, settings.task_deadline_seconds)
     runtime.leases.start()
-    log.info("engine loaded", extra={"operation": "start", "duration_seconds": time.monotonic() - began})
+    level.follow("face-worker")
+    log.info(
+        "engine loaded",
+        extra={"operation": "start", "duration_seconds": round(time.monotonic() - began, 4)},
+    )
 
 
 def _serve_metrics(host: str, port: int) -> None:
@@ -102,7 +106,10 @@ def _ready(**_: Any) -> None:
                 session, max_attempts=get_settings().task_max_attempts, worker=runtime.name
             )
         if released:
-            log.warning("took back photos of this worker's last run", extra={"count": released})
+            log.warning(
+                "took back photos of this worker's last run",
+                extra={"operation": "start", "count": released},
+            )
     except Exception:
         log.exception("cannot take back photos of this worker's last run; the reconciler will")
     notify("READY=1\nSTATUS=processing")

@@ -8,6 +8,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from celery import Celery, Task
@@ -18,6 +19,8 @@ from face_pipeline.engine import Analysis, PhotoBroken, PhotoRejected
 from face_pipeline.store import ledger
 from face_pipeline.store.database import is_unavailable, single_statements
 from face_pipeline.store.originals import OriginalMissing, OriginalUnavailable, worker_originals
+from face_pipeline.telemetry import context
+from face_pipeline.telemetry.logging import stage_seconds
 from face_pipeline.telemetry.metrics import worker as metrics
 from face_pipeline.worker import exchange
 from face_pipeline.worker.app import TASK_INGEST, TASK_SEARCH
@@ -30,6 +33,15 @@ PATIENCE_SECONDS = 60.0
 RETRY_SECONDS = 1.0
 
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a photo's run ended: `success`, `failed` or `given_back`; `timings` of its stages, seconds."""
+
+    outcome: str
+    faces: int = 0
+    timings: dict[str, float] = field(default_factory=dict)
 
 
 def register(app: Celery) -> None:
@@ -50,36 +62,45 @@ def ingest(task: Task, photo_id: str) -> None:
     if held is None:
         log.debug("photo is done or taken", extra={"photo_id": photo_id, "operation": "ingest"})
         return
+    if context.request_id.get() is None:
+        # The reconciler sent this message; the row knows who asked.
+        context.request_id.set(held.request_id)
+    log.debug("photo taken by %s", runtime.name, extra={"photo_id": photo_id, "operation": "ingest"})
     with runtime.leases.hold(held.token):
         try:
-            status, count = _process(held)
+            ended = _process(held)
         except ledger.LeaseLost:
-            log.warning("photo was taken over; result dropped", extra={"photo_id": photo_id})
+            log.warning(
+                "photo was taken over; result dropped", extra={"photo_id": photo_id, "operation": "ingest"}
+            )
             return
-    if status == "given_back":
+    if ended.outcome == "given_back":
         return
     elapsed = time.monotonic() - started
-    metrics.files_processed.labels(status).inc()
+    metrics.files_processed.labels(ended.outcome).inc()
     metrics.file_processing_duration.observe(elapsed)
     log.info(
         "photo processed",
         extra={
-            "operation": "ingest", "photo_id": photo_id, "status": status,
-            "count": count, "duration_seconds": round(elapsed, 4),
+            "operation": "ingest", "photo_id": photo_id, "outcome": ended.outcome,
+            "count": ended.faces, "duration_seconds": round(elapsed, 4), **stage_seconds(ended.timings),
         },
     )  # fmt: skip
 
 
-def _process(held: ledger.Claim) -> tuple[str, int]:
-    """Analyse and write one claimed photo; returns how it ended and the number of faces."""
+def _process(held: ledger.Claim) -> Ended:
+    """Analyse and write one claimed photo."""
     if held.contract_id != runtime.engine.contract_id:
         return _failed(
             held,
             "contract_mismatch",
             f"the collection holds {held.contract_id}, this worker makes {runtime.engine.contract_id}",
         )
+    began = time.monotonic()
     try:
-        analysis = runtime.engine.analyse(_patiently(lambda: worker_originals().read(held.sha256)))
+        data = _patiently(lambda: worker_originals().read(held.sha256))
+        read = time.monotonic() - began
+        analysis = runtime.engine.analyse(data)
     except OriginalUnavailable as error:
         return _given_back(held, str(error))
     except (PhotoBroken, PhotoRejected, OriginalMissing) as error:
@@ -87,26 +108,30 @@ def _process(held: ledger.Claim) -> tuple[str, int]:
     except MemoryError:
         return _failed(held, "out_of_memory", "the photo needs more memory than the worker may use")
     except Exception as error:
-        log.exception("engine failed", extra={"photo_id": str(held.photo_id)})
+        log.exception("engine failed", extra={"photo_id": str(held.photo_id), "operation": "ingest"})
         return _failed(held, "engine_error", f"{type(error).__name__}: {error}")
+    _tell(analysis, "ingest", photo_id=str(held.photo_id))
+    analysed = time.monotonic()
     _in_ledger(lambda connection: ledger.finish(connection, held, analysis.faces))
+    store = time.monotonic() - analysed
     _observe(analysis)
-    return "success", len(analysis.faces)
+    return Ended("success", len(analysis.faces), {"read": read, **analysis.timings, "store": store})
 
 
-def _failed(held: ledger.Claim, code: str, message: str) -> tuple[str, int]:
+def _failed(held: ledger.Claim, code: str, message: str) -> Ended:
     _in_ledger(lambda connection: ledger.fail(connection, held, code, message))
     log.warning(
-        "photo failed", extra={"photo_id": str(held.photo_id), "reason_code": code, "operation": "ingest"}
-    )
-    return "failed", 0
+        "photo failed: %s", message,
+        extra={"photo_id": str(held.photo_id), "reason_code": code, "operation": "ingest"},
+    )  # fmt: skip
+    return Ended("failed")
 
 
-def _given_back(held: ledger.Claim, message: str) -> tuple[str, int]:
+def _given_back(held: ledger.Claim, message: str) -> Ended:
     """Not the photo's fault: another worker, or this one later, takes it from the ledger."""
     _in_ledger(lambda connection: ledger.give_back(connection, held))
     log.error("photo given back: %s", message, extra={"photo_id": str(held.photo_id), "operation": "ingest"})
-    return "given_back", 0
+    return Ended("given_back")
 
 
 def _in_ledger(work: Callable[[Connection], Result]) -> Result:
@@ -130,6 +155,17 @@ def _patiently(work: Callable[[], Result]) -> Result:
             time.sleep(RETRY_SECONDS)
 
 
+def _tell(analysis: Analysis, operation: str, **ids: str) -> None:
+    """Why a photo gave the faces it gave: sizes in pixels and scores, nothing a face is known by."""
+    for face in analysis.faces:
+        left, top, right, bottom = (float(value) for value in face.bbox)
+        log.debug(
+            "a face of %.0f x %.0f on %d x %d pixels, detection score %.2f, quality %.2f",
+            right - left, bottom - top, analysis.width, analysis.height, face.detection_score, face.quality,
+            extra={"operation": operation, **ids},
+        )  # fmt: skip
+
+
 def _observe(analysis: Analysis) -> None:
     metrics.faces_detected.inc(len(analysis.faces))
     metrics.detection_duration.observe(analysis.timings["detect"])
@@ -147,19 +183,24 @@ def search(task: Task, search_id: str) -> None:
         return
     started = time.monotonic()
     reply: dict[str, Any]
+    told: dict[str, Any] = {"outcome": "failed"}
     try:
         analysis = runtime.engine.analyse(data)
         _observe_detection(analysis)
+        _tell(analysis, "search")
+        told = {"outcome": "success", "count": len(analysis.faces), **stage_seconds(analysis.timings)}
         reply = {"contract_id": runtime.engine.contract_id, "faces": [_face(face) for face in analysis.faces]}
     except (PhotoBroken, PhotoRejected) as error:
+        told["reason_code"] = error.code
         reply = {"error": {"code": error.code, "message": str(error)}}
     except Exception as error:
-        log.exception("engine failed")
+        log.exception("engine failed", extra={"operation": "search"})
+        told["reason_code"] = "engine_error"
         reply = {"error": {"code": "engine_error", "message": f"{type(error).__name__}: {error}"}}
     exchange.send_reply(client, search_id, json.dumps(reply))
     log.info(
         "search analysed",
-        extra={"operation": "search", "duration_seconds": round(time.monotonic() - started, 4)},
+        extra={"operation": "search", "duration_seconds": round(time.monotonic() - started, 4), **told},
     )
 
 

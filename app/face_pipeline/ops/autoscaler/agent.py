@@ -31,6 +31,7 @@ from face_pipeline.ops.autoscaler.rule import Cause, Decision, Observation, Poli
 from face_pipeline.ops.autoscaler.spread import Host, spread
 from face_pipeline.store import ledger
 from face_pipeline.store.database import reading
+from face_pipeline.telemetry import level
 from face_pipeline.telemetry.metrics import AutoscalerMetrics
 from face_pipeline.telemetry.systemd import notify
 from face_pipeline.worker.app import QUEUE_INGEST, QUEUE_SEARCH
@@ -296,6 +297,7 @@ def run() -> None:
             f"({error.strerror}); end what holds the port or set FACE_METRICS_PORT_BASE"
         ) from error
     signal.signal(signal.SIGTERM, _end)
+    level.follow("face-autoscaler")
     notify("READY=1")
     try:
         while True:

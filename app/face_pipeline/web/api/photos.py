@@ -51,17 +51,29 @@ def upload() -> tuple[Response, int]:
         )
     good: list[uploads.Upload] = []
     rejected = []
-    for file in files:
+    for number, file in enumerate(files, 1):
         try:
             good.append(uploads.read_upload(file, settings))
         except PhotoRejected as error:
             rejected.append(uploads.rejection(uploads.filename_of(file), error))
+            log.debug(
+                "file %d refused: %s", number, error.message,
+                extra={"operation": "upload", "reason_code": error.code},
+            )  # fmt: skip
     if not good:
         raise Unprocessable(
             "no file of this request can be used", code="photos_rejected", details={"rejected": rejected}
         )
     batch_id, accepted = _accept(good)
     metrics.files_uploaded.inc(len(accepted))
+    log.info(
+        "%d photos accepted, %d refused", len(accepted), len(rejected),
+        extra={
+            "operation": "upload", "batch_id": str(batch_id), "count": len(accepted),
+            "photo_id": [str(each.photo_id) for each in accepted],
+            "reason_code": sorted({each["code"] for each in rejected}) or None,
+        },
+    )  # fmt: skip
     _publish(list({each.photo_id for each in accepted if each.state == "received"}))
     return jsonify(
         {"batch_id": batch_id, "photos": [views.accepted(each) for each in accepted], "rejected": rejected}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import time
 import uuid
 from typing import Any
@@ -27,6 +28,8 @@ from face_pipeline.web.auth import requires
 from face_pipeline.worker import exchange
 from face_pipeline.worker.app import QUEUE_SEARCH, TASK_SEARCH, celery_app
 
+log = logging.getLogger(__name__)
+
 bp = Blueprint("search", __name__)
 
 STATUS_BY_REJECTION = {"too_large": 413, "unsupported_type": 415}
@@ -49,14 +52,28 @@ def search() -> Response:
     key = cache.key(collection, photo.row.sha256, limit=limit, threshold=threshold, min_quality=min_quality)
     faces = cache.get(connection, key)
     status = "hit" if faces is not None else "miss"
+    parts = {}
     if faces is None:
+        asked = time.monotonic()
         found = _analyse(photo.data)
+        answered = time.monotonic()
         faces = [_match(collection, face, limit, threshold, min_quality) for face in found]
+        parts = {
+            "wait_seconds": round(answered - asked, 4),
+            "match_seconds": round(time.monotonic() - answered, 4),
+        }
         cache.put(connection, key, faces, settings.search_cache_seconds)
     cache.count(connection, status)
     elapsed = time.monotonic() - started
     metrics.searches.labels(status).inc()
     metrics.search_duration.observe(elapsed)
+    log.info(
+        "search answered",
+        extra={
+            "operation": "search", "outcome": status, "count": len(faces),
+            "duration_seconds": round(elapsed, 4), **parts,
+        },
+    )  # fmt: skip
     return jsonify(
         {
             "faces": faces,
@@ -96,6 +113,8 @@ def _analyse(data: bytes) -> list[dict[str, Any]]:
     """Let a worker find the faces of a photo."""
     timeout = get_settings().search_timeout_seconds
     search_id = uuid.uuid4().hex
+    # From here on the request's lines name its task, also where it is never answered.
+    context.task_id.set(search_id)
     connection = exchange.client()
     try:
         exchange.put_photo(connection, search_id, data)
@@ -142,6 +161,11 @@ def _match(
             matches = vectors.nearest(
                 session, collection, embedding, limit=limit, threshold=threshold, min_quality=min_quality
             )
+    log.debug(
+        "a face of quality %.2f has %d matches, the best of %s, threshold %.2f",
+        face["quality"], len(matches), f"{matches[0].similarity:.3f}" if matches else "none", threshold,
+        extra={"operation": "search"},
+    )  # fmt: skip
     return {
         **{name: face[name] for name in ("bbox", "landmarks", "detection_score", "quality")},
         "matches": [

@@ -1,0 +1,133 @@
+"""The log level at run time: `face-pipeline log-level` writes it to Redis, every process looks there.
+
+face:log-level:all, face:log-level:<service>   a level; the service's own counts first
+
+A key lapses by itself, and with it the level goes back to FACE_LOG_LEVEL. A process that cannot ask keeps the
+level no longer than its key would have lasted.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Any, cast
+
+import redis
+from redis.exceptions import RedisError
+
+from face_pipeline.config import get_settings
+from face_pipeline.errors import FacePipelineError, Unavailable
+from face_pipeline.telemetry.logging import EVERYONE, LEVELS, SERVICES, current_level, set_level
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 5.0
+SOCKET_TIMEOUT_SECONDS = 2
+
+
+def _key(service: str) -> str:
+    return f"face:log-level:{service}"
+
+
+def _connect() -> redis.Redis:
+    return redis.Redis.from_url(
+        get_settings().redis_url,
+        socket_connect_timeout=SOCKET_TIMEOUT_SECONDS,
+        socket_timeout=SOCKET_TIMEOUT_SECONDS,
+    )
+
+
+def _ask(connection: redis.Redis, *services: str) -> list[tuple[str, str, float]]:
+    """(service, level, seconds left) of those of `services` for which there is one."""
+    pipeline = connection.pipeline(transaction=False)
+    for service in services:
+        pipeline.get(_key(service))
+        pipeline.pttl(_key(service))
+    answers = cast("list[Any]", pipeline.execute())  # type: ignore[no-untyped-call]
+    found = []
+    for service, value, left in zip(services, answers[::2], answers[1::2], strict=True):
+        level = value.decode(errors="replace") if value else ""
+        # A key without an end is none of ours.
+        if level in LEVELS and left > 0:
+            found.append((service, level, left / 1000))
+    return found
+
+
+class Follower:
+    """Keeps this process at the level that Redis, or else FACE_LOG_LEVEL, says."""
+
+    def __init__(self, service: str):
+        self.service = service
+        self.default = get_settings().log_level
+        self._redis: redis.Redis | None = None
+        self._level, self._until = self.default, 0.0
+
+    def look(self) -> None:
+        """Ask once; nothing that goes wrong here may disturb the process."""
+        try:
+            self._redis = self._redis or _connect()
+            found = _ask(self._redis, self.service, EVERYONE)
+        except (RedisError, OSError, FacePipelineError):
+            if time.monotonic() >= self._until:
+                self._level = self.default
+        else:
+            _, self._level, left = found[0] if found else ("", self.default, 0.0)
+            self._until = time.monotonic() + left
+        self._apply()
+
+    def _apply(self) -> None:
+        before = current_level()
+        if self._level == before:
+            return
+        # Said at whichever level lets it out.
+        if LEVELS.index(self._level) < LEVELS.index(before):
+            set_level(self._level)
+        log.warning(
+            "log level is %s, was %s; FACE_LOG_LEVEL says %s",
+            self._level, before, self.default, extra={"operation": "log_level"},
+        )  # fmt: skip
+        set_level(self._level)
+
+    def run(self) -> None:
+        while True:
+            self.look()
+            time.sleep(LOOK_SECONDS)
+
+
+def follow(service: str) -> None:
+    """Let this process follow the level from now on. After a fork, never before: it starts a thread."""
+    threading.Thread(target=Follower(service).run, name="log-level", daemon=True).start()
+
+
+def look_once(service: str) -> None:
+    """For a process that ends soon."""
+    Follower(service).look()
+
+
+def choose(level: str | None, service: str, seconds: int) -> None:
+    """Set the level of `service` (or EVERYONE) for `seconds`; None takes it back."""
+    _or_unavailable(
+        lambda connection: (
+            connection.set(_key(service), level, ex=seconds) if level else connection.delete(_key(service))
+        )
+    )
+
+
+def chosen() -> list[tuple[str, str, float]]:
+    """(service, level, seconds left) of each level that is set now."""
+    found: list[tuple[str, str, float]] = _or_unavailable(
+        lambda connection: _ask(connection, EVERYONE, *SERVICES)
+    )
+    return found
+
+
+def _or_unavailable(work: Any) -> Any:
+    settings = get_settings()
+    try:
+        return work(_connect())
+    except (RedisError, OSError) as error:
+        raise Unavailable(
+            f"Redis does not answer at {settings.redis_host}:{settings.redis_port}, so the level stays as it "
+            f"is ({error}); without Redis, set face_log_level and run site.yml"
+        ) from error
