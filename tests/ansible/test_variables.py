@@ -69,9 +69,9 @@ def test_no_variable_is_left_over() -> None:
     """What group_vars names, something reads."""
     texts = [
         path.read_text(encoding="utf-8", errors="ignore")
-        for directory in ("roles", "playbooks", "group_vars", "molecule")
+        for directory in ("roles", "playbooks", "group_vars", "molecule", "files/elasticsearch")
         for path in (ROOT / directory).rglob("*")
-        if path.is_file() and path.suffix in {".yml", ".j2"}
+        if path.is_file() and path.suffix in {".yml", ".j2", ".json"}
     ]
     text = "\n".join(texts)
     # Each name stands once where it is made; `gpu` and others wait in the inventory alone.

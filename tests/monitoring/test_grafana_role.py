@@ -44,7 +44,12 @@ def play(
     files = [str(ROLE / "defaults/main.yml"), str(ROLE / "vars/main.yml")]
     playbook = [{"hosts": "ven1", "gather_facts": False, "vars_files": files, "tasks": tasks}]
     (directory / "play.yml").write_text(yaml.safe_dump(playbook))
-    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    # Here, and as if there were but one host.
+    local = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": sys.executable,
+        "face_single_host": True,
+    }
     inventory = str(ROOT / "molecule/vendor/inventory/hosts.yml")
     command = [str(ROOT / ".venv/bin/ansible-playbook"), "-i", inventory, *options]
     return subprocess.run(
@@ -124,21 +129,27 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Grafana:
         samples[-1].write_text(json.dumps(sample))
     (etc / "face-admin-password").write_text(f"{PASSWORD}\n")
     (etc / "face-secret-key").write_text("k" * 40)
+    (etc / "face-elasticsearch-password").write_text("e" * 40)
+    (etc / "face-ca.crt").write_text("the authority")
     ports = yaml.safe_load((ROOT / "group_vars/all/endpoints.yml").read_text())["face_ports"]
     written = {
         "grafana.ini": "grafana.ini",
         "datasources.yaml": "provisioning/datasources/face-pipeline.yaml",
         "dashboards.yaml": "provisioning/dashboards/face-pipeline.yaml",
-        "grafana.sources": "grafana.sources",
         "face-hardening.conf": "face-hardening.conf",
     }
     tasks = [
         {"ansible.builtin.template": {"src": str(ROLE / f"templates/{source}.j2"), "dest": str(etc / target)}}
         for source, target in written.items()
     ]
+    source = str(ROOT / "roles/base/templates/vendor.sources.j2")
+    tasks.append({"ansible.builtin.template": {"src": source, "dest": str(etc / "grafana.sources")}})
     done = play(
         directory / "play",
         tasks,
+        base_vendor="grafana",
+        base_vendor_repository="https://apt.grafana.com",
+        base_vendor_keyring="/etc/apt/keyrings/face-grafana.gpg",
         grafana_config_dir=str(etc),
         grafana_data_dir=str(directory / "data"),
         grafana_dashboard_files=[str(sample) for sample in samples],
@@ -187,7 +198,8 @@ def test_the_sign_in_page_sets_a_strict_cookie_for_its_path(running: Grafana) ->
 
 def test_sources_dashboards_and_the_first_page_are_there(running: Grafana) -> None:
     sources = {entry["uid"]: entry for entry in running.get("/api/datasources").json()}
-    assert set(sources) == {"prometheus", "alertmanager"}
+    assert set(sources) == {"prometheus", "alertmanager", "elasticsearch"}
+    assert sources["elasticsearch"]["url"] == "https://localhost:9200"
     assert sources["prometheus"]["url"] == "http://127.0.0.1:9090"
     assert sources["prometheus"]["isDefault"]
     assert sources["alertmanager"]["jsonData"]["implementation"] == "prometheus"
@@ -303,7 +315,15 @@ def sources(model: Any) -> Iterator[str]:
 
 
 def keyring(url: str, fingerprint: str, target: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROLE / "files/keyring.py"), url, fingerprint, str(target), "3"]
+    command = [
+        sys.executable,
+        str(ROOT / "roles/base/files/keyring.py"),
+        "grafana",
+        url,
+        fingerprint,
+        str(target),
+        "3",
+    ]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -407,9 +427,7 @@ def test_apt_takes_the_pinned_version_with_that_key_and_no_other(
 
 def check(tmp_path: Path, repository: str, **variables: Any) -> subprocess.CompletedProcess[str]:
     tasks = [{"ansible.builtin.import_role": {"name": "grafana", "tasks_from": "check"}}]
-    return play(
-        tmp_path, tasks, face_grafana_repository=repository, grafana_repository_timeout=2, **variables
-    )
+    return play(tmp_path, tasks, face_grafana_repository=repository, base_vendor_timeout=2, **variables)
 
 
 @needs_apt

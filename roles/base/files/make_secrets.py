@@ -18,6 +18,15 @@ SECRETS = {
     "flower_password": ("", 40),
     "grafana_password": ("", 32),
     "grafana_secret_key": ("", 40),
+    "elastic_password": ("", 40),
+    "kibana_system_password": ("", 40),
+    "logstash_writer_password": ("", 40),
+    "elasticsearch_exporter_password": ("", 40),
+    "grafana_elasticsearch_password": ("", 40),
+    "logs_reader_password": ("", 32),
+    "kibana_saved_objects_key": ("", 40),
+    "kibana_security_key": ("", 40),
+    "kibana_reporting_key": ("", 40),
 }
 
 

@@ -33,9 +33,18 @@ def ports(wanted):
             ["ss", "-Hltnp", "sport", "=", f":{port}"], capture_output=True, text=True
         ).stdout
         names = set(re.findall(r'\("([^"]+)"', held))
-        if held and not any(name.startswith(program) for name in names):
+        units = {unit(pid) for pid in re.findall(r"pid=(\d+)", held)}
+        # A Java program has no name of its own, but a unit.
+        if held and f"{program}.service" not in units and not any(name.startswith(program) for name in names):
             holder = ", ".join(sorted(names)) or "another program"
             yield f"port {port} is held by {holder}; end it or give {program} another one in face_ports"
+
+
+def unit(pid):
+    try:
+        return Path(f"/proc/{pid}/cgroup").read_text().strip().rpartition("/")[2]
+    except OSError:
+        return ""
 
 
 def package_source():

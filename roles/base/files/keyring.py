@@ -1,4 +1,4 @@
-"""Install one OpenPGP key as an apt keyring: keyring.py URL FINGERPRINT DESTINATION TIMEOUT_SECONDS.
+"""Install one OpenPGP key as an apt keyring: keyring.py VENDOR URL FINGERPRINT DESTINATION TIMEOUT_SECONDS.
 
 Only the key with that fingerprint is kept of what the URL holds, with its user ids, subkeys and signatures.
 Needs no gpg, which a Debian host need not have. Prints "changed" if the keyring was written, or one line on
@@ -19,7 +19,7 @@ PUBLIC_KEY = 6
 ARMOUR = re.compile(rb"-----BEGIN PGP PUBLIC KEY BLOCK-----\r?\n(.*?)-----END", re.DOTALL)
 
 
-def fetch(url: str, timeout: str) -> bytes:
+def fetch(vendor: str, url: str, timeout: str) -> bytes:
     with tempfile.TemporaryDirectory() as directory:
         target = Path(directory) / "key"
         options = [f"Acquire::{kind}::Timeout={timeout}" for kind in ("http", "https")]
@@ -29,7 +29,7 @@ def fetch(url: str, timeout: str) -> bytes:
         if done.returncode != 0:
             reason = re.search(r"^E: Failed to fetch \S+ +(.+)$", done.stderr, re.MULTILINE)
             sys.exit(
-                f"the key of Grafana's packages cannot be fetched from {shown(url)}"
+                f"the key of {vendor.capitalize()}'s packages cannot be fetched from {shown(url)}"
                 f" ({reason.group(1).strip() if reason else done.stderr.strip()}); set face_grafana_key_url"
             )
         return target.read_bytes()
@@ -106,20 +106,20 @@ def install(content: bytes, destination: Path) -> bool:
     return True
 
 
-def main(url: str, fingerprint: str, destination: Path, timeout: str) -> None:
+def main(vendor: str, url: str, fingerprint: str, destination: Path, timeout: str) -> None:
     wanted = fingerprint.replace(" ", "").upper()
     try:
-        held = keys(dearmour(fetch(url, timeout)))
+        held = keys(dearmour(fetch(vendor, url, timeout)))
     except (ValueError, IndexError) as error:
-        sys.exit(f"{shown(url)} holds no OpenPGP key ({error}); set face_grafana_key_url")
+        sys.exit(f"{shown(url)} holds no OpenPGP key ({error}); set face_{vendor}_key_url")
     if wanted not in held:
         sys.exit(
             f"{shown(url)} holds the key {', '.join(held) or 'of nobody'}, not {wanted};"
-            " if the vendor publishes that one, set face_grafana_key_fingerprint to it"
+            f" if the vendor publishes that one, set face_{vendor}_key_fingerprint to it"
         )
     if install(held[wanted], destination):
         print("changed")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), sys.argv[4])
+    main(sys.argv[1], sys.argv[2], sys.argv[3], Path(sys.argv[4]), sys.argv[5])
