@@ -38,9 +38,9 @@ class Host:
     ca: str
     key: str
 
-    def run(self, command: str, check: bool = True) -> str:
+    def run(self, command: str, check: bool = True, stdin: str = "") -> str:
         result = subprocess.run(
-            [*self.ssh, command], capture_output=True, text=True, timeout=180, check=False
+            [*self.ssh, command], input=stdin, capture_output=True, text=True, timeout=180, check=False
         )
         if check and result.returncode:
             pytest.fail(f"{command}: {result.stdout}{result.stderr}")

@@ -112,7 +112,8 @@ def _seen(fires: bool) -> set[str]:
         for case in yaml.safe_load(file.read_text())["tests"]:
             for check in case.get("promql_expr_test", []):
                 if bool(check["exp_samples"]) == fires:
-                    found |= set(re.findall(r'alertname="(\w+)"', check["expr"]))
+                    told = check["expr"] + str(check["exp_samples"])
+                    found |= set(re.findall(r'alertname="(\w+)"', told))
             for check in case.get("alert_rule_test", []):
                 if bool(check.get("exp_alerts")) == fires:
                     found.add(check["alertname"])

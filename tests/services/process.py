@@ -15,7 +15,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 CACHE = Path(os.environ.get("FACE_CACHE_DIR", "/var/cache/face-pipeline"))
-ROOT = CACHE / "services-trixie-2"
+ROOT = CACHE / "services-trixie-3"
 PREFIX = "face-tests-"
 PR_SET_PDEATHSIG = 1
 

@@ -35,6 +35,7 @@ UNITS = {
     "prometheus": "prometheus.service",
     "alertmanager": "prometheus-alertmanager.service",
     "grafana": "grafana-server.service",
+    "kibana": "kibana.service",
 }
 PAGES = {
     "nginx": "/",
@@ -43,8 +44,10 @@ PAGES = {
     "prometheus": "/prometheus/",
     "alertmanager": "/alertmanager/",
     "grafana": "/grafana/",
+    "kibana": "/kibana/",
 }
-LATER = ("kibana",)
+# What the switch of a part leaves out, where it is not named alike.
+SWITCHED = {"logging": "kibana"}
 
 
 class Guest:
@@ -162,8 +165,6 @@ def components(guest: Guest, url: str, left_out: dict[str, str]) -> dict[str, di
             "reason": f"{unit} is {', '.join(bad)}" if bad else None,
             "url": url + PAGES[name] if name in PAGES else None,
         }
-    for name in LATER:
-        found[name] = {"state": "skipped", "reason": "not part of this version yet", "url": None}
     return found
 
 
@@ -187,7 +188,8 @@ def main() -> None:
         api = Api(url, ca, key)
         enrol(api, guest.photo("first"))
         search(api, guest.photo("second"))
-    left_out = dict(part.split("=", 1) for part in sys.argv[5:] if "=" in part)
+    named = (part.split("=", 1) for part in sys.argv[5:] if "=" in part)
+    left_out = {SWITCHED.get(part, part): reason for part, reason in named}
     parts = components(guest, url, left_out)
     summary = {
         "url": url,
@@ -195,7 +197,7 @@ def main() -> None:
         "api_key_file": str(state / "api_key"),
         "ca_file": str(ca),
         "ssh": guest.ssh,
-        **{part: parts[part]["url"] for part in (*PAGES, *LATER) if part not in ("nginx", "web")},
+        **{part: parts[part]["url"] for part in PAGES if part not in ("nginx", "web")},
         "components": parts,
     }
     write_private(state / "summary.json", json.dumps(summary, indent=2) + "\n")

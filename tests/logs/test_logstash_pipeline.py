@@ -1,0 +1,473 @@
+"""files/logstash: its grammar, the options it names, and what it makes of real lines of every program we run.
+
+The lines come from the real application, nginx, PostgreSQL and Redis; the filters are run by a small
+interpreter of ours (molecule/vendor/elastic/logstash_pipeline.py), not by Logstash.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+import requests
+import yaml
+
+from tests.installation import App, wait_until
+from tests.logs.test_filebeat_role import ROOT, STANDIN, render
+from tests.photos import astronaut_jpeg
+from tests.services import Nginx, Postgres, Redis
+
+pytest.importorskip("lark")
+sys.path.insert(0, str(STANDIN))
+logstash = pytest.importorskip("logstash_pipeline")
+
+FILES = sorted((ROOT / "files/logstash").glob("*.conf"))
+DEAD_LETTERS = sorted((ROOT / "files/logstash/dead-letters").glob("*.conf"))
+PLUGINS = "https://www.elastic.co/docs/reference/logstash/plugins/plugins-"
+# Every plugin and option of files/logstash, with the page that has them.
+USED: dict[str, set[str]] = {
+    PLUGINS + "inputs-beats": {
+        "id", "host", "port", "ssl_enabled", "ssl_certificate", "ssl_key", "ssl_supported_protocols", "enrich"
+    },
+    PLUGINS + "inputs-dead_letter_queue": {"id", "path", "pipeline_id", "commit_offsets", "clean_consumed"},
+    PLUGINS + "filters-mutate": {
+        "add_field", "add_tag", "convert", "copy", "gsub", "remove_field", "rename", "replace", "uppercase"
+    },
+    PLUGINS + "filters-json": {"source", "target", "tag_on_failure"},
+    PLUGINS + "filters-grok": {"match", "pattern_definitions", "tag_on_failure"},
+    PLUGINS + "filters-translate": {"source", "target", "dictionary", "fallback"},
+    PLUGINS + "filters-date": {"match", "locale", "timezone", "tag_on_failure"},
+    PLUGINS + "filters-prune": {"interpolate", "whitelist_names"},
+    PLUGINS + "filters-uuid": {"target"},
+    PLUGINS + "outputs-elasticsearch": {
+        "id", "hosts", "user", "password", "ssl_enabled", "ssl_certificate_authorities", "index",
+        "document_id", "action", "data_stream", "ilm_enabled", "manage_template",
+    },
+}  # fmt: skip
+SETTINGS_PAGE = "https://www.elastic.co/docs/reference/logstash/logstash-settings-file"
+PIPELINES_PAGE = "https://www.elastic.co/docs/reference/logstash/multiple-pipelines"
+SETTINGS = {
+    "path.data": SETTINGS_PAGE,
+    "path.logs": SETTINGS_PAGE,
+    "api.http.host": SETTINGS_PAGE,
+    "api.http.port": SETTINGS_PAGE,
+    "pipeline.ecs_compatibility": SETTINGS_PAGE,
+    "pipeline.id": PIPELINES_PAGE,
+    "path.config": PIPELINES_PAGE,
+    "pipeline.workers": PIPELINES_PAGE,
+    "queue.type": PIPELINES_PAGE,
+    "queue.max_bytes": PIPELINES_PAGE,
+    "dead_letter_queue.enable": PIPELINES_PAGE,
+    "dead_letter_queue.max_bytes": PIPELINES_PAGE,
+}
+ENVIRONMENT = {
+    "FACE_LOGSTASH_ADDRESS": "127.0.0.1",
+    "FACE_LOGSTASH_PORT": "5044",
+    "FACE_ELASTICSEARCH_URL": "https://localhost:9200",
+    "FACE_ELASTICSEARCH_PASSWORD": "of-the-tests",
+}
+LEVELS = {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}
+# What the indices know: contracts with the index templates.
+MAPPED = {
+    "@timestamp", "@metadata", "message", "tags", "host", "environment", "unit", "service_name", "log_level",
+    "logger", "exception", "request_id", "task_id", "photo_id", "batch_id", "operation", "duration_seconds",
+    "status", "outcome", "count", "reason_code", "method", "path", "client_address", "upstream_seconds",
+    "wait_seconds", "match_seconds", "read_seconds", "decode_seconds", "detect_seconds", "align_seconds",
+    "embed_seconds", "store_seconds",
+    "bytes_in", "bytes_out", "user_agent",
+}  # fmt: skip
+PIPELINE = logstash.Pipeline.read(FILES, ENVIRONMENT)
+
+
+def carried(message: str, kind: str, **more: Any) -> dict[str, Any]:
+    """An event as Filebeat sends it."""
+    event: dict[str, Any] = {
+        "@timestamp": "2026-11-23T16:00:00.000Z",
+        "@metadata": {"beat": "filebeat", "version": "9.5.1", "_id": "one"},
+        "message": message,
+        "host": {"name": "one", "id": "abc", "os": {"family": "debian"}},
+        "agent": {"name": "one"},
+        "ecs": {"version": "8.0.0"},
+        "event": {"timezone": "+01:00"},
+        "fields": {"kind": kind, "environment": "production"},
+        **copy.deepcopy(more),
+    }
+    return event
+
+
+def made(message: str, kind: str, **more: Any) -> dict[str, Any]:
+    event: dict[str, Any] = PIPELINE.filter(carried(message, kind, **more))
+    assert set(event) <= MAPPED, event
+    assert event["host"] == {"name": "one"}
+    assert event["environment"] == "production"
+    assert event["log_level"] in LEVELS
+    assert event["service_name"]
+    assert isinstance(event["message"], str)
+    return event
+
+
+def unit(name: str, priority: int = 6) -> dict[str, Any]:
+    return {"systemd": {"unit": name}, "log": {"syslog": {"priority": priority}}}
+
+
+@pytest.mark.parametrize("file", FILES + DEAD_LETTERS, ids=lambda file: file.name)
+def test_a_file_is_of_the_language_and_broken_ones_are_not(file: Path) -> None:
+    text = file.read_text()
+    logstash.check(logstash.parse(text))
+    assert all(len(line) <= 160 for line in text.splitlines())
+    for broken in (text.replace("{", "", 1), text.replace("=>", "=", 1), text + "}\n", text.rstrip()[:-1]):
+        with pytest.raises(logstash.PipelineError, match=r"^line "):
+            logstash.parse(broken)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('filter { mutate { rename => { "a" => "b" # why\n "c" => "d" } } }', "only spaces may stand"),
+        ('filter { mutate { rename => { "a" => "b", "c" => "d" } } }', "line 1, column"),
+        ('filter { mutate { remove_field => ["a",] } }', "line 1, column"),
+        ("filter { if [a] = 1 { } }", "line 1, column"),
+        ("filter { mutate { gsubb => [] } }", "unknown setting gsubb"),
+        ("filter { mutat { } }", "no such plugin"),
+        ("input { beats { port => 1 ssl => true } }", "ssl is gone since 9.0, use ssl_enabled"),
+        ('output { elasticsearch { cacert => "x" } }', "use ssl_certificate_authorities"),
+        ("input { beats { } }", "needs port"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_it(text: str, words: str) -> None:
+    with pytest.raises(logstash.PipelineError) as error:
+        logstash.check(logstash.parse(text))
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_the_reader_agrees_with_logstash_about_conditions() -> None:
+    def says(condition: str, **event: Any) -> bool:
+        yes, no = ("mutate { add_tag => [" + word + "] }" for word in ('"yes"', '"no"'))
+        text = f"filter {{ if {condition} {{ {yes} }} else {{ {no} }} }}"
+        ((_, statements),) = logstash.parse(text)
+        logstash.run(statements, event)
+        return bool(event["tags"] == ["yes"])
+
+    assert says("[a]", a="")
+    assert not says("[a]", a=False)
+    assert says("![a]")
+    assert says('[a] in ["x", "y"]', a="y")
+    assert says('[a] not in ["x"]', a="y")
+    assert says('"x" in [b]', b=["x"])
+    assert says("[a] == 1 and [b] == 2 or [c] == 3", c=3)
+    assert says("[a] =~ /^x/ and !([b] or [c])", a="xy")
+    assert says("[a][b] >= 500", a={"b": 500})
+    assert says("[a] !~ /x/", a=1)
+
+
+def test_every_option_has_its_page_and_none_is_left_over() -> None:
+    found: dict[str, set[str]] = {}
+    for file in FILES + DEAD_LETTERS:
+        for kind, plugin in logstash.plugins(logstash.parse(file.read_text())):
+            found.setdefault(f"{PLUGINS}{kind}s-{plugin.name}", set()).update(plugin.options)
+    assert found == USED
+
+
+def test_the_output_writes_into_data_streams_and_makes_nothing_of_its_own() -> None:
+    for files in (FILES, DEAD_LETTERS):
+        (output,) = logstash.Pipeline.read(files, ENVIRONMENT).outputs
+        assert output.options["action"] == "create"
+        assert output.options["data_stream"] == "false"
+        assert output.options["ilm_enabled"] == "false"
+        assert output.options["manage_template"] is False
+        assert output.options["hosts"][0].startswith("https://")
+        assert output.options["password"] == "of-the-tests"
+    assert not any("of-the-tests" in file.read_text() for file in FILES)
+    without = {name: value for name, value in ENVIRONMENT.items() if not name.endswith("PASSWORD")}
+    with pytest.raises(logstash.PipelineError, match="FACE_ELASTICSEARCH_PASSWORD"):
+        logstash.Pipeline.read(FILES, without)
+
+
+def test_every_setting_has_its_page(tmp_path: Path) -> None:
+    names = ("logstash.yml", "pipelines.yml", "face.env", "face-hardening.conf")
+    render("logstash", {name: tmp_path / name for name in names}, tmp_path / "play", logstash_queue_mb=77)
+    settings = yaml.safe_load((tmp_path / "logstash.yml").read_text())
+    pipelines = yaml.safe_load((tmp_path / "pipelines.yml").read_text())
+    assert set(settings).union(*pipelines) == set(SETTINGS)
+    assert settings["api.http.host"] == "127.0.0.1"
+    assert [one["pipeline.id"] for one in pipelines] == ["main", "dead-letters"]
+    assert pipelines[0]["queue.type"] == "persisted"
+    assert pipelines[0]["queue.max_bytes"] == "77mb"
+    environment = (tmp_path / "face.env").read_text()
+    assert 'LS_JAVA_OPTS="-Xms512m -Xmx512m"' in environment
+    assert "PASSWORD" not in environment
+    assert "TimeoutStopSec=60\n" in (tmp_path / "face-hardening.conf").read_text()
+
+
+def test_lines_of_the_running_app_become_documents(live_app: App) -> None:
+    headers = {"X-Request-ID": "follow-me-54321"}
+    files = {"photos": ("a.jpg", astronaut_jpeg())}
+    body = live_app.request("POST", "/api/v1/photos", files=files, headers=headers).json()
+    live_app.wait_finished(body["batch_id"])
+    live_app.get("/api/v1/photos/none")
+    wait_until(lambda: "photo processed" in live_app.installation.log("worker1.log"), 10, "the worker's line")
+    documents = []
+    for log, name in (("web.log", "face-web.service"), ("worker1.log", "celery@1.service")):
+        for line in live_app.installation.log(log).splitlines():
+            if line:
+                documents.append(made(line, "journal", **unit(name)))
+    assert {document["@metadata"]["index"] for document in documents} == {"face-recognition-logs-app"}
+    # libpng and Celery write a few words past every logger: they stay, as they are.
+    for document in documents:
+        assert ("_unparsed" in document.get("tags", [])) == (
+            not document["@metadata"]["line"].startswith("{")
+        )
+    mine = [document for document in documents if document.get("request_id") == "follow-me-54321"]
+    assert {document["service_name"] for document in mine} >= {"face-web"}
+    web = next(document for document in mine if document["operation"] == "api.photos.upload")
+    assert web["status"] == 202
+    assert web["@timestamp"].endswith("Z")
+    task = next(document for document in mine if document["operation"] == "ingest" and "count" in document)
+    assert task["photo_id"] == body["photos"][0]["id"]
+    assert task["unit"] == "celery@1.service"
+    assert isinstance(task["duration_seconds"], float)
+    assert all(isinstance(document.get("status", 0), int) for document in documents)
+
+
+def nginx_format() -> str:
+    """The maps and the log format of the role's own template."""
+    template = (ROOT / "roles/nginx/templates/face-pipeline.conf.j2").read_text()
+    begin, end = template.index("# A caller's request id"), template.index('\'"user_agent"')
+    return template[begin : template.index(";", end) + 1]
+
+
+def test_lines_of_a_running_nginx_become_documents() -> None:
+    configuration = f"""
+        events {{}}
+        http {{
+            {nginx_format().replace("{", "{{").replace("}", "}}")}
+            access_log {{directory}}/access.log face_json;
+            error_log {{directory}}/error.log info;
+            server {{
+                listen 127.0.0.1:{{port}};
+                location /away {{ proxy_pass http://127.0.0.1:9; }}
+                location / {{ return 200 "well"; }}
+            }}
+        }}
+    """.replace("{{", "{").replace("}}", "}")
+    with Nginx(configuration) as server:
+        url = f"http://127.0.0.1:{server.port}"
+        requests.get(
+            f"{url}/a?person=Eileen",
+            headers={"X-Request-ID": "follow-me-9", "User-Agent": 'x"\\\t'},
+            timeout=5,
+        )
+        requests.get(f"{url}/away", timeout=5)
+        with socket.create_connection(("127.0.0.1", server.port)) as raw:
+            raw.sendall(
+                b"GET /\xff\xfe\x80 HTTP/1.1\r\nHost: x\r\nUser-Agent: \xc3\x28\r\nConnection: close\r\n\r\n"
+            )
+            raw.recv(4096)
+        access = (server.directory / "access.log").read_bytes()
+        errors = (server.directory / "error.log").read_bytes()
+    # Filebeat's own: bytes that are no UTF-8 become the sign for that.
+    lines = access.decode(errors="replace").splitlines()
+    first, away, strange = (made(line, "nginx") for line in lines)
+    assert (first["request_id"], first["status"], first["log_level"]) == ("follow-me-9", 200, "INFO")
+    assert first["path"] == "/a"
+    assert first["client_address"] == "127.0.0.1"
+    assert "upstream_seconds" not in first
+    assert first["@metadata"]["index"] == "face-recognition-logs-nginx"
+    assert (away["status"], away["log_level"]) == (502, "ERROR")
+    assert isinstance(away["upstream_seconds"], float)
+    assert strange["status"] == 200
+    assert min(len(line) for line in access.splitlines()) >= 64, "a file is known by its first 64 bytes"
+    written = [made(line, "nginx_error") for line in errors.decode().splitlines()]
+    failed = next(event for event in written if "connect() failed" in event["message"])
+    assert (failed["log_level"], failed["service_name"]) == ("ERROR", "nginx")
+    assert not any("_unparsed" in event.get("tags", []) for event in written)
+
+
+def test_lines_of_a_running_postgresql_become_documents() -> None:
+    prefix = re.search(
+        r"^log_line_prefix = (.*)$", (ROOT / "roles/postgres/templates/face.conf.j2").read_text(), re.M
+    )
+    assert prefix
+    server = Postgres()
+    server.start()
+    try:
+        connection = psycopg2.connect(
+            host=server.host,
+            port=server.port,
+            dbname="postgres",
+            user=server.admin_user,
+            password=server.admin_password,
+        )
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(f"ALTER SYSTEM SET log_line_prefix = {prefix[1]}")
+            cursor.execute("SELECT pg_reload_conf()")
+        connection.close()
+        wait_until(lambda: 'parameter "log_line_prefix" changed' in server.log.read_text(), 10, "the prefix")
+        with pytest.raises(psycopg2.OperationalError):
+            psycopg2.connect(host=server.host, port=server.port, dbname="face", user="face", password="wrong")
+        with psycopg2.connect(server.dsn) as one, one.cursor() as cursor, pytest.raises(psycopg2.Error):
+            cursor.execute("SELECT 1 /\n0\n+ 'line'")
+        text = server.log.read_text()
+    finally:
+        server.close()
+    text = text[text.index("log_line_prefix") :].split("\n", 1)[1]
+    # As Filebeat's multiline puts them together.
+    lines = re.split(r"\n(?=[0-9]{4}-[0-9]{2}-[0-9]{2} )", text.strip())
+    documents = [made(line, "postgresql") for line in lines]
+    assert not any("_unparsed" in document.get("tags", []) for document in documents)
+    assert {document["@metadata"]["index"] for document in documents} == {"filebeat-postgresql"}
+    refused = next(
+        document for document in documents if "password authentication failed" in document["message"]
+    )
+    assert refused["log_level"] == "ERROR"
+    statement = next(document for document in documents if "STATEMENT" in document["message"])
+    assert statement["message"].endswith("+ 'line'")
+    assert statement["log_level"] == "INFO"
+    assert all(document["@timestamp"] != "2026-11-23T16:00:00.000Z" for document in documents)
+
+
+def test_lines_of_a_running_redis_become_documents() -> None:
+    server = Redis()
+    server.start()
+    server.stop()
+    lines = server.log.read_text().splitlines()
+    server.close()
+    documents = [made(line, "redis") for line in lines if line.strip()]
+    assert len(documents) > 5
+    assert not [document["message"] for document in documents if "_unparsed" in document.get("tags", [])]
+    assert {document["log_level"] for document in documents} >= {"INFO", "WARNING"}
+    assert {document["@metadata"]["index"] for document in documents} == {"filebeat-redis"}
+    assert len(lines[0]) >= 64, "a file is known by its first 64 bytes"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "libpng warning: iCCP: known incorrect sRGB profile",
+        '{"timestamp": "2026-11-23T16:10:00+00:00", "message": "cut of',
+        "Traceback (most recent call last):",
+        '  File "/opt/face-pipeline/current/app/x.py", line 1, in <module>',
+        "12",
+        '"a string"',
+        "[1, 2]",
+        "null",
+        '{"no": "message"}',
+        "{" * 5000,
+        "",
+        "\ufffd\ufffd\x00",
+        "x" * 1_000_000,
+    ],
+    ids=lambda line: line[:20] or "empty",
+)
+def test_a_line_that_is_none_of_ours_is_kept_whole_and_tagged(line: str) -> None:
+    for kind, more in (
+        ("journal", unit("celery@2.service")),
+        ("nginx", {}),
+        ("postgresql", {}),
+        ("redis", {}),
+        ("nginx_error", {}),
+    ):
+        event = made(line, kind, **more)
+        assert event["message"] == line
+        assert event["tags"] == ["_unparsed"]
+        assert event["@metadata"]["index"].startswith(("face-recognition-logs-", "filebeat-"))
+
+
+def test_a_huge_exception_of_many_lines_is_one_field() -> None:
+    trace = (
+        "Traceback (most recent call last):\n" + '  File "x.py", line 1, in run\n' * 3000 + "ValueError: no"
+    )
+    given = {
+        "timestamp": "2026-11-23T16:10:00.123+00:00", "log_level": "ERROR", "message": "engine failed",
+        "exception": trace, "service_name": "celery@1", "host": "not an object", "error": "nor this",
+    }  # fmt: skip
+    event = made(json.dumps(given), "journal", **unit("celery@1.service"))
+    assert event["exception"] == trace
+    assert event["@timestamp"] == "2026-11-23T16:10:00.123Z"
+    assert "tags" not in event
+
+
+@pytest.mark.parametrize(
+    ("priority", "level"),
+    [(0, "CRITICAL"), (2, "CRITICAL"), (3, "ERROR"), (4, "WARNING"), (5, "INFO"), (6, "INFO"), (7, "DEBUG")],
+)
+def test_priorities_of_the_journal_become_levels(priority: int, level: str) -> None:
+    event = made("Failed password for root", "journal", **unit("ssh.service", priority))
+    assert (event["log_level"], event["service_name"], event["unit"]) == (level, "ssh", "ssh.service")
+    assert event["@metadata"]["index"] == "filebeat-system"
+    assert event["@timestamp"] == "2026-11-23T16:00:00.000Z"
+
+
+def test_what_systemd_says_of_a_unit_is_found_with_that_unit_and_is_no_broken_line_of_it() -> None:
+    event = made(
+        "celery@1.service: Failed", "journal", journald={"unit": "celery@1.service"}, **unit("init.scope", 4)
+    )
+    assert (event["unit"], event["log_level"]) == ("celery@1.service", "WARNING")
+    assert event["@metadata"]["index"] == "filebeat-system"
+    assert "tags" not in event
+    kernel = made("Out of memory", "journal", syslog={"identifier": "kernel", "priority": 2})
+    assert (kernel["service_name"], kernel["log_level"]) == ("kernel", "CRITICAL")
+
+
+def test_times_without_a_zone_are_of_the_hosts_zone() -> None:
+    event = made("1:M 23 Nov 2026 16:10:00.123 * Ready to accept connections", "redis")
+    assert event["@timestamp"] == "2026-11-23T15:10:00.123Z"
+    utc = made("2026-11-23 16:10:00.123 UTC [7] LOG:  checkpoint complete", "postgresql")
+    assert utc["@timestamp"] == "2026-11-23T16:10:00.123Z"
+    odd = made(json.dumps({"message": "x", "timestamp": "yesterday"}), "journal", **unit("face-web.service"))
+    assert odd["tags"] == ["_untimed"]
+
+
+def test_how_a_task_ended_is_no_http_status() -> None:
+    line = {"message": "photo processed", "status": "success", "operation": "ingest"}
+    event = made(json.dumps(line), "journal", **unit("celery@1.service"))
+    assert event["outcome"] == "success"
+    assert "status" not in event
+
+
+def test_an_event_without_filebeats_id_gets_one() -> None:
+    given = carried("x", "journal")
+    del given["@metadata"]["_id"]
+    one, other = (PIPELINE.filter(given)["@metadata"]["_id"] for _ in range(2))
+    assert one != other
+
+
+def test_the_standin_refuses_root_and_reads_our_files_as_another(tmp_path: Path) -> None:
+    for name, files in (("conf.d", FILES), ("dead-letters.d", DEAD_LETTERS)):
+        (tmp_path / "etc/logstash" / name).mkdir(parents=True)
+        for file in files:
+            (tmp_path / "etc/logstash" / name / file.name).write_text(file.read_text())
+    settings = tmp_path / "etc/logstash"
+    render(
+        "logstash", {name: settings / name for name in ("logstash.yml", "pipelines.yml")}, tmp_path / "play"
+    )
+    environment = {**os.environ, **ENVIRONMENT, "STANDIN_ROOT": str(tmp_path)}
+
+    def check(**more: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(STANDIN / "logstash"), "--path.settings", str(settings), "-t"]
+        return subprocess.run(
+            command, env={**environment, **more}, capture_output=True, text=True, check=False
+        )
+
+    if os.geteuid() == 0:
+        refused = check()
+        assert refused.returncode == 1
+        assert "superuser is not allowed" in refused.stdout
+    assert "Configuration OK" in check(STANDIN_ALLOW_SUPERUSER="1").stdout
+    file = settings / "conf.d/31-nginx.conf"
+    file.write_text(file.read_text().replace("gsub =>", "gsbu =>"))
+    wrong = check(STANDIN_ALLOW_SUPERUSER="1")
+    assert wrong.returncode == 1
+    assert "31-nginx.conf: line" in wrong.stdout
+    assert "unknown setting gsbu" in wrong.stdout
