@@ -56,7 +56,7 @@ def render(directory: Path, **variables: Any) -> dict[str, str]:
     playbook.write_text(json.dumps([play]))
     extra = {
         "face_flower_enabled": True, "face_public_host": "localhost", "face_monitoring_enabled": False,
-        "ansible_python_interpreter": sys.executable, **variables,
+        "face_logging_enabled": False, "ansible_python_interpreter": sys.executable, **variables,
     }  # fmt: skip
     done = subprocess.run(
         [Path(sys.executable).with_name("ansible-playbook"), "-i", ROOT / "inventory/local.yml",
