@@ -28,9 +28,7 @@ from tests.installation import ADMIN_KEY, App, Installation, free_port, start_we
 from tests.photos import astronaut_again, astronaut_jpeg
 
 # Written by C libraries and by Celery's own shutdown, past every logger.
-FOREIGN = re.compile(
-    r"libpng (error|warning)|Corrupt JPEG data|Restoring \d+ unacknowledged|worker: Warm shutdown|$"
-)
+FOREIGN = re.compile(r"libpng (error|warning)|Corrupt JPEG data|Restoring \d+ unacknowledged|$")
 WRONG_KEY = "fp_" + "z9Y8" * 10
 EMBEDDING = re.compile(r"(-?\d+\.\d+,\s*){3}")
 KNOWN = {

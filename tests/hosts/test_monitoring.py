@@ -140,6 +140,10 @@ def test_the_metrics_count_what_was_sent(host: Host) -> None:
         assert answer.status_code == 200
     settled(host)
     grown = {name: counted(host, name) - before[name] for name in counts}
+    # On a busy host the reconciler may send a photo's message twice: the second run finds it taken, and
+    # counts no file.
+    tasks = 'celery_tasks_processed_total{task="face_pipeline.ingest",status="success"}'
+    assert grown.pop(tasks) >= counts.pop(tasks)
     assert grown == counts
     assert number(host, "sum(celery_tasks_pending)") == 0
     assert number(host, "celery_workers_active") == 2
