@@ -162,6 +162,13 @@ class App:
     def search(self, photo: bytes, **form: Any) -> requests.Response:
         return self.request("POST", "/api/v1/search", files={"photo": ("query.jpg", photo)}, data=form)
 
+    def prepare_search(self, photo: bytes, **form: Any) -> requests.PreparedRequest:
+        """A search with its body made already, for a `requests.Session` to send."""
+        return requests.Request(
+            "POST", f"{self.url}/api/v1/search", headers={"Authorization": f"Bearer {self.api_key}"},
+            files={"photo": ("query.jpg", photo)}, data=form,
+        ).prepare()  # fmt: skip
+
     def wait_finished(self, batch_id: str, seconds: float = 60, every: float = 0.1) -> dict[str, Any]:
         def finished() -> Any:
             batch = self.get(f"/api/v1/batches/{batch_id}").json()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from functools import cache, cached_property
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -14,6 +15,10 @@ from face_pipeline.errors import ConfigurationError
 from face_pipeline.telemetry.redact import conceal
 
 ENV_FILE = Path("/etc/face-pipeline/face-pipeline.env")
+
+
+# More cores than these help one photo little.
+SEARCH_THREADS_MOST = 4
 
 
 class Settings(BaseSettings):
@@ -48,6 +53,11 @@ class Settings(BaseSettings):
     web_threads: int = Field(8, ge=1, le=64)
     worker_instance: int = Field(0, ge=0)
     worker_concurrency: int = Field(4, ge=1, le=64)
+    # Cores that one search may take in a worker; 0: those there are, at most 4.
+    search_threads: int = Field(0, ge=0, le=64)
+    # Where workers compute; on a card that CUDA_VISIBLE_DEVICES names, with so much of its memory (0: all).
+    device: Literal["cpu", "cuda"] = "cpu"
+    gpu_memory_limit_mb: int = Field(0, ge=0)
 
     upload_max_bytes: int = Field(20 * 1024**2, ge=1024)
     upload_max_pixels: int = Field(50_000_000, ge=10_000)
@@ -117,6 +127,11 @@ class Settings(BaseSettings):
 
         password = quote(self.credential("redis_password"), safe="")
         return f"redis://:{password}@{self.redis_host}:{self.redis_port}/0"
+
+    @property
+    def cores_of_a_search(self) -> int:
+        """`search_threads`, counted where it is left open."""
+        return self.search_threads or min(SEARCH_THREADS_MOST, len(os.sched_getaffinity(0)))
 
     @property
     def pack_dir(self) -> Path:

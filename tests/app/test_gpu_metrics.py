@@ -24,6 +24,8 @@ def two_cards_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
         "nvmlDeviceGetUUID": lambda handle: CARDS[handle],
         "nvmlDeviceGetMemoryInfo": lambda handle: SimpleNamespace(used=10 + handle, total=100),
         "nvmlDeviceGetUtilizationRates": lambda handle: SimpleNamespace(gpu=30 + handle),
+        "nvmlDeviceGetTemperature": lambda handle, sensor: 50 + handle + sensor,
+        "nvmlDeviceGetPowerUsage": lambda handle: 200_000 + handle * 1000,
     }.items():
         monkeypatch.setattr(pynvml, name, answer)
 
@@ -58,13 +60,16 @@ def test_a_worker_tells_of_the_cards_it_may_use(
         wanted[f"face_recognition_gpu_utilization_percent['{card}']"] = 30 + int(card)
         wanted[f"face_recognition_gpu_memory_bytes['{card}', 'used']"] = 10 + int(card)
         wanted[f"face_recognition_gpu_memory_bytes['{card}', 'total']"] = 100
+        wanted[f"face_recognition_gpu_temperature_celsius['{card}']"] = 50 + int(card)
+        wanted[f"face_recognition_gpu_power_watts['{card}']"] = 200 + int(card)
     assert series() == wanted
 
 
 @pytest.mark.usefixtures("two_cards_stand_in")
 def test_a_slice_of_a_card_has_memory_and_no_utilisation(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_: object) -> None:
+    def refuse(*_: object) -> None:
         raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
 
-    monkeypatch.setattr(pynvml, "nvmlDeviceGetUtilizationRates", refuse)
+    for name in ("nvmlDeviceGetUtilizationRates", "nvmlDeviceGetTemperature", "nvmlDeviceGetPowerUsage"):
+        monkeypatch.setattr(pynvml, name, refuse)
     assert {name.split("[")[0] for name in series()} == {"face_recognition_gpu_memory_bytes"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import time
 import uuid
 from pathlib import Path
@@ -146,7 +147,7 @@ def test_originals_nobody_names_are_swept_once_they_are_old(installation: Instal
     originals = Originals(get_settings().originals_dir)
     named, orphan, fresh = ("1" * 64, "2" * 64, "3" * 64)
     for sha256 in (named, orphan, fresh):
-        originals.write(sha256, b"data")
+        originals.write({sha256: b"data"})
     add_photo(sha256=named)
     long_ago = time.time() - 7200
     for sha256 in (named, orphan):
@@ -159,7 +160,31 @@ def test_originals_nobody_names_are_swept_once_they_are_old(installation: Instal
 
 def test_an_original_is_whole_or_absent(tmp_path: Path) -> None:
     originals = Originals(tmp_path)
-    originals.write("ab" * 32, b"photo")
+    originals.write({"ab" * 32: b"photo"})
     assert originals.read("ab" * 32) == b"photo"
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["ab" * 32]
     assert originals.path("ab" * 32).stat().st_mode & 0o007 == 0
+
+
+def test_the_originals_of_a_large_upload_are_kept_with_few_files_open(tmp_path: Path) -> None:
+    photos = {f"{number:064x}": f"photo {number}".encode() for number in range(100)}
+    few, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) + 40, most))
+    try:
+        Originals(tmp_path).write(photos)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (few, most))
+    assert {sha256: Originals(tmp_path).read(sha256) for sha256 in photos} == photos
+    assert sum(path.is_file() for path in tmp_path.rglob("*")) == len(photos)
+
+
+def test_an_upload_that_the_disk_does_not_take_leaves_nothing(tmp_path: Path) -> None:
+    # Files of this process may not grow over 1,000 bytes: what a full disk does, at a byte that is known.
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            Originals(tmp_path).write({"1" * 64: b"small", "2" * 64: b"large" * 1000, "3" * 64: b"small"})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

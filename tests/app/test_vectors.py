@@ -13,9 +13,9 @@ from face_pipeline.config import get_settings
 from face_pipeline.engine import read_pack
 from face_pipeline.ops import doctor, indexer
 from face_pipeline.store import collections, vectors
-from face_pipeline.store.database import engine, transaction
+from face_pipeline.store.database import engine, reading, transaction
 from face_pipeline.store.models import Batch, Collection, Person, Photo
-from sqlalchemy import event, insert, select, update
+from sqlalchemy import event, insert, select, text, update
 
 pytestmark = pytest.mark.usefixtures("clean")
 
@@ -106,6 +106,7 @@ def test_a_grown_collection_gets_an_index_that_finds_what_an_exact_scan_finds(
 
     large = make_collection("large")
     assert "faces_hnsw" in _plan(large, rows[0])
+    assert "faces_hnsw" not in _plan(large, rows[0], exact=True)
     found = expected = 0
     for query in people[:100]:
         answers = []
@@ -157,19 +158,27 @@ def test_faces_added_after_the_build_are_found(monkeypatch: pytest.MonkeyPatch) 
     assert match.similarity == pytest.approx(1, abs=1e-3)
 
 
-def _plan(collection: Collection, query: npt.NDArray[np.float32]) -> str:
-    """How PostgreSQL runs the statement that a search sends for an indexed collection."""
+def _plan(collection: Collection, query: npt.NDArray[np.float32], exact: bool | None = None) -> str:
+    """How PostgreSQL runs the statement that a search sends, in a session as a search has it."""
     statements: list[str] = []
 
     def remember(_c: Any, cursor: Any, statement: str, parameters: Any, _x: Any, _m: Any) -> None:
         if "<#>" in statement:
             statements.append(cursor.mogrify(statement, parameters).decode())
 
-    event.listen(engine(), "before_cursor_execute", remember)
-    try:
-        with transaction() as session:
-            vectors.nearest(session, collection, query, limit=5, threshold=-1)
-            rows = session.connection().exec_driver_sql("EXPLAIN " + statements[0].replace("%", "%%")).all()
-    finally:
-        event.remove(engine(), "before_cursor_execute", remember)
+    with reading() as session:
+        pool = session.get_bind().engine
+        event.listen(pool, "before_cursor_execute", remember)
+        try:
+            vectors.nearest(session, collection, query, limit=5, threshold=-1, exact=exact)
+        finally:
+            event.remove(pool, "before_cursor_execute", remember)
+        *settings, search = statements[0].split("; ")
+        if exact:
+            # Nothing speaks for the index more than this.
+            settings = [f"SELECT set_config('enable_{way}', 'off', true)" for way in ("sort", "seqscan")]
+        explained = "; ".join([*settings, f"EXPLAIN {search}"]).replace("%", "%%")
+        rows = session.connection().exec_driver_sql(explained).all()
+        sort = session.scalar(text("SHOW enable_sort"))
+    assert sort == "on", "settings of a search are not those of the connection"
     return "\n".join(str(row[0]) for row in rows)

@@ -37,7 +37,7 @@ STORED = {
 @pytest.fixture(scope="module", params=["dlib", "insightface"])
 def engine(request: pytest.FixtureRequest) -> Engine:
     directory = packs.dlib_pack() if request.param == "dlib" else packs.insightface_pack()
-    made = load_engine(directory, threads=4)
+    made = load_engine(directory, threads=4, prompt_threads=2)
     made.warm_up()
     return made
 
@@ -122,6 +122,33 @@ def test_threads_share_one_engine_and_get_the_same_answer(engine: Engine) -> Non
         for number, analysis in enumerate(pool.map(engine.analyse, photos)):
             for face, vector in zip(analysis.faces, expected[number % 3], strict=True):
                 assert np.allclose(face.embedding, vector, atol=1e-5)
+
+
+def test_a_photo_analysed_promptly_has_the_same_faces(engine: Engine) -> None:
+    """A search takes several cores, an upload one: their embeddings have to be those of one contract."""
+    (alone,), (prompt,) = (
+        engine.analyse(astronaut_jpeg(), promptly=promptly).faces for promptly in (False, True)
+    )
+    assert np.allclose(alone.bbox, prompt.bbox, atol=0.1)
+    assert alone.embedding @ prompt.embedding > 0.9999
+
+
+def test_a_photo_analysed_promptly_takes_several_cores() -> None:
+    """Seen by the threads of onnxruntime in a process of its own, where nothing else starts any."""
+    begun = []
+    for cores in (1, 3):
+        program = (
+            "import os, pathlib; from face_pipeline.engine import load_engine; "
+            f"pack = pathlib.Path({str(packs.insightface_pack())!r}); "
+            f"engine = load_engine(pack, threads=1, prompt_threads={cores}); "
+            "print(len(os.listdir('/proc/self/task')))"
+        )
+        environment = {**os.environ, "PYTHONPATH": str(ROOT / "app"), "OMP_NUM_THREADS": "1"}
+        answer = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment
+        )
+        begun.append(int(answer.stdout))
+    assert begun[1] - begun[0] == 2
 
 
 @pytest.mark.parametrize("data", [b"\xff\xd8\xff\xe0" + b"x" * 2000, b"RIFF\x10\0\0\0WEBPxxxxxxxxxxxxx"])

@@ -22,6 +22,8 @@ MAY_BE_EMPTY: dict[str | tuple[str, str], str] = {
     ("overview", "Firing alerts"): _NO_ALERT,
     ("overview", "GPU utilisation"): _NO_GPU,
     ("overview", "GPU memory"): _NO_GPU,
+    ("overview", "GPU temperature"): _NO_GPU,
+    ("overview", "GPU power"): _NO_GPU,
     ("workers", "Autoscaler"): _NO_AUTOSCALER,
     ("workers", "Workers wanted and running"): _NO_AUTOSCALER,
     ("workers", "Waiting tasks it sees"): _NO_AUTOSCALER,

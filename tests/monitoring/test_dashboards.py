@@ -45,6 +45,8 @@ NOT_SHOWN = {
     "node_systemd_service_restart_total": "needs systemd's bus; tests/hosts",
     "face_recognition_gpu_utilization_percent": "needs an NVIDIA card; tests/app/test_gpu_metrics.py",
     "face_recognition_gpu_memory_bytes": "needs an NVIDIA card; tests/app/test_gpu_metrics.py",
+    "face_recognition_gpu_temperature_celsius": "needs an NVIDIA card; tests/app/test_gpu_metrics.py",
+    "face_recognition_gpu_power_watts": "needs an NVIDIA card; tests/app/test_gpu_metrics.py",
 }
 
 every_dashboard = pytest.mark.parametrize("name", sorted(DASHBOARDS))

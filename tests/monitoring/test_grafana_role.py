@@ -148,6 +148,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Grafana:
         directory / "play",
         tasks,
         base_vendor="grafana",
+        base_vendor_suite="stable",
         base_vendor_repository="https://apt.grafana.com",
         base_vendor_keyring="/etc/apt/keyrings/face-grafana.gpg",
         grafana_config_dir=str(etc),

@@ -38,6 +38,7 @@ SHOWN_ELSEWHERE = {
     "ALERTS": "Prometheus' own",
     "face_backup_last_success_timestamp_seconds": "an operator's backup job writes it",
     "face_recognition_gpu_memory_bytes": "a worker with a card (tests/app/test_gpu_metrics.py)",
+    "face_recognition_gpu_temperature_celsius": "a worker with a card (tests/app/test_gpu_metrics.py)",
     "node_systemd_unit_state": "needs a systemd (tests/hosts/test_monitoring.py)",
     "node_systemd_service_restart_total": "needs a systemd (tests/hosts/test_monitoring.py)",
     "probe_ssl_earliest_cert_expiry": "needs a probe over TLS (tests/hosts/test_monitoring.py)",

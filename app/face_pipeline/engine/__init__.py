@@ -7,6 +7,7 @@ Importing this package loads no model runtime, so that web processes can read pa
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from face_pipeline.engine.inspect import PhotoInfo, PhotoRejected, face_crop, inspect
 from face_pipeline.engine.pack import (
@@ -32,15 +33,24 @@ __all__ = [
 ]  # fmt: skip
 
 
-def load_engine(pack_dir: Path, *, threads: int) -> Engine:
-    """The engine of a pack, its files verified first; `threads` is how many will call it at once.
+def load_engine(
+    pack_dir: Path,
+    *,
+    threads: int,
+    prompt_threads: int = 1,
+    device: Literal["cpu", "cuda"] = "cpu",
+    gpu_memory_limit_mb: int = 0,
+) -> Engine:
+    """The engine of a pack, its files verified first; `threads` is how many will call it at once,
+    `prompt_threads` how many cores one photo may take that is analysed `promptly`.
 
-    Raises PackError for a missing, damaged or invalid pack, EngineError when the runtime cannot use a model.
+    Raises PackError for a missing, damaged or invalid pack, EngineError when the runtime cannot use a model,
+    or would use another device than the one that is asked for.
     """
     pack = read_pack(pack_dir)
     verify_pack(pack)
     try:
-        return _load(pack, threads)
+        return _load(pack, threads, prompt_threads, device, gpu_memory_limit_mb)
     except FacePipelineError:
         raise
     except Exception as error:
@@ -52,11 +62,19 @@ def load_engine(pack_dir: Path, *, threads: int) -> Engine:
         ) from error
 
 
-def _load(pack: Pack, threads: int) -> Engine:
+def _load(
+    pack: Pack, threads: int, prompt_threads: int, kind: Literal["cpu", "cuda"], gpu_memory_limit_mb: int
+) -> Engine:
     if pack.engine == "dlib":
+        if kind != "cpu":
+            raise EngineError(
+                f"FACE_DEVICE={kind}, and pack {pack.name} computes on the CPU alone: "
+                "choose an InsightFace pack (face_model_pack), or set FACE_DEVICE=cpu"
+            )
         from face_pipeline.engine.dlib_engine import DlibEngine
 
         return DlibEngine(pack, threads=threads)
+    from face_pipeline.engine.device import Device
     from face_pipeline.engine.insightface_engine import InsightFaceEngine
 
-    return InsightFaceEngine(pack)
+    return InsightFaceEngine(pack, Device(kind, gpu_memory_limit_mb), prompt_threads)

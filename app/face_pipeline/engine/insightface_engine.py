@@ -6,6 +6,7 @@ opens every model it finds, and its defaults give each session all cores.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import warnings
@@ -19,13 +20,16 @@ from insightface.model_zoo.arcface_onnx import ArcFaceONNX
 from insightface.model_zoo.scrfd import SCRFD
 from insightface.utils import face_align
 
+from face_pipeline.engine.batching import SIZES, Batcher
 from face_pipeline.engine.decode import decode
+from face_pipeline.engine.device import Device, audit, session
 from face_pipeline.engine.pack import Pack, PackFile, contract_id
 from face_pipeline.engine.quality import quality
 from face_pipeline.engine.types import Analysis, DetectedFace, EngineError, FloatArray, Image
 
 DETECTION_THRESHOLD = 0.5
 ALIGNED_SIDE = 112
+ON_CPU = Device()
 # On a CPU a larger batch costs more for each face.
 EMBEDDING_BATCH = 4
 
@@ -46,30 +50,48 @@ def _share_arena() -> None:
 
 
 class InsightFaceEngine:
-    """One set of sessions, shared by all threads of the process (`InferenceSession.run` is thread-safe)."""
+    """One set of sessions, shared by all threads of the process (`InferenceSession.run` is thread-safe).
 
-    def __init__(self, pack: Pack, providers: tuple[str, ...] = ("CPUExecutionProvider",)):
+    A session computes on the thread that calls it: with a photo for each core that is the quickest. For one
+    photo that somebody waits for, a second session of the detector, where most of the time goes, takes
+    `prompt_threads` cores.
+    """
+
+    def __init__(self, pack: Pack, device: Device = ON_CPU, prompt_threads: int = 1):
         self.pack = pack
         self.contract_id = contract_id(pack)
         self.dimension = pack.dimension
         self.match_threshold = pack.match_threshold
-        self.providers = providers
+        self.device = device
+        self.providers: tuple[str, ...] = (device.provider,)
         _share_arena()
         detection, recognition = pack.file("detection"), pack.file("recognition")
-        self._detector = SCRFD(str(detection), self._session(detection), static_shape_sessions=False)
+        self._detector = self._prompt_detector = self._detector_on(detection)
+        if device.kind == "cpu" and prompt_threads > 1:
+            self._prompt_detector = self._detector_on(detection, prompt_threads)
         self._recogniser = ArcFaceONNX(str(recognition), self._session(recognition))
-        _normalise_as(self._detector, pack, "detection")
         _normalise_as(self._recogniser, pack, "recognition")
-        side = pack.detector_side
-        self._detector.prepare(0, input_size=(side, side), det_thresh=DETECTION_THRESHOLD)
-        self._batch = EMBEDDING_BATCH if not isinstance(self._recogniser.input_shape[0], int) else 1
+        # A model whose batch has a fixed size takes one face at a time.
+        self._sizes = SIZES if not isinstance(self._recogniser.input_shape[0], int) else (1,)
+        self._batch = min(EMBEDDING_BATCH, self._sizes[-1])
+        self._batcher = Batcher(self._recogniser.get_feat, self._sizes)
         _check_shapes(pack, self._detector, self._recogniser)
         # SCRFD keeps anchors of sizes it has seen in a plain dict.
         self._first = threading.Lock()
+        # More photos than cores at once would take memory and each other's caches, and be no quicker. Threads
+        # beyond that write the last photo and fetch the next one.
+        self._turns = threading.Semaphore(len(os.sched_getaffinity(0)))
 
-    def _session(self, path: Path) -> Any:
+    def _detector_on(self, path: Path, threads: int = 1) -> Any:
+        made = SCRFD(str(path), self._session(path, threads), static_shape_sessions=False)
+        _normalise_as(made, self.pack, "detection")
+        side = self.pack.detector_side
+        made.prepare(0, input_size=(side, side), det_thresh=DETECTION_THRESHOLD)
+        return made
+
+    def _session(self, path: Path, threads: int = 1) -> Any:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
+        options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         # Inputs have one size, so that the arena ends at what the threads need at once. Without it the C
@@ -78,33 +100,58 @@ class InsightFaceEngine:
         options.add_session_config_entry("session.use_env_allocators", "1")
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            session = onnxruntime.InferenceSession(str(path), options, providers=list(self.providers))
+            return session(path, self.device, options)
+        except EngineError:
+            raise
         except Exception as error:
             # onnxruntime's exception classes differ between its wheels.
             raise EngineError(f"pack {self.pack.name}: onnxruntime refuses {path.name}: {error}") from error
-        if session.get_providers()[0] != self.providers[0]:
-            raise EngineError(
-                f"{self.providers[0]} was asked for, onnxruntime would run on {session.get_providers()[0]}"
-            )
-        return session
 
     def warm_up(self) -> None:
         """Raises EngineError where a model loads but does not run, or makes another number of dimensions."""
         side = self.pack.detector_side
+        nothing = np.zeros((side, side, 3), np.uint8)
+        crop = np.zeros((ALIGNED_SIDE, ALIGNED_SIDE, 3), np.uint8)
+        # On a card each size takes its memory now, and not under load.
+        sizes = reversed(self._sizes) if self.device.kind == "cuda" else [1]
         try:
+            if self.device.kind == "cuda":
+                self._audit(nothing, crop)
             with self._first:
-                self._detector.detect(np.zeros((side, side, 3), np.uint8))
-                made = self._recogniser.get_feat([np.zeros((ALIGNED_SIDE, ALIGNED_SIDE, 3), np.uint8)])
+                for detector in {self._detector, self._prompt_detector}:
+                    detector.detect(nothing)
+                for size in sizes:
+                    made = self._recogniser.get_feat([crop] * size)
+        except EngineError:
+            raise
         except Exception as error:
             # As in load_engine: onnxruntime's classes are its own, and the start of a worker has to end.
             raise EngineError(f"pack {self.pack.name}: its models do not run: {error}") from error
         _check_dimension(self.pack, made.shape[-1])
 
-    def analyse(self, data: bytes) -> Analysis:
+    def _audit(self, nothing: Image, crop: Image) -> None:
+        """Raises EngineError where a model would be computed elsewhere than on the device."""
+        for role, infer in (
+            ("detection", lambda made: SCRFD(
+                str(self.pack.file("detection")), made, static_shape_sessions=False
+            ).forward(nothing, DETECTION_THRESHOLD)),
+            ("recognition", lambda made: ArcFaceONNX(
+                str(self.pack.file("recognition")), made
+            ).get_feat([crop])),
+        ):  # fmt: skip
+            audit(self.pack.file(role), self.device, infer)
+
+    def analyse(self, data: bytes, *, promptly: bool = False) -> Analysis:
+        if promptly or self.device.kind == "cuda":
+            return self._analyse(data, self._prompt_detector)
+        with self._turns:
+            return self._analyse(data, self._detector)
+
+    def _analyse(self, data: bytes, detector: Any) -> Analysis:
         began = time.perf_counter()
         photo = decode(data, detector_side=self.pack.detector_side)
         decoded = time.perf_counter()
-        boxes, landmarks = self._detector.detect(photo.pixels)
+        boxes, landmarks = detector.detect(photo.pixels)
         detected = time.perf_counter()
         crops = [face_align.norm_crop(photo.pixels, points, ALIGNED_SIDE) for points in landmarks]
         aligned = time.perf_counter()
@@ -119,12 +166,7 @@ class InsightFaceEngine:
     def _faces(
         self, crops: list[Image], scale: float, boxes: FloatArray, landmarks: FloatArray
     ) -> list[DetectedFace]:
-        raw = np.concatenate(
-            [
-                self._recogniser.get_feat(crops[start : start + self._batch])
-                for start in range(0, len(crops), self._batch)
-            ]
-        )
+        raw = self._embed(crops)
         norms = np.linalg.norm(raw, axis=1, keepdims=True)
         faces = []
         for box, points, crop, vector, norm in zip(boxes, landmarks, crops, raw, norms, strict=True):
@@ -142,6 +184,15 @@ class InsightFaceEngine:
                 )
             )
         return faces
+
+    def _embed(self, crops: list[Image]) -> FloatArray:
+        """Raw vectors of the crops, one row each."""
+        if self.device.kind == "cuda":
+            return self._batcher(crops)
+        parts = range(0, len(crops), self._batch)
+        return np.concatenate(
+            [self._recogniser.get_feat(crops[start : start + self._batch]) for start in parts]
+        )
 
 
 def _check_shapes(pack: Pack, detector: Any, recogniser: Any) -> None:

@@ -68,8 +68,11 @@ class Engine(Protocol):
     match_threshold: float
     providers: tuple[str, ...]
 
-    def analyse(self, data: bytes) -> Analysis:
-        """Decode a JPEG, PNG or WebP and find its faces, best detection first; raises PhotoBroken."""
+    def analyse(self, data: bytes, *, promptly: bool = False) -> Analysis:
+        """Decode a JPEG, PNG or WebP and find its faces, best detection first; raises PhotoBroken.
+
+        `promptly`: somebody waits for this one, so it may take more than its share of the cores.
+        """
         ...
 
     def warm_up(self) -> None:

@@ -7,13 +7,14 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import pynvml
 from sqlalchemy import func, select
 
 from face_pipeline.config import get_settings
 from face_pipeline.engine import PackError, read_pack, verify_pack
 from face_pipeline.errors import FacePipelineError
 from face_pipeline.store import ledger, schema, vectors
-from face_pipeline.store.database import transaction
+from face_pipeline.store.database import reading, transaction
 from face_pipeline.store.models import Collection, Face
 from face_pipeline.store.originals import OriginalMissing, Originals, OriginalUnavailable, worker_originals
 from face_pipeline.worker import exchange
@@ -37,6 +38,7 @@ def examine() -> list[Finding]:
         ("python packages", _packages),
         ("telemetry", _telemetry),
         ("model pack", _pack),
+        ("device", _device),
         ("database", _database),
         ("redis", _redis),
         ("originals", _originals),
@@ -96,6 +98,24 @@ def _pack() -> str:
     pack = read_pack(get_settings().pack_dir)
     verify_pack(pack)
     return f"{pack.name}: every file has its hash; licence {pack.licence}"
+
+
+def _device() -> str:
+    if get_settings().device == "cpu":
+        return "workers compute on the CPU"
+    if not _installed("onnxruntime-gpu"):
+        raise Unwell("FACE_DEVICE is cuda, and this release has the CPU's onnxruntime; run site.yml")
+    try:
+        pynvml.nvmlInit()
+        cards = pynvml.nvmlDeviceGetCount()
+        driver = pynvml.nvmlSystemGetDriverVersion()
+    except pynvml.NVMLError as error:
+        raise Unwell(
+            f"FACE_DEVICE is cuda, and NVIDIA's driver does not answer ({error}); run site.yml"
+        ) from error
+    if not cards:
+        raise Unwell("FACE_DEVICE is cuda, and the driver sees no card; look at `nvidia-smi`")
+    return f"workers compute on {cards} NVIDIA cards, driver {driver}"
 
 
 def _database() -> str:
@@ -184,13 +204,10 @@ def _recall(collection: Collection) -> float:
         ).all()
     found = expected = 0
     for sample in samples:
-        with transaction() as session:
-            exact = vectors.nearest(
-                session, collection, sample, limit=RECALL_LIMIT, threshold=-1.0, exact=True
-            )
-        with transaction() as session:
-            indexed = vectors.nearest(
-                session, collection, sample, limit=RECALL_LIMIT, threshold=-1.0, exact=False
+        with reading() as session:
+            exact, indexed = (
+                vectors.nearest(session, collection, sample, limit=RECALL_LIMIT, threshold=-1.0, exact=exact)
+                for exact in (True, False)
             )
         expected += len(exact)
         found += len({match.face_id for match in exact} & {match.face_id for match in indexed})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -15,6 +15,10 @@ from face_pipeline.store.models import Collection, Person
 DEFAULT_COLLECTION = "default"
 NAME_PATTERN = re.compile(r"^[a-z0-9_][a-z0-9_-]{0,63}$")
 PERSON_NAME_MAX = 200
+
+
+# Asked with every upload and every search.
+_BY_NAME = select(Collection).where(Collection.name == bindparam("wanted_name"))
 
 
 def check_name(name: str) -> str:
@@ -34,7 +38,7 @@ def open_collection(session: Session, name: str, pack: Pack) -> Collection:
 
 def find_collection(session: Session, name: str, pack: Pack) -> Collection:
     """The collection `name`; NotFound when there is none, Conflict on another contract."""
-    collection = session.scalar(select(Collection).where(Collection.name == check_name(name)))
+    collection = session.scalar(_BY_NAME, {"wanted_name": check_name(name)})
     if collection is None:
         raise NotFound(f"there is no collection {name!r}", code="collection_not_found")
     if collection.contract_id != contract_id(pack):

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine.interfaces import ExecutionContext
 from sqlalchemy.exc import DBAPIError, DisconnectionError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
@@ -35,11 +36,30 @@ def _create_engine(**options: Any) -> Engine:
         connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS, "application_name": "face-pipeline"},
         **options,
     )
+    event.listen(made, "before_cursor_execute", _with_local_settings, retval=True)
     if settings.worker_instance == 0:
         # A worker waits for a database that went away, and tries again anyway; a request would fail.
         event.listen(made, "checkin", _note_use)
         event.listen(made, "checkout", _ping_after_idling)
     return made
+
+
+def _with_local_settings(
+    _: Any, cursor: Any, statement: str, parameters: Any, context: ExecutionContext | None, __: bool
+) -> tuple[str, Any]:
+    """Settings of one statement, the execution option `local_settings`, in its own round trip.
+
+    PostgreSQL runs statements that come together as one transaction and plans each after those before it.
+    """
+    local = context.execution_options.get("local_settings") if context else None
+    if not local:
+        return statement, parameters
+    # `cursor.mogrify` quotes as psycopg2 does for the statement itself.
+    settings = cursor.mogrify(
+        "SELECT " + ", ".join(["set_config(%s, %s, true)"] * len(local)) + "; ",
+        [text for pair in local for text in pair],
+    ).decode()
+    return settings.replace("%", "%%") + statement, parameters
 
 
 def _note_use(_: Any, record: ConnectionPoolEntry) -> None:

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from sqlalchemy import Connection, and_, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
@@ -27,6 +29,8 @@ from face_pipeline.store.models import WAITING, Batch, BatchPhoto, Collection, P
 
 # Between the commit of a row and its message in Redis lies one round trip; a row older than this lost it.
 PUBLISH_GRACE_SECONDS = 5.0
+# A half-precision number near 0.05 has steps of 3e-5.
+EMBEDDING_DECIMALS = 7
 UNFINISHED = ("received", "queued", "processing")
 
 
@@ -100,10 +104,9 @@ def accept(
     }
     # The same photo twice in one request is one row.
     rows = {new.sha256: {"id": uuid.uuid4(), **shared, **vars(new)} for new in photos}
+    # Rows as parameters: with values in the statement, each number of them would be compiled anew.
     session.execute(
-        upsert(Photo)
-        .values(list(rows.values()))
-        .on_conflict_do_nothing(index_elements=["collection_id", "sha256"])
+        upsert(Photo).on_conflict_do_nothing(index_elements=["collection_id", "sha256"]), list(rows.values())
     )
     found = session.execute(
         select(Photo.id, Photo.sha256, Photo.state).where(
@@ -121,7 +124,7 @@ def accept(
         duplicate = first is None or ids[new.sha256] != first["id"]
         accepted.append(Accepted(ids[new.sha256], new.sha256, new.filename, states[new.sha256], duplicate))
     links = [{"batch_id": batch.id, "photo_id": photo_id} for photo_id in ids.values()]
-    session.execute(upsert(BatchPhoto).values(links).on_conflict_do_nothing())
+    session.execute(upsert(BatchPhoto).on_conflict_do_nothing(), links)
     return batch, accepted
 
 
@@ -223,8 +226,13 @@ def _row(position: int, face: DetectedFace) -> dict[str, Any]:
         "landmarks": face.landmarks.tolist(),
         "detection_score": float(face.detection_score),
         "quality": float(face.quality),
-        "embedding": face.embedding.tolist(),
+        "embedding": _text(face.embedding),
     }
+
+
+def _text(embedding: npt.NDArray[np.float32]) -> str:
+    """pgvector's own form; a JSON list would be made a number type of PostgreSQL's first."""
+    return "[" + ",".join(map(str, embedding.astype(float).round(EMBEDDING_DECIMALS).tolist())) + "]"
 
 
 def release_lapsed(session: Session, *, max_attempts: int, worker: str | None = None) -> int:

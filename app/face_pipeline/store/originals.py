@@ -6,7 +6,8 @@ import hashlib
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from face_pipeline.errors import FacePipelineError
 
 FILE_MODE = 0o640  # nginx, in the group, sends them
 DIRECTORY_MODE = 0o750
+# Of one upload, open while they are written.
+FILES_AT_ONCE = 16
 # An upload has committed its row long before this; an older file without a row belongs to nobody.
 ORPHAN_AFTER_SECONDS = 3600
 # Kept open to the other host; a worker has no more threads than this by far.
@@ -80,25 +83,42 @@ class Originals:
         except FileNotFoundError as error:
             raise OriginalMissing(f"the original {sha256} is not in {self.directory}") from error
 
-    def write(self, sha256: str, data: bytes) -> None:
-        """Keep `data` so that it survives a power cut once this returns.
+    def write(self, photos: Mapping[str, bytes]) -> None:
+        """Keep the photos, by their sha256, so that they survive a power cut once this returns.
 
-        A file that is there already is replaced, so that its age is new and no sweep takes it.
+        A file that is there already is replaced, so that its age is new and no sweep takes it. Several are
+        written before the first is flushed: its file system then commits a few times, not twice a photo.
         """
+        names = list(photos)
+        for start in range(0, len(names), FILES_AT_ONCE):
+            self._write({name: photos[name] for name in names[start : start + FILES_AT_ONCE]})
+
+    def _write(self, photos: Mapping[str, bytes]) -> None:
+        aside = {sha256: self._aside(sha256) for sha256 in photos}
+        try:
+            with ExitStack() as stack:
+                files = []
+                for sha256, data in photos.items():
+                    descriptor = os.open(aside[sha256], os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
+                    files.append(stack.enter_context(os.fdopen(descriptor, "wb")))
+                    files[-1].write(data)
+                for file in files:
+                    file.flush()
+                    os.fsync(file.fileno())
+            for sha256, path in aside.items():
+                path.replace(self.path(sha256))
+        except BaseException:
+            for path in aside.values():
+                path.unlink(missing_ok=True)
+            raise
+        for directory in {path.parent for path in aside.values()}:
+            _sync_directory(directory)
+
+    def _aside(self, sha256: str) -> Path:
+        """Where the file is until it is whole, in the directory it will be in."""
         target = self.path(sha256)
         self._make_directories(target.parent)
-        temporary = target.with_name(f".{sha256}.{uuid.uuid4().hex}")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        _sync_directory(target.parent)
+        return target.with_name(f".{sha256}.{uuid.uuid4().hex}")
 
     def writable(self) -> bool:
         return os.access(self.directory, os.W_OK | os.X_OK)

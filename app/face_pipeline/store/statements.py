@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import cast as cast_type
 
 from sqlalchemy import Interval, Table, bindparam, cast, column, func, insert, select, true, update
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSON
 
 from face_pipeline.store.models import WAITING, Collection, Face, Photo
 
@@ -61,7 +61,7 @@ _ended = (
 
 # Faces of any number are one JSON parameter, so that the statement stays the same.
 _new = (
-    func.jsonb_to_recordset(bindparam("new_faces", type_=JSONB))
+    func.json_to_recordset(bindparam("new_faces", type_=JSON))
     .table_valued(
         *(
             column(name, _faces.c[name].type)

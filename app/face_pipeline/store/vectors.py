@@ -15,7 +15,7 @@ from typing import cast as cast_type
 import numpy as np
 import numpy.typing as npt
 from pgvector.sqlalchemy import HALFVEC
-from sqlalchemy import Index, Select, Table, bindparam, cast, func, select, text
+from sqlalchemy import Index, Select, Table, bindparam, cast, select, text
 from sqlalchemy.orm import Session
 
 from face_pipeline.store.models import Collection, Face, Person
@@ -77,25 +77,17 @@ def nearest(
 ) -> list[Match]:
     """The faces most like `embedding` (float32, shape (dimension,), L2 norm 1), best first.
 
-    `exact` True scans the collection, False uses its index, None takes whichever fits the collection.
+    `exact` True scans the collection, False uses its index, None takes whichever fits the collection. One
+    round trip in a session that commits each statement by itself (`database.reading`).
     """
     if exact is None:
         exact = not collection.index_ready
-    if exact:
-        # The planner would take the index where there is one.
-        _set_local(session, enable_indexscan="off")
-    else:
-        # With old statistics the planner may think that sorting the collection is cheaper than its index.
-        ef = str(max(ef_search(collection.face_count), limit))
-        _set_local(
-            session, enable_indexscan="on", enable_sort="off", hnsw__ef_search=ef,
-            hnsw__iterative_scan="relaxed_order",
-        )  # fmt: skip
     rows = session.execute(
         _nearest(None if exact else collection.dimension, min_quality > 0),
         {
             "in_collection": collection.id, "searched": embedding, "worst": min_quality, "most": limit,
         },
+        execution_options={"local_settings": () if exact else _index_settings(collection, limit)},
     ).all()  # fmt: skip
     return [
         Match(row.id, row.photo_id, row.person_id, row.name, _cosine(row.distance))
@@ -106,7 +98,7 @@ def nearest(
 
 @cache
 def _nearest(index_dimension: int | None, by_quality: bool) -> Select[Any]:
-    """The query, made once for each of its shapes; with a dimension it can use the index of that cast."""
+    """The query, made once for each of its shapes; with a dimension it can use that cast's index."""
     column: Any = Face.embedding
     if index_dimension is not None:
         column = cast(Face.embedding, HALFVEC(index_dimension))
@@ -130,10 +122,12 @@ def _cosine(distance: float) -> float:
     return round(max(-1.0, min(1.0, -distance)), 4)
 
 
-def _set_local(session: Session, **settings: str) -> None:
-    """Settings of this transaction, in one round trip; two underscores stand for a dot in a name."""
-    session.execute(
-        select(*(func.set_config(name.replace("__", "."), value, True) for name, value in settings.items()))
+def _index_settings(collection: Collection, limit: int) -> tuple[tuple[str, str], ...]:
+    return (
+        ("hnsw.ef_search", str(max(ef_search(collection.face_count), limit))),
+        ("hnsw.iterative_scan", "relaxed_order"),
+        # With old statistics the planner may think that sorting the collection is cheaper than its index.
+        ("enable_sort", "off"),
     )
 
 

@@ -34,11 +34,15 @@ def get(connection: redis.Redis, name: str) -> list[dict[str, Any]] | None:
 
 
 def put(connection: redis.Redis, name: str, faces: list[dict[str, Any]], seconds: int) -> None:
-    connection.set(name, json.dumps(faces), ex=seconds)
+    """Keep an answer that was not there, and count that."""
+    with connection.pipeline(transaction=False) as pipeline:
+        pipeline.set(name, json.dumps(faces), ex=seconds)
+        pipeline.incr(COUNTER.format(status="miss"))
+        pipeline.execute()  # type: ignore[no-untyped-call]
 
 
-def count(connection: redis.Redis, status: str) -> None:
-    connection.incr(COUNTER.format(status=status))
+def count_hit(connection: redis.Redis) -> None:
+    connection.incr(COUNTER.format(status="hit"))
 
 
 def hit_ratio(connection: redis.Redis) -> float | None:

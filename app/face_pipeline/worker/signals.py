@@ -72,7 +72,13 @@ def _start(sender: Any = None, **_: Any) -> None:
     runtime.name = str(sender.hostname) if sender is not None else f"worker@{socket.gethostname()}"
     began = time.monotonic()
     try:
-        runtime.engine = load_engine(settings.pack_dir, threads=settings.worker_concurrency)
+        runtime.engine = load_engine(
+            settings.pack_dir,
+            threads=settings.worker_concurrency,
+            prompt_threads=settings.cores_of_a_search,
+            device=settings.device,
+            gpu_memory_limit_mb=settings.gpu_memory_limit_mb,
+        )
         runtime.engine.warm_up()
     except (PackError, FacePipelineError) as error:
         _refuse(str(error))

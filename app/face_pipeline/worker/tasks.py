@@ -46,7 +46,7 @@ class Ended:
 
 def register(app: Celery) -> None:
     app.task(name=TASK_INGEST, bind=True)(ingest)
-    app.task(name=TASK_SEARCH, bind=True, acks_late=False)(search)
+    app.task(name=TASK_SEARCH, bind=True)(search)
 
 
 def ingest(task: Task, photo_id: str) -> None:
@@ -185,7 +185,7 @@ def search(task: Task, search_id: str) -> None:
     reply: dict[str, Any]
     told: dict[str, Any] = {"outcome": "failed"}
     try:
-        analysis = runtime.engine.analyse(data)
+        analysis = runtime.engine.analyse(data, promptly=True)
         _observe_detection(analysis)
         _tell(analysis, "search")
         told = {"outcome": "success", "count": len(analysis.faces), **stage_seconds(analysis.timings)}

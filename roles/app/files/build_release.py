@@ -12,7 +12,8 @@ import sys
 import tarfile
 from pathlib import Path
 
-PARTS = ("app", "pyproject.toml", "requirements/app.lock", "docs/runbooks")
+LOCKS = tuple(f"requirements/app{variant}.lock" for variant in ("", "-cuda12", "-cuda13"))
+PARTS = ("app", "pyproject.toml", *LOCKS, "docs/runbooks")
 LEFT_OUT = {"__pycache__", ".mypy_cache", ".ruff_cache"}
 KEEP = 5
 

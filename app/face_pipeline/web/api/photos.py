@@ -90,9 +90,13 @@ def _accept(good: list[uploads.Upload]) -> tuple[uuid.UUID, list[ledger.Accepted
         person = collections.open_person(session, collection, person_name) if person_name else None
         known = ledger.known(session, collection, {each.row.sha256 for each in good})
     # Outside a transaction: nothing is locked while the disk works.
-    for each in good:
-        if each.row.sha256 not in known or not originals.path(each.row.sha256).exists():
-            originals.write(each.row.sha256, each.data)
+    originals.write(
+        {
+            each.row.sha256: each.data
+            for each in good
+            if each.row.sha256 not in known or not originals.path(each.row.sha256).exists()
+        }
+    )
     with transaction() as session:
         batch, accepted = ledger.accept(
             session, collection, [each.row for each in good],

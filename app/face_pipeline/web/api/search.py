@@ -63,7 +63,8 @@ def search() -> Response:
             "match_seconds": round(time.monotonic() - answered, 4),
         }
         cache.put(connection, key, faces, settings.search_cache_seconds)
-    cache.count(connection, status)
+    else:
+        cache.count_hit(connection)
     elapsed = time.monotonic() - started
     metrics.searches.labels(status).inc()
     metrics.search_duration.observe(elapsed)
@@ -157,7 +158,7 @@ def _match(
     embedding = np.frombuffer(base64.b64decode(face["embedding"]), dtype="<f4")
     matches: list[vectors.Match] = []
     if face["quality"] >= min_quality:
-        with transaction() as session:
+        with reading() as session:
             matches = vectors.nearest(
                 session, collection, embedding, limit=limit, threshold=threshold, min_quality=min_quality
             )

@@ -1,0 +1,113 @@
+"""A worker asked for a card computes on it or does not start. No card is here.
+
+Shown without one: every way in which onnxruntime would fall back to the CPU ends the start, with a reason.
+That a card computes the same is shown by bench/gpu.py on a host that has one.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import onnxruntime
+import pytest
+from face_pipeline.engine import EngineError, device, load_engine
+from face_pipeline.engine.device import CPU, CUDA, Device
+
+from tests import packs
+from tests.installation import WORKER_ENVIRONMENT
+from tests.photos import ROOT
+
+without_cuda = pytest.mark.skipif(
+    CUDA in onnxruntime.get_available_providers(), reason="this onnxruntime has CUDA"
+)
+
+
+@without_cuda
+def test_the_wheel_without_cuda_is_named() -> None:
+    with pytest.raises(EngineError, match=r"the installed onnxruntime .* has no CUDA: run site.yml"):
+        load_engine(packs.insightface_pack(), threads=1, device="cuda")
+
+
+def test_a_pack_that_knows_no_card_is_named() -> None:
+    with pytest.raises(EngineError, match="computes on the CPU alone: choose an InsightFace pack"):
+        load_engine(packs.dlib_pack(), threads=1, device="cuda")
+
+
+@without_cuda
+def test_a_worker_asked_for_a_card_ends_with_the_reason_and_is_not_started_again(tmp_path: Path) -> None:
+    pack = packs.insightface_pack()
+    environment = {
+        **WORKER_ENVIRONMENT,
+        "FACE_DEVICE": "cuda",
+        "FACE_MODELS_DIR": str(pack.parent),
+        "FACE_MODEL_PACK": pack.name,
+        "FACE_CREDENTIALS_DIR": str(tmp_path),
+        "PATH": "/usr/bin:/bin",
+        "PYTHONPATH": str(ROOT / "app"),
+    }
+    for name in ("database_password", "redis_password"):
+        (tmp_path / name).write_text("x" * 40)
+    done = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "face_pipeline.worker", "worker", "--pool", "threads"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 78, done.stdout + done.stderr
+    assert "has no CUDA" in done.stdout
+
+
+def test_libraries_that_are_lacking_are_no_fall_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wheel knows CUDA and cannot load it: onnxruntime itself would warn, and take the CPU."""
+    made = onnxruntime.InferenceSession
+    monkeypatch.setattr(device, "_load_libraries", lambda: None)
+    monkeypatch.setattr(
+        onnxruntime,
+        "InferenceSession",
+        lambda path, options, **_: made(path, options, providers=[CPU]),
+    )
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    with pytest.raises(EngineError, match=f"{CUDA} was asked for .*'3'.*would run on {CPU}"):
+        load_engine(packs.insightface_pack(), threads=1, device="cuda")
+
+
+def test_an_operation_that_runs_elsewhere_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if onnxruntime had the card, and gave the model's work to the CPU all the same."""
+
+    def on_the_cpu(
+        path: Path, _: Device, options: onnxruntime.SessionOptions
+    ) -> onnxruntime.InferenceSession:
+        return onnxruntime.InferenceSession(str(path), options, providers=[CPU])
+
+    engine = load_engine(packs.insightface_pack(), threads=1)
+    monkeypatch.setattr(device, "session", on_the_cpu)
+    engine.device = Device("cuda")  # type: ignore[attr-defined]
+    with pytest.raises(EngineError, match=rf"was to run on {CUDA}, onnxruntime ran .*Conv on {CPU}"):
+        engine.warm_up()
+
+
+def test_the_same_audit_passes_where_the_work_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = load_engine(packs.insightface_pack(), threads=1)
+    looked: list[str] = []
+    audit = device.audit
+
+    def look(path: Path, _: Device, infer: object) -> None:
+        looked.append(path.name)
+        audit(path, Device("cpu"), infer)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("face_pipeline.engine.insightface_engine.audit", look)
+    engine.device = Device("cuda")  # type: ignore[attr-defined]
+    engine.warm_up()
+    assert len(looked) == 2
+
+
+def test_the_memory_of_a_card_is_shared_between_the_sessions() -> None:
+    (name, options), last = Device("cuda", 3000).providers()
+    assert (name, last) == (CUDA, CPU)
+    assert options["gpu_mem_limit"] == str(1500 * 1024**2)
+    assert options["arena_extend_strategy"] == "kSameAsRequested"
+    assert "gpu_mem_limit" not in Device("cuda").providers()[0][1]
