@@ -12,7 +12,7 @@ from pathlib import Path
 
 from face_pipeline.ops.autoscaler.rule import Decision, Observation, Policy, Rule
 
-from bench.stack import report
+from bench.common import report
 
 SVG = Path("docs/images/autoscaler.svg")
 LOOK_EVERY = 10

@@ -21,7 +21,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from bench.stack import ROOT, parser, photo_files, pipeline, report
+from bench.common import ROOT, parser, photo_files, report
+from bench.stack import pipeline
 from tests.installation import WORKER_ENVIRONMENT, App
 
 UPLOAD_CLIENTS = 2

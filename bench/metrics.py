@@ -15,8 +15,9 @@ import time
 
 import requests
 
+from bench.common import ROOT, parser, photo_files, report
 from bench.ingest import cpu_seconds, ingest, variant
-from bench.stack import ROOT, parser, photo_files, pipeline, report
+from bench.stack import pipeline
 from tests.installation import App, start_web
 
 SCRAPES = 50

@@ -13,8 +13,9 @@ import time
 import numpy as np
 import requests
 
+from bench.common import parser, photo_files, report
 from bench.ingest import PHOTOS_PER_REQUEST, variant
-from bench.stack import parser, photo_files, pipeline, report
+from bench.stack import pipeline
 from tests.installation import App
 
 IDLE_SEARCHES = 80

@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from bench.stack import ROOT, report
+from bench.common import ROOT, report
 
 STEPS = (2, 8, 1, 2, 10, 10, 2)
 

@@ -29,8 +29,9 @@ from face_pipeline.store.database import engine, transaction
 from face_pipeline.store.models import Batch, Collection, Photo
 from sqlalchemy import insert, select, update
 
+from bench.common import parser, photo_files, report
 from bench.ingest import variant
-from bench.stack import parser, photo_files, pipeline, report
+from bench.stack import pipeline
 from tests.installation import WORKER_ENVIRONMENT, App
 
 SAME_PERSON_COSINE = 0.69

@@ -68,7 +68,7 @@ class Installation:
     ) -> Installation:
         """Credentials, directories, a migrated database and the admin key; settings also go to os.environ."""
         credentials = directory / "credentials"
-        for name in ("originals", "models", "credentials"):
+        for name in ("originals", "models", "credentials", "turns"):
             (directory / name).mkdir()
         for name, value in (
             ("database_password", postgres.password),
@@ -91,6 +91,7 @@ class Installation:
                 "FACE_ORIGINALS_DIR": str(directory / "originals"),
                 "FACE_MODELS_DIR": str(directory / "models"),
                 "FACE_MODEL_PACK": pack.name,
+                "FACE_TURNS_DIR": str(directory / "turns"),
                 "FACE_PUBLIC_URL": "http://127.0.0.1",
                 **settings,
             }

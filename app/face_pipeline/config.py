@@ -55,6 +55,8 @@ class Settings(BaseSettings):
     worker_concurrency: int = Field(4, ge=1, le=64)
     # Cores that one search may take in a worker; 0: those there are, at most 4.
     search_threads: int = Field(0, ge=0, le=64)
+    # A directory through which the workers of a host take turns to compute; empty: each for itself.
+    turns_dir: Path | None = None
     # Where workers compute; on a card that CUDA_VISIBLE_DEVICES names, with so much of its memory (0: all).
     device: Literal["cpu", "cuda"] = "cpu"
     gpu_memory_limit_mb: int = Field(0, ge=0)

@@ -22,12 +22,13 @@ from face_pipeline.engine.pack import (
     read_pack,
     verify_pack,
 )
+from face_pipeline.engine.turns import Turns
 from face_pipeline.engine.types import Analysis, DetectedFace, Engine, EngineError, PhotoBroken
 from face_pipeline.errors import FacePipelineError
 
 __all__ = [
     "Analysis", "DetectedFace", "Engine", "EngineError", "LicenceNotAccepted", "Pack", "PackDamaged",
-    "PackError", "PackInvalid", "PackMissing", "PhotoBroken", "PhotoInfo", "PhotoRejected",
+    "PackError", "PackInvalid", "PackMissing", "PhotoBroken", "PhotoInfo", "PhotoRejected", "Turns",
     "build_dlib_pack", "contract_id", "face_crop", "inspect", "load_engine", "read_pack",
     "verify_pack",
 ]  # fmt: skip
@@ -40,9 +41,10 @@ def load_engine(
     prompt_threads: int = 1,
     device: Literal["cpu", "cuda"] = "cpu",
     gpu_memory_limit_mb: int = 0,
+    turns: Turns | None = None,
 ) -> Engine:
     """The engine of a pack, its files verified first; `threads` is how many will call it at once,
-    `prompt_threads` how many cores one photo may take that is analysed `promptly`.
+    `prompt_threads` how many cores one photo may take that is analysed `promptly`; others wait for `turns`.
 
     Raises PackError for a missing, damaged or invalid pack, EngineError when the runtime cannot use a model,
     or would use another device than the one that is asked for.
@@ -50,7 +52,7 @@ def load_engine(
     pack = read_pack(pack_dir)
     verify_pack(pack)
     try:
-        return _load(pack, threads, prompt_threads, device, gpu_memory_limit_mb)
+        return _load(pack, threads, prompt_threads, device, gpu_memory_limit_mb, turns)
     except FacePipelineError:
         raise
     except Exception as error:
@@ -63,7 +65,12 @@ def load_engine(
 
 
 def _load(
-    pack: Pack, threads: int, prompt_threads: int, kind: Literal["cpu", "cuda"], gpu_memory_limit_mb: int
+    pack: Pack,
+    threads: int,
+    prompt_threads: int,
+    kind: Literal["cpu", "cuda"],
+    gpu_memory_limit_mb: int,
+    turns: Turns | None,
 ) -> Engine:
     if pack.engine == "dlib":
         if kind != "cpu":
@@ -77,4 +84,4 @@ def _load(
     from face_pipeline.engine.device import Device
     from face_pipeline.engine.insightface_engine import InsightFaceEngine
 
-    return InsightFaceEngine(pack, Device(kind, gpu_memory_limit_mb), prompt_threads)
+    return InsightFaceEngine(pack, Device(kind, gpu_memory_limit_mb), prompt_threads, turns)

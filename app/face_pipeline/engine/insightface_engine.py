@@ -6,7 +6,6 @@ opens every model it finds, and its defaults give each session all cores.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 import warnings
@@ -25,6 +24,7 @@ from face_pipeline.engine.decode import decode
 from face_pipeline.engine.device import Device, audit, session
 from face_pipeline.engine.pack import Pack, PackFile, contract_id
 from face_pipeline.engine.quality import quality
+from face_pipeline.engine.turns import Turns
 from face_pipeline.engine.types import Analysis, DetectedFace, EngineError, FloatArray, Image
 
 DETECTION_THRESHOLD = 0.5
@@ -57,7 +57,9 @@ class InsightFaceEngine:
     `prompt_threads` cores.
     """
 
-    def __init__(self, pack: Pack, device: Device = ON_CPU, prompt_threads: int = 1):
+    def __init__(
+        self, pack: Pack, device: Device = ON_CPU, prompt_threads: int = 1, turns: Turns | None = None
+    ):
         self.pack = pack
         self.contract_id = contract_id(pack)
         self.dimension = pack.dimension
@@ -78,9 +80,8 @@ class InsightFaceEngine:
         _check_shapes(pack, self._detector, self._recogniser)
         # SCRFD keeps anchors of sizes it has seen in a plain dict.
         self._first = threading.Lock()
-        # More photos than cores at once would take memory and each other's caches, and be no quicker. Threads
-        # beyond that write the last photo and fetch the next one.
-        self._turns = threading.Semaphore(len(os.sched_getaffinity(0)))
+        # Threads beyond those that compute write the last photo and fetch the next one.
+        self._turns = turns or Turns()
 
     def _detector_on(self, path: Path, threads: int = 1) -> Any:
         made = SCRFD(str(path), self._session(path, threads), static_shape_sessions=False)
@@ -144,7 +145,7 @@ class InsightFaceEngine:
     def analyse(self, data: bytes, *, promptly: bool = False) -> Analysis:
         if promptly or self.device.kind == "cuda":
             return self._analyse(data, self._prompt_detector)
-        with self._turns:
+        with self._turns():
             return self._analyse(data, self._detector)
 
     def _analyse(self, data: bytes, detector: Any) -> Analysis:

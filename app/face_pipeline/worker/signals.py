@@ -19,7 +19,7 @@ from celery import signals
 from prometheus_client import REGISTRY, start_http_server
 
 from face_pipeline.config import get_settings
-from face_pipeline.engine import PackError, load_engine
+from face_pipeline.engine import PackError, Turns, load_engine
 from face_pipeline.errors import ConfigurationError, FacePipelineError
 from face_pipeline.store import ledger
 from face_pipeline.store.database import transaction
@@ -78,6 +78,7 @@ def _start(sender: Any = None, **_: Any) -> None:
             prompt_threads=settings.cores_of_a_search,
             device=settings.device,
             gpu_memory_limit_mb=settings.gpu_memory_limit_mb,
+            turns=Turns(settings.turns_dir, f"worker{settings.worker_instance}"),
         )
         runtime.engine.warm_up()
     except (PackError, FacePipelineError) as error:

@@ -1,0 +1,37 @@
+"""What every benchmark shares: its options, its photos, and how it reports."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+PHOTOS = ROOT.parent / "shared" / "photos"
+PACK = ROOT.parent / "shared" / "models" / "scrfd2.5g_mobilefacenet"
+
+
+def parser(text: str) -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(description=text)
+    made.add_argument("--pack", type=Path, default=PACK, help="directory of a model pack")
+    made.add_argument("--photos", type=Path, default=PHOTOS, help="directory of photos")
+    made.add_argument("--json", type=Path, help="write the figures here")
+    return made
+
+
+def photo_files(directory: Path) -> list[Path]:
+    files = sorted(path for path in directory.glob("*.jp*g") if path.stat().st_size > 0)
+    if not files:
+        sys.exit(f"bench: no JPEG photos in {directory}; name a directory with --photos")
+    return files
+
+
+def report(figures: dict[str, Any], path: Path | None) -> None:
+    width = max(len(name) for name in figures)
+    for name, value in figures.items():
+        print(f"{name:{width}}  {value:.4g}" if isinstance(value, float) else f"{name:{width}}  {value}")
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(figures, indent=2) + "\n")
