@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import json
 import re
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ import pytest
 
 from tests.hosts.test_host import SUMMARY, Host
 from tests.hosts.test_scaling import INVENTORY, playbook
+from tests.packs import insightface_pack
 
 pytestmark = [
     pytest.mark.hosts,
@@ -118,6 +120,10 @@ def repository(directory: Path) -> Path:
     return made
 
 
+def unpack(host: Host, archive: bytes) -> None:
+    host.run("base64 -d | tar -xzf - --no-same-owner -C /", stdin=base64.b64encode(archive).decode())
+
+
 @pytest.fixture(scope="module")
 def card(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     packed = io.BytesIO()
@@ -127,9 +133,9 @@ def card(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
             entry = tarfile.TarInfo(f"srv/card/{name}")
             entry.size, entry.mode = len(text), 0o644
             archive.addfile(entry, io.BytesIO(text.encode()))
-    host.run("base64 -d | tar -xzf - -C /", stdin=base64.b64encode(packed.getvalue()).decode())
+    unpack(host, packed.getvalue())
     host.run(
-        "chown -R root:root /srv/card /srv/card-packages && mkdir -p /srv/card/etc && "
+        "mkdir -p /srv/card/etc && "
         "cp -rL /etc/os-release /etc/apt /srv/card/etc/ && "
         "echo 'deb [trusted=yes] file:/srv/card-packages ./' > /etc/apt/sources.list.d/standin.list"
     )
@@ -190,3 +196,28 @@ def test_a_host_without_a_card_is_left_as_it_is(host: Host) -> None:
     done = playbook("gpu", face_model_pack="buffalo_l")
     assert (done.returncode, "changed=0" in done.stdout) == (0, True), done.stdout
     assert host.run(looked) == before
+
+
+def test_the_proof_of_a_card_runs_under_the_workers_limits_and_leaves_nothing(
+    host: Host, tmp_path: Path
+) -> None:
+    """On the CPU, for no card is here: the command, its unit and its judgement work. CUDA is not shown."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        archive.add(insightface_pack(), "srv/pack")
+    unpack(host, packed.getvalue())
+    try:
+        done = playbook("prove_gpu")
+        assert "no NVIDIA card is on its PCI bus" in re.sub(r"\s+", " ", done.stdout)
+        assert done.returncode != 0
+        done = playbook("prove_gpu", device="cpu", pack="/srv/pack", memory_photos=20, output=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+    finally:
+        host.run("rm -rf /srv/pack")
+    (written,) = tmp_path.glob("*-card0.json")
+    figures = json.loads(written.read_text())
+    assert figures["computed on"] == "CPUExecutionProvider"
+    assert figures["faces compared with the CPU's"] > 0
+    assert figures["worst cosine with the CPU's embedding"] > 0.999
+    assert host.run("ls -d /run/face-gpu* /run/systemd/system/face-gpu*", check=False) == ""
+    assert "face-gpu-proof" not in host.run("systemctl list-units --all --plain --no-legend")

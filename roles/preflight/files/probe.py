@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import ssl
 import subprocess
 import sys
 import urllib.error
@@ -69,13 +70,20 @@ def package_source():
         yield f"apt cannot read its package sources ({first}); mend /etc/apt/sources.list* or name a mirror"
 
 
-def python_index(url):
-    url = url or os.environ.get("PIP_INDEX_URL") or configured_index()
+def python_index(url, default):
+    settings = pip_settings()
+    url = url or os.environ.get("PIP_INDEX_URL") or settings.get("index-url")
+    # With these pip goes other ways, which only pip itself knows.
+    if not url and not {"find-links", "no-index", "proxy", "extra-index-url"} & set(settings):
+        url = default
     if not url:
         return
     try:
         urllib.request.urlopen(url.rstrip("/") + "/pip/", timeout=TIMEOUT).close()
     except (OSError, urllib.error.URLError, ValueError) as error:
+        # It answers, with a certificate that pip may have its own list for.
+        if isinstance(getattr(error, "reason", None), ssl.SSLCertVerificationError):
+            return
         shown = re.sub(r"//[^/@]*@", "//", url)
         yield f"package index {shown} does not answer ({error}); set face_pip_index_url or face_wheel_dir"
 
@@ -91,10 +99,10 @@ def postgres_repository(url, release):
         )
 
 
-def configured_index():
+def pip_settings():
     parser = configparser.ConfigParser()
     parser.read(["/etc/pip.conf", Path("~/.config/pip/pip.conf").expanduser()])
-    return parser.get("global", "index-url", fallback=None)
+    return dict(parser["global"]) if parser.has_section("global") else {}
 
 
 def main(wanted):
@@ -102,7 +110,7 @@ def main(wanted):
     if not Path(wanted["release_marker"]).exists():
         problems += package_source()
         if not wanted["offline"]:
-            problems += python_index(wanted["pip_index"])
+            problems += python_index(wanted["pip_index"], wanted["pip_default"])
     if wanted["postgres_repository"] and not Path(wanted["postgres_marker"]).exists():
         problems += postgres_repository(wanted["postgres_repository"], wanted["postgres_release"])
     print("\n".join(problems))
