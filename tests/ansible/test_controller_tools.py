@@ -11,10 +11,15 @@ import subprocess
 import sys
 import tarfile
 import threading
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = ROOT / "roles"
@@ -136,3 +141,66 @@ def test_a_bad_pack_is_one_line_that_says_what_to_do(pack: Path, tmp_path: Path)
         assert words in answer.stdout
         assert answer.stdout.count("\n") == 1
         assert answer.stderr == ""
+
+
+def own_certificate(directory: Path, names: list[str], days: int) -> tuple[Path, Path]:
+    """A certificate of an authority that nobody knows, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "own")])
+    issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "an authority")])
+    end = datetime.now(UTC) + timedelta(days=days)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(end - timedelta(days=90))
+        .not_valid_after(end)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False)
+        .sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
+    )
+    certificate, private = directory / f"{names[0]}.crt", directory / f"{names[0]}.key"
+    certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    private.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return certificate, private
+
+
+def check_certificate(certificate: Path, key: Path, name: str) -> tuple[int, str]:
+    done = run(ROLES / "preflight/files/check_certificate.py", certificate, key, name)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_an_operators_certificate_is_taken_whoever_signed_it(tmp_path: Path) -> None:
+    certificate, key = own_certificate(tmp_path, ["faces.example"], days=30)
+    assert check_certificate(certificate, key, "faces.example") == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("days", "name", "other_key", "words"),
+    [
+        (
+            30,
+            "other.example",
+            False,
+            "certificate is not valid for 'other.example'; get one",
+        ),
+        (-1, "faces.example", False, "certificate has expired"),
+        (30, "faces.example", True, "do not go together"),
+    ],
+)
+def test_a_certificate_that_browsers_refuse_is_one_line(
+    days: int, name: str, other_key: bool, words: str, tmp_path: Path
+) -> None:
+    certificate, key = own_certificate(tmp_path, ["faces.example"], days)
+    if other_key:
+        _, key = own_certificate(tmp_path, ["else.example"], days)
+    status, said = check_certificate(certificate, key, name)
+    assert (status, said.count("\n")) == (1, 1), said
+    assert words in said

@@ -42,7 +42,10 @@ class Connection(http.client.HTTPSConnection):
 
 class Service:
     def __init__(self, wanted):
-        context = ssl.create_default_context(cadata=wanted["ca"] or None)
+        context = ssl.create_default_context(cadata=wanted["trusted"] or None)
+        # An operator's own certificate is trusted by itself, whoever signed it.
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         self.target = (wanted["address"], int(wanted["port"]), wanted["host"], context)
         self.headers = {"Authorization": f"Bearer {get_settings().credential('admin_api_key')}"}
 
@@ -145,4 +148,7 @@ def main(wanted):
         try_photo(service, float(wanted["seconds"]))
 
 
-main(json.loads(sys.argv[1]))
+try:
+    main(json.loads(sys.argv[1]))
+except OSError as error:
+    raise SystemExit(f"the service cannot be asked over HTTPS: {error}") from error
