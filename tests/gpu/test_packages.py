@@ -28,7 +28,7 @@ def apt(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     for name in ("state/lists/partial", "cache/archives/partial", "preferences"):
         (directory / name).mkdir(parents=True)
     (directory / "status").touch()
-    mirror = TOOL["mirror"](DEBIAN)
+    mirror = TOOL["mirror"]("trixie", DEBIAN)
     parts = " ".join(("main", *TOOL["DEBIAN_PARTS"]))
     (directory / "sources.list").write_text(f"deb [trusted=yes] {mirror} trixie {parts}\n")
     settings = {

@@ -47,6 +47,7 @@ def host(
     name, version, codename = SYSTEMS[system]
     files = {
         "etc/os-release": f'ID={name}\nVERSION_ID="{version}"\nVERSION_CODENAME={codename}\n',
+        "etc/apt/sources.list": more.get("sources", f"deb http://mirror.example/debian {codename} main\n"),
         "proc/modules": "".join(f"{module} 1 0 - Live 0x0\n" for module in ["ext4", *modules.split()]),
     }
     if running:
@@ -152,6 +153,11 @@ def test_only_another_driver_in_the_kernel_wants_a_start_of_the_host(
         ({}, {"branch": "570"}, "debian-13 has the branches 535, 550, not 570"),
         ({}, {"branch": "new"}, "a number as 550, or nothing"),
         ({}, {"driver": "cuda"}, "distribution, nvidia or none is needed"),
+        (
+            {"sources": "deb http://other.example/x stable main\n"},
+            {},
+            "/etc/apt names no source of trixie main",
+        ),
         ({"system": "fedora-40"}, {}, "no driver of fedora-40 is known here"),
     ],
 )
@@ -188,17 +194,22 @@ def test_a_host_that_must_have_a_card_and_has_none_fails(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("file", "text"),
     [
-        ("debian.sources", "Types: deb\nURIs: http://mirror.example/debian\nSuites: trixie\n"),
+        (
+            "debian.sources",
+            "Types: deb\nURIs: http://mirror.example/debian\nSuites: sid trixie\nComponents: main\n",
+        ),
         ("old.list", "deb [signed-by=/x.gpg] http://mirror.example/debian trixie main\n"),
     ],
 )
 def test_debians_other_parts_come_from_the_hosts_own_mirror(file: str, text: str, tmp_path: Path) -> None:
     sources = tmp_path / "etc/apt/sources.list.d"
     sources.mkdir(parents=True)
-    (sources / "face-grafana.sources").write_text("URIs: https://apt.grafana.com\n")
+    (sources / "face-grafana.sources").write_text(
+        "URIs: https://apt.grafana.com\nSuites: stable\nComponents: main\n"
+    )
     place = sources / file if file.endswith(".sources") else tmp_path / "etc/apt/sources.list"
     place.write_text(text)
-    assert TOOL["mirror"](tmp_path) == "http://mirror.example/debian"
+    assert TOOL["mirror"]("trixie", tmp_path) == "http://mirror.example/debian"
 
 
 def test_the_program_prints_one_answer_and_changes_nothing(tmp_path: Path) -> None:

@@ -54,6 +54,7 @@ def survey(root="/"):
         "cards": cards,
         "system": f"{system.get('ID', '')}-{system.get('VERSION_ID', '')}",
         "codename": system.get("VERSION_CODENAME", ""),
+        "mirror": mirror(system.get("VERSION_CODENAME", ""), root),
         "machine": platform.machine(),
         "running": running[1] if running else "",
         "nouveau": "nouveau" in modules,
@@ -62,16 +63,24 @@ def survey(root="/"):
     }
 
 
-def mirror(root="/"):
-    """Where the host's own Debian packages come from."""
-    places = [*(Path(root) / "etc/apt/sources.list.d").glob("*.sources"), Path(root) / "etc/apt/sources.list"]
-    for place in places:
-        found = re.search(r"^URIs:\s*(\S+)", read(place), re.M) or re.search(
-            r"^deb\s+(?:\[[^\]]*\]\s+)?(\S+)\s+\S+\s+main", read(place), re.M
+def mirror(codename, root="/"):
+    """Where the host's own Debian packages come from; empty where its sources do not say."""
+    apt = Path(root) / "etc/apt"
+    for place in sorted((apt / "sources.list.d").glob("*.sources")):
+        for stanza in read(place).split("\n\n"):
+            fields = dict(re.findall(r"^(\w[\w-]*):[ \t]*(.*)$", stanza, re.M))
+            if (
+                codename in fields.get("Suites", "").split()
+                and "main" in fields.get("Components", "").split()
+            ):
+                return fields["URIs"].split()[0]
+    for place in [apt / "sources.list", *sorted((apt / "sources.list.d").glob("*.list"))]:
+        found = re.search(
+            rf"^deb\s+(?:\[[^\]]*\]\s+)?(\S+)\s+{codename}\s+(?:.*\s)?main\b", read(place), re.M
         )
-        if found and "security" not in found[1] and "face-" not in place.name:
+        if found:
             return found[1]
-    return "http://deb.debian.org/debian"
+    return ""
 
 
 def plan(facts, wishes):
@@ -143,6 +152,11 @@ def obstacle(facts, wishes):
             )
         have = branch(facts, wishes)
         if facts["system"].startswith("debian") and wishes["driver"] == "distribution":
+            if not facts["mirror"]:
+                return (
+                    f"/etc/apt names no source of {facts['codename']} main, beside which the driver lies:"
+                    " name one, or set face_gpu_driver to nvidia"
+                )
             own = {DISTRIBUTION[facts["system"]], DEBIAN_TESLA}
             if have not in own:
                 return (
@@ -206,7 +220,7 @@ if __name__ == "__main__":
                 "running": found["running"],
                 "nouveau": found["nouveau"],
                 "codename": found["codename"],
-                "mirror": mirror(given.get("root", "/")),
+                "mirror": found["mirror"],
                 "library": library() if found["running"] else "",
             }
         )
