@@ -29,6 +29,8 @@ from tests.logs.test_filebeat_role import ROOT, STANDIN, render
 from tests.services.process import free_port
 
 pytest.importorskip("lark")
+sys.path.insert(0, str(STANDIN))
+packages = pytest.importorskip("logstash_filebeat_packages")
 
 PASSWORD = "password-of-the-writer-in-tests"
 TOOL = ROOT / "roles/nginx/files/make_certificate.py"
@@ -41,6 +43,8 @@ class Store:
         self.documents: dict[str, list[dict[str, Any]]] = {}
         self.ids: set[tuple[str, str]] = set()
         self.calls = 0
+        self.closed_to = b"nobody"
+        self.has: Callable[[tuple[str, str]], bool] = self.ids.__contains__
         self.refuse: Callable[[dict[str, Any]], bool] = lambda _document: False
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(certificate, key)
@@ -57,11 +61,12 @@ class Store:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 known = base64.b64encode(f"logstash_writer:{PASSWORD}".encode()).decode()
-                answer = json.dumps(store.bulk(body)).encode()
                 right = self.headers["Authorization"] == f"Basic {known}" and self.path == "/_bulk"
-                self.send_response(200 if right else 401)
+                status = 401 if not right else 503 if store.closed_to in body else 200
+                answer = json.dumps(store.bulk(body)).encode() if status == 200 else b"{}"
+                self.send_response(status)
                 self.end_headers()
-                self.wfile.write(answer if right else b"{}")
+                self.wfile.write(answer)
 
         self.server = ThreadingHTTPServer(("127.0.0.1", self.port), Bulk)
         self.server.socket = self.context.wrap_socket(self.server.socket, server_side=True)
@@ -80,11 +85,12 @@ class Store:
         for about, document in zip(lines[::2], lines[1::2], strict=True):
             ((action, where),) = about.items()
             key = (where["_index"], where.get("_id", os.urandom(8).hex()))
-            status = 400 if action != "create" or self.refuse(document) else 409 if key in self.ids else 201
+            status = 400 if action != "create" or self.refuse(document) else 409 if self.has(key) else 201
             if status == 201:
                 self.ids.add(key)
                 self.documents.setdefault(where["_index"], []).append(document)
-            reason = {"error": {"type": "document_parsing_exception"}} if status == 400 else {}
+            types = {400: "document_parsing_exception", 409: "version_conflict_engine_exception"}
+            reason = {"error": {"type": types[status]}} if status in types else {}
             items.append({action: {"_index": where["_index"], "status": status, **reason}})
         return {"errors": False, "items": items}
 
@@ -103,14 +109,12 @@ class LogPath:
 
     def start(self, name: str) -> None:
         environment = {
-            **os.environ,
+            **standin(self.root),
             **dict(
                 line.split("=", 1)
                 for line in (self.root / "etc/logstash/face.env").read_text().replace('"', "").splitlines()
                 if not line.startswith("#")
             ),
-            "STANDIN_ROOT": str(self.root),
-            "STANDIN_ALLOW_SUPERUSER": "1",
             "STANDIN_RETRY_MAX": "0.5",
             "STANDIN_POLL": "0.1",
             # A journal of nobody: the files are what these tests write.
@@ -131,6 +135,7 @@ class LogPath:
             wait_until(self.answers, 20, "Logstash")
 
     def answers(self) -> bool:
+        assert self.processes["logstash"].poll() is None, (self.root / "logstash.log").read_text()[-1500:]
         try:
             return bool(self.stats())
         except requests.ConnectionError:
@@ -159,6 +164,11 @@ class LogPath:
         address = f"http://127.0.0.1:{self.ports['logstash_api']}/_node/stats/pipelines"
         found: dict[str, Any] = requests.get(address, timeout=5).json()["pipelines"]
         return found
+
+
+def standin(root: Path) -> dict[str, str]:
+    """What the stand-ins are told of this machine, which is no host."""
+    return {**os.environ, "STANDIN_ROOT": str(root), "STANDIN_ALLOW_SUPERUSER": "1"}
 
 
 def access(number: int) -> str:
@@ -208,6 +218,8 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     for source in (ROOT / "files/logstash").rglob("*.conf"):
         place = "dead-letters.d" if source.parent.name == "dead-letters" else "conf.d"
         (root / "etc/logstash" / place / source.name).write_text(source.read_text())
+    (root / "etc/logstash/jvm.options").write_text(packages.LOGSTASH_JVM_OPTIONS)
+    (root / "etc/logstash/log4j2.properties").write_text(packages.LOGSTASH_LOG4J)
     secrets = root / "secrets"
     certificate(secrets / "logstash-ven1", "localhost", "127.0.0.1")
     made = secrets / "logstash-ven1"
@@ -223,7 +235,10 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     where = ("--path.settings", str(root / "etc/logstash"))
     for given, words in (("y", ("create",)), (PASSWORD, ("add", "FACE_ELASTICSEARCH_PASSWORD", "--stdin"))):
         command = [sys.executable, str(keystore), *where, *words]
-        subprocess.run(command, input=given, text=True, check=True, capture_output=True)
+        done = subprocess.run(
+            command, input=given, text=True, check=True, capture_output=True, env=standin(root)
+        )
+        assert "ERROR" not in done.stdout
     return root, ports
 
 
@@ -232,7 +247,9 @@ def path(rendered: tuple[Path, dict[str, int]]) -> Iterator[LogPath]:
     root, ports = rendered
     for left in ("var/lib/logstash", "var/lib/filebeat", "var/log"):
         subprocess.run(["rm", "-rf", str(root / left)], check=True)
-    (root / "var/lib/logstash").mkdir(parents=True)
+    # As the role makes it.
+    (root / "var/lib/logstash/dead_letter_queue/main").mkdir(parents=True)
+    (root / "logstash.log").unlink(missing_ok=True)
     secrets = root / "secrets"
     store = Store(ports["elasticsearch"], secrets / "server.crt", secrets / "server.key")
     made = LogPath(root, store, ports)
@@ -352,3 +369,49 @@ def test_filebeat_talks_to_no_logstash_that_another_authority_signed(path: LogPa
     answer = ask(other)
     assert answer.returncode == 1
     assert "certificate verify failed" in answer.stderr
+
+
+def test_a_line_that_elasticsearch_has_already_is_not_written_into_logstashs_log(path: LogPath) -> None:
+    path.store.has = lambda _key: True
+    path.start("logstash")
+    path.start("filebeat")
+    path.write("nginx/face-pipeline.log", access(1))
+    wait_until(lambda: path.stats()["main"]["events"]["out"] == 1, 20, "the answer to the line")
+    assert path.store.messages(NGINX) == []
+    assert "GET /1 200" not in (path.root / "logstash.log").read_text()
+
+
+def test_dead_letters_on_their_way_survive_a_killed_logstash(path: LogPath) -> None:
+    path.store.refuse = lambda document: document.get("duration_seconds") == "slow"
+    path.store.closed_to = b"filebeat-dead-letters"
+    path.start("logstash")
+    path.start("filebeat")
+    slow = [access(number).replace("0.001,", '"slow",', 1) for number in range(20)]
+    path.write("nginx/face-pipeline.log", *slow)
+    wait_until(lambda: path.stats()["dead-letters"]["events"]["in"] == 20, 20, "all dead letters read back")
+    assert path.store.messages("filebeat-dead-letters") == []
+    path.stop("logstash")
+    path.store.closed_to = b"nobody"
+    path.start("logstash")
+    assert sorted(path.wait("filebeat-dead-letters", 20)) == sorted(slow)
+
+
+@pytest.mark.parametrize("status", [[500], {"x": 500}], ids=str)
+def test_a_line_that_no_condition_can_judge_comes_back_as_text(path: LogPath, status: Any) -> None:
+    path.start("logstash")
+    path.start("filebeat")
+    line = json.dumps({**json.loads(access(1)), "status": status})
+    path.write("nginx/face-pipeline.log", line, access(2))
+    assert path.wait("filebeat-dead-letters", 1) == [line]
+    (document,) = path.store.documents["filebeat-dead-letters"]
+    assert "condition evaluation error" in document["dead_letter_reason"]
+    assert path.wait(NGINX, 1) == ["GET /2 200"]
+
+
+def test_a_dead_letter_whose_service_is_no_text_is_not_refused_again(path: LogPath) -> None:
+    path.store.refuse = lambda document: isinstance(document.get("service_name"), dict)
+    path.start("logstash")
+    path.start("filebeat")
+    line = json.dumps({**json.loads(access(1)), "service_name": {"name": "x"}})
+    path.write("nginx/face-pipeline.log", line)
+    assert path.wait("filebeat-dead-letters", 1) == [line]

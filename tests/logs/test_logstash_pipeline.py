@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import certifi
 import psycopg2
 import pytest
 import requests
@@ -40,17 +41,17 @@ USED: dict[str, set[str]] = {
     },
     PLUGINS + "inputs-dead_letter_queue": {"id", "path", "pipeline_id", "commit_offsets", "clean_consumed"},
     PLUGINS + "filters-mutate": {
-        "add_field", "add_tag", "convert", "copy", "gsub", "remove_field", "rename", "replace", "uppercase"
+        "add_tag", "convert", "copy", "gsub", "remove_field", "rename", "replace", "uppercase"
     },
-    PLUGINS + "filters-json": {"source", "target", "tag_on_failure"},
+    PLUGINS + "filters-json": {"source", "target", "skip_on_invalid_json"},
     PLUGINS + "filters-grok": {"match", "pattern_definitions", "tag_on_failure"},
     PLUGINS + "filters-translate": {"source", "target", "dictionary", "fallback"},
     PLUGINS + "filters-date": {"match", "locale", "timezone", "tag_on_failure"},
     PLUGINS + "filters-prune": {"interpolate", "whitelist_names"},
-    PLUGINS + "filters-uuid": {"target"},
+    PLUGINS + "filters-uuid": {"target", "overwrite"},
     PLUGINS + "outputs-elasticsearch": {
         "id", "hosts", "user", "password", "ssl_enabled", "ssl_certificate_authorities", "index",
-        "document_id", "action", "data_stream", "ilm_enabled", "manage_template",
+        "document_id", "action", "data_stream", "ilm_enabled", "manage_template", "silence_errors_in_log",
     },
 }  # fmt: skip
 SETTINGS_PAGE = "https://www.elastic.co/docs/reference/logstash/logstash-settings-file"
@@ -66,6 +67,7 @@ SETTINGS = {
     "pipeline.workers": PIPELINES_PAGE,
     "queue.type": PIPELINES_PAGE,
     "queue.max_bytes": PIPELINES_PAGE,
+    "queue.page_capacity": SETTINGS_PAGE,
     "dead_letter_queue.enable": PIPELINES_PAGE,
     "dead_letter_queue.max_bytes": PIPELINES_PAGE,
 }
@@ -150,24 +152,126 @@ def test_a_mistake_is_one_line_that_names_it(text: str, words: str) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_the_reader_agrees_with_logstash_about_conditions() -> None:
-    def says(condition: str, **event: Any) -> bool:
-        yes, no = ("mutate { add_tag => [" + word + "] }" for word in ('"yes"', '"no"'))
-        text = f"filter {{ if {condition} {{ {yes} }} else {{ {no} }} }}"
-        ((_, statements),) = logstash.parse(text)
-        logstash.run(statements, event)
-        return bool(event["tags"] == ["yes"])
+def says(condition: str, **event: Any) -> bool:
+    yes, no = ("mutate { add_tag => [" + word + "] }" for word in ('"yes"', '"no"'))
+    text = f"filter {{ if {condition} {{ {yes} }} else {{ {no} }} }}"
+    ((_, statements),) = logstash.parse(text)
+    logstash.run(statements, event)
+    return bool(event["tags"] == ["yes"])
 
-    assert says("[a]", a="")
-    assert not says("[a]", a=False)
-    assert says("![a]")
-    assert says('[a] in ["x", "y"]', a="y")
-    assert says('[a] not in ["x"]', a="y")
-    assert says('"x" in [b]', b=["x"])
-    assert says("[a] == 1 and [b] == 2 or [c] == 3", c=3)
-    assert says("[a] =~ /^x/ and !([b] or [c])", a="xy")
-    assert says("[a][b] >= 500", a={"b": 500})
-    assert says("[a] !~ /x/", a=1)
+
+@pytest.mark.parametrize(
+    ("condition", "event", "true"),
+    [
+        # What an `if` takes for no value.
+        ("[a]", {}, False),
+        ("[a]", {"a": None}, False),
+        ("[a]", {"a": ""}, False),
+        ("[a]", {"a": False}, False),
+        ("[a]", {"a": "false"}, False),
+        ("[a]", {"a": 0}, True),
+        ("[a]", {"a": []}, True),
+        ("[a]", {"a": {}}, True),
+        ("![a]", {"a": ""}, True),
+        ("![a]", {}, True),
+        # Only a text fits a pattern.
+        ("[a] =~ /[0-9]/", {"a": "1"}, True),
+        ("[a] =~ /[0-9]/", {"a": 1}, False),
+        ("[a] !~ /[0-9]/", {"a": 1}, True),
+        ("[a] !~ /^[0-9]+$/", {"a": 502}, True),
+        ("[a] !~ /x/", {}, True),
+        ("[a] =~ /^/", {"a": ""}, True),
+        ("[a] =~ /^/", {"a": ["x"]}, False),
+        # Equal is of one type.
+        ("[a] == 200", {"a": 200}, True),
+        ("[a] == 200", {"a": "200"}, False),
+        ('[a] == "200"', {"a": 200}, False),
+        ("[a] == 200", {"a": 200.0}, False),
+        ("[a] != 200", {}, True),
+        ('[a] == ""', {"a": ""}, True),
+        ('[a] == ""', {}, False),
+        ("[a][b] >= 500", {"a": {"b": 500}}, True),
+        ("[a] > 1", {"a": 1.5}, True),
+        # A list that is written down is searched by text, one in a field by value, a text for its parts.
+        ('[a] in ["x", "y"]', {"a": "y"}, True),
+        ('[a] in ["5"]', {"a": 5}, True),
+        ('[a] in ["x"]', {}, False),
+        ('[a] not in ["x"]', {"a": "y"}, True),
+        ('"x" in [b]', {"b": ["x"]}, True),
+        ('"x" in [b]', {"b": "oxo"}, True),
+        ('"x" in [b]', {}, False),
+        ("5 in [b]", {"b": ["5"]}, False),
+        ('[a] in "oxo"', {"a": "x"}, True),
+        ("[a] in [b]", {"a": 5, "b": [5]}, True),
+        ("[a] in [b]", {"a": ["x"], "b": "x"}, False),
+        # `and` binds closer than `or`.
+        ("[a] == 1 and [b] == 2 or [c] == 3", {"c": 3}, True),
+        ("[a] =~ /^x/ and !([b] or [c])", {"a": "xy"}, True),
+        ("[a][b]", {"a": "text"}, False),
+        ("[a][0]", {"a": ["x"]}, True),
+    ],
+)
+def test_the_reader_judges_as_logstash_does(condition: str, event: dict[str, Any], true: bool) -> None:
+    assert says(condition, **event) is true
+
+
+@pytest.mark.parametrize("value", [None, "500", True, [500], {"x": 500}], ids=str)
+def test_a_comparison_that_makes_no_sense_costs_the_event(value: Any) -> None:
+    with pytest.raises(logstash.ConditionError):
+        says("[a] >= 500", a=value)
+
+
+@pytest.mark.parametrize(
+    ("filters", "event", "made"),
+    [
+        # There already, "" too: a list comes of it. A tag is given as often as it is asked for.
+        ('mutate { add_field => { "a" => "x" } }', {"a": ""}, {"a": ["", "x"]}),
+        ('mutate { replace => { "a" => "x" } }', {"a": ""}, {"a": "x"}),
+        ('mutate { add_tag => ["t"] }', {"tags": ["t"]}, {"tags": ["t", "t"]}),
+        ('mutate { rename => { "a" => "b" } }', {"a": None}, {"b": None}),
+        ('mutate { copy => { "a" => "b" } }', {"a": None}, {"a": None}),
+        # The order is the plugin's, not the file's.
+        ('mutate { copy => { "a" => "b" } rename => { "a" => "c" } }', {"a": 1}, {"c": 1}),
+        (
+            'mutate { uppercase => ["a"] convert => { "a" => "string" } }',
+            {"a": ["x", 1, None]},
+            {"a": ["X", "1", None]},
+        ),
+        ('mutate { convert => { "a" => "string" } }', {"a": {"b": 1}}, {"a": {"b": 1}}),
+        ('mutate { convert => { "a" => "integer" } }', {"a": "12"}, {"a": 12}),
+        (
+            'mutate { convert => { "a" => "float" } add_field => { "b" => "x" } }',
+            {"a": "slow"},
+            {"a": "slow", "tags": ["_mutate_error"]},
+        ),
+        (
+            'mutate { replace => { "[a][b]" => "x" } }',
+            {"a": "text"},
+            {"a": "text", "tags": ["_mutate_error"]},
+        ),
+        ('mutate { gsub => ["a", "1", "2"] }', {"a": 1}, {"a": 1}),
+        ('mutate { replace => { "a" => "%{b} %{c}" } }', {"b": ["x", 1]}, {"b": ["x", 1], "a": "x,1 %{c}"}),
+        # Whatever JSON says goes to the target; without the source nothing is done at all.
+        ('json { source => "a" target => "b" }', {"a": "12"}, {"a": "12", "b": 12}),
+        ('json { source => "a" target => "b" add_tag => ["t"] }', {}, {}),
+        ('json { source => "a" target => "b" }', {"a": "x"}, {"a": "x", "tags": ["_jsonparsefailure"]}),
+        ('json { source => "a" target => "b" skip_on_invalid_json => true }', {"a": "x"}, {"a": "x"}),
+        ('grok { match => { "a" => "%{POSINT:b}" } }', {"a": 12}, {"a": 12, "b": "12"}),
+        ('grok { match => { "a" => "%{POSINT:b}" } }', {"a": "12", "b": "1"}, {"a": "12", "b": ["1", "12"]}),
+        (
+            'translate { source => "a" target => "b" dictionary => { "1" => "one" } }',
+            {"a": [1, 2]},
+            {"a": [1, 2], "b": "one"},
+        ),
+        ('date { match => ["a", "ISO8601"] }', {"a": 5}, {"a": 5, "tags": ["_dateparsefailure"]}),
+    ],
+)
+def test_the_reader_filters_as_logstash_does(
+    filters: str, event: dict[str, Any], made: dict[str, Any]
+) -> None:
+    ((_, statements),) = logstash.parse(f"filter {{ {filters} }}")
+    logstash.run(statements, event)
+    assert event == made
 
 
 def test_every_option_has_its_page_and_none_is_left_over() -> None:
@@ -201,8 +305,8 @@ def test_every_setting_has_its_page(tmp_path: Path) -> None:
     assert set(settings).union(*pipelines) == set(SETTINGS)
     assert settings["api.http.host"] == "127.0.0.1"
     assert [one["pipeline.id"] for one in pipelines] == ["main", "dead-letters"]
-    assert pipelines[0]["queue.type"] == "persisted"
-    assert pipelines[0]["queue.max_bytes"] == "77mb"
+    assert {one["queue.type"] for one in pipelines} == {"persisted"}
+    assert (pipelines[0]["queue.max_bytes"], pipelines[0]["queue.page_capacity"]) == ("77mb", "64mb")
     environment = (tmp_path / "face.env").read_text()
     assert 'LS_JAVA_OPTS="-Xms512m -Xmx512m"' in environment
     assert "PASSWORD" not in environment
@@ -436,6 +540,62 @@ def test_how_a_task_ended_is_no_http_status() -> None:
     assert "status" not in event
 
 
+@pytest.mark.parametrize(
+    ("status", "level"), [(200, "INFO"), (404, "WARNING"), (502, "ERROR"), ("502", "ERROR")]
+)
+def test_a_status_of_http_stays_a_number_and_gives_the_level(status: Any, level: str) -> None:
+    line = {"message": "GET /a", "status": status, "log_level": "INFO", "service_name": "nginx"}
+    event = made(json.dumps(line), "nginx")
+    assert (event["status"], event["log_level"]) == (int(status), level)
+    assert "outcome" not in event
+    app = made(json.dumps(line), "journal", **unit("face-web.service"))
+    assert (app["status"], app["log_level"]) == (int(status), "INFO")
+
+
+@pytest.mark.parametrize("text", ["", "false", "0"])
+def test_a_line_of_ours_with_a_message_that_counts_for_nothing_is_still_read(text: str) -> None:
+    line = {"message": text, "log_level": "ERROR", "exception": "Traceback", "request_id": "r1"}
+    event = made(json.dumps(line), "journal", **unit("celery@1.service"))
+    assert (event["message"], event["log_level"], event["request_id"]) == (text, "ERROR", "r1")
+    assert "tags" not in event
+
+
+@pytest.mark.parametrize("message", [1, True, None, ["x"], {"x": 1}], ids=str)
+def test_a_message_that_is_no_text_leaves_the_line_as_it_was(message: Any) -> None:
+    line = json.dumps({"message": message, "request_id": "r1"})
+    event = made(line, "journal", **unit("celery@1.service"))
+    assert (event["message"], event["tags"]) == (line, ["_unparsed"])
+
+
+@pytest.mark.parametrize("value", ["", "false", None, False])
+def test_a_field_that_counts_for_nothing_is_filled_and_does_not_become_a_list(value: Any) -> None:
+    line = {"message": "x", "service_name": value, "log_level": value}
+    event = made(json.dumps(line), "nginx")
+    assert (event["service_name"], event["log_level"]) == ("nginx", "INFO")
+    event = made(json.dumps(line), "journal", **unit("celery@1.service"))
+    assert (event["service_name"], event["log_level"]) == ("celery@1", "INFO")
+    lost = made(
+        "x", "journal", fields={"kind": value, "environment": "production"}, syslog={"identifier": "x"}
+    )
+    assert lost["@metadata"]["index"] == "filebeat-system"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("0.001", 0.001), ("0.1, 0.25", 0.25), ("5.", None), ("-", None), ("", None)]
+)
+def test_seconds_of_the_upstream_are_a_number_or_nothing(text: str, seconds: float | None) -> None:
+    event = made(json.dumps({"message": "x", "upstream_seconds": text}), "nginx")
+    assert event.get("upstream_seconds") == seconds
+    assert "tags" not in event
+
+
+def test_a_line_that_is_no_json_is_not_said_again_in_logstashs_own_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    made("libpng warning: no JSON", "journal", **unit("celery@2.service"))
+    assert "libpng" not in caplog.text
+
+
 def test_an_event_without_filebeats_id_gets_one() -> None:
     given = carried("x", "journal")
     del given["@metadata"]["_id"]
@@ -452,6 +612,10 @@ def test_the_standin_refuses_root_and_reads_our_files_as_another(tmp_path: Path)
     render(
         "logstash", {name: settings / name for name in ("logstash.yml", "pipelines.yml")}, tmp_path / "play"
     )
+    for name in ("face-beats.crt", "face-beats.key"):
+        (settings / name).write_text("")
+    (settings / "face-ca.crt").write_bytes(Path(certifi.where()).read_bytes())
+    (tmp_path / "var/lib/logstash/dead_letter_queue/main").mkdir(parents=True)
     environment = {**os.environ, **ENVIRONMENT, "STANDIN_ROOT": str(tmp_path)}
 
     def check(**more: str) -> subprocess.CompletedProcess[str]:
@@ -463,8 +627,11 @@ def test_the_standin_refuses_root_and_reads_our_files_as_another(tmp_path: Path)
     if os.geteuid() == 0:
         refused = check()
         assert refused.returncode == 1
-        assert "superuser is not allowed" in refused.stdout
+        assert "cannot be run as superuser" in refused.stdout
     assert "Configuration OK" in check(STANDIN_ALLOW_SUPERUSER="1").stdout
+    (settings / "face-beats.key").unlink()
+    assert "cannot be opened /etc/logstash/face-beats.key" in check(STANDIN_ALLOW_SUPERUSER="1").stdout
+    (settings / "face-beats.key").write_text("")
     file = settings / "conf.d/31-nginx.conf"
     file.write_text(file.read_text().replace("gsub =>", "gsbu =>"))
     wrong = check(STANDIN_ALLOW_SUPERUSER="1")

@@ -56,9 +56,22 @@ getent passwd logstash >/dev/null ||
   adduser --system --quiet --home /usr/share/logstash --no-create-home --ingroup logstash \\
     --shell /usr/sbin/nologin logstash
 mkdir -p /etc/logstash/conf.d /var/lib/logstash /var/log/logstash
-chown logstash:logstash /var/lib/logstash /var/log/logstash
+chown logstash:logstash /var/lib/logstash
+chown -R logstash /var/log/logstash
 [ ! -d /run/systemd/system ] || systemctl daemon-reload
 """
+# What LS_JAVA_OPTS is added to.
+LOGSTASH_JVM_OPTIONS = "## STAND-IN\n-Xms1g\n-Xmx1g\n-Djava.awt.headless=true\n"
+# Where it is, Logstash's programs write a log file.
+LOGSTASH_LOG4J = "status = error\nname = StandInConfig\n"
+LOGSTASH_DEFAULT = """\
+LS_HOME="/usr/share/logstash"
+LS_SETTINGS_DIR="/etc/logstash"
+LS_USER="logstash"
+LS_GROUP="logstash"
+LS_GC_LOG_FILE="/var/log/logstash/gc.log"
+"""
+LOGSTASH_MODULES = ("events", "filters", "java", "keystore", "pipeline", "queue")
 FILEBEAT_UNIT = """\
 [Unit]
 Description=Filebeat sends log files to Logstash (STAND-IN)
@@ -116,13 +129,22 @@ def logstash(version: str) -> Files:
         "DEBIAN/conffiles": (
             "".join(
                 f"/etc/{name}\n"
-                for name in ("logstash/logstash.yml", "logstash/pipelines.yml", "default/logstash")
+                for name in (
+                    "logstash/logstash.yml",
+                    "logstash/pipelines.yml",
+                    "logstash/jvm.options",
+                    "logstash/log4j2.properties",
+                    "default/logstash",
+                )
             ),
             0o644,
         ),
         "usr/share/logstash/bin/logstash": (program, 0o755),
         "usr/share/logstash/bin/logstash-keystore": (program, 0o755),
-        "usr/share/logstash/lib/logstash_pipeline.py": (own("logstash_pipeline.py", version), 0o644),
+        **{
+            f"usr/share/logstash/lib/logstash_{name}.py": (own(f"logstash_{name}.py", version), 0o644)
+            for name in LOGSTASH_MODULES
+        },
         "usr/share/logstash/lib/lumberjack.py": (own("lumberjack.py", version), 0o644),
         "usr/lib/systemd/system/logstash.service": (LOGSTASH_UNIT, 0o644),
         "etc/logstash/logstash.yml": (
@@ -133,7 +155,9 @@ def logstash(version: str) -> Files:
             '- pipeline.id: main\n  path.config: "/etc/logstash/conf.d/*.conf"\n',
             0o644,
         ),
-        "etc/default/logstash": ("# STAND-IN\n", 0o644),
+        "etc/logstash/jvm.options": (LOGSTASH_JVM_OPTIONS, 0o644),
+        "etc/logstash/log4j2.properties": (LOGSTASH_LOG4J, 0o644),
+        "etc/default/logstash": (LOGSTASH_DEFAULT, 0o600),
     }
 
 

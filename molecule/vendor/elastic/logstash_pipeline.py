@@ -1,30 +1,27 @@
-"""Logstash's pipeline files: a parser of their language, the options we use, and what our filters do.
+"""Logstash's pipeline files: a parser of their language, the options we use, and how their statements follow.
 
 For tests and the STAND-IN alone, written from Elastic's documentation. The language is whole (branches,
 plugins, hashes, arrays, conditions); of the plugins it knows those and those options that files/logstash
-uses, and refuses any other. It does not prove that the real Logstash compiles a file, nor that a plugin's
-corner cases are these.
+uses, and refuses any other. Conditions are judged in logstash_events.py, filters done in logstash_filters.py.
+It does not prove that the real Logstash compiles a file, nor that a plugin's corner cases are these.
 """
 
 from __future__ import annotations
 
 import copy
-import json
-import operator
 import os
 import re
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone, tzinfo
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from lark import Lark, Token, Transformer, Tree
 from lark.exceptions import UnexpectedInput, VisitError
+from logstash_events import ConditionError, Event, Judge, compare, get, matches, python_regex, true, within
+from logstash_filters import apply
 
-Event = dict[str, Any]
+__all__ = ["ConditionError", "Pipeline", "PipelineError", "check", "parse", "plugins", "run"]
 
 # Rules as in Logstash's own lscl_grammar.treetop, in words of our own.
 GRAMMAR = r"""
@@ -78,7 +75,7 @@ class Plugin:
 
 @dataclass(frozen=True)
 class Branch:
-    arms: list[tuple[Callable[[Event], bool], list[Any]]]
+    arms: list[tuple[Judge, list[Any]]]
 
 
 # What each plugin takes: of its documented options, those that files/logstash may use. Their documentation:
@@ -91,7 +88,7 @@ PLUGINS: dict[tuple[str, str], set[str]] = {
     },
     ("input", "dead_letter_queue"): {"id", "path", "pipeline_id", "commit_offsets", "clean_consumed"},
     ("filter", "mutate"): {"rename", "replace", "convert", "gsub", "uppercase", "copy", *COMMON_FILTER},
-    ("filter", "json"): {"source", "target", "tag_on_failure", *COMMON_FILTER},
+    ("filter", "json"): {"source", "target", "tag_on_failure", "skip_on_invalid_json", *COMMON_FILTER},
     ("filter", "grok"): {"match", "pattern_definitions", "tag_on_failure", *COMMON_FILTER},
     ("filter", "translate"): {"source", "target", "dictionary", "fallback", "override", *COMMON_FILTER},
     ("filter", "date"): {"match", "target", "locale", "timezone", "tag_on_failure", *COMMON_FILTER},
@@ -99,7 +96,7 @@ PLUGINS: dict[tuple[str, str], set[str]] = {
     ("filter", "uuid"): {"target", "overwrite", *COMMON_FILTER},
     ("output", "elasticsearch"): {
         "id", "hosts", "user", "password", "ssl_enabled", "ssl_certificate_authorities", "index",
-        "document_id", "action", "data_stream", "ilm_enabled", "manage_template",
+        "document_id", "action", "data_stream", "ilm_enabled", "manage_template", "silence_errors_in_log",
     },
 }  # fmt: skip
 REQUIRED = {
@@ -116,71 +113,10 @@ REMOVED = {
     "tls_min_version": "ssl_supported_protocols", "tls_max_version": "ssl_supported_protocols",
     "keystore": "ssl_keystore_path", "truststore": "ssl_truststore_path",
 }  # fmt: skip
-COMPARE = {
-    "==": operator.eq,
-    "!=": operator.ne,
-    "<=": operator.le,
-    ">=": operator.ge,
-    "<": operator.lt,
-    ">": operator.gt,
-}
 
 
 def unquote(token: str) -> str:
     return token[1:-1]
-
-
-def python_regex(pattern: str) -> str:
-    """Ruby's (Oniguruma's) `(?m` is Python's `(?s`, and its ^ and $ stand at every line."""
-    return "(?m)" + pattern.replace("(?m", "(?s")
-
-
-def path_of(reference: str) -> list[str]:
-    return re.findall(r"\[([^\]]+)\]", reference) if reference.startswith("[") else [reference]
-
-
-def get(event: Event, reference: str) -> Any:
-    value: Any = event
-    for key in path_of(reference):
-        if not isinstance(value, dict) or key not in value:
-            return None
-        value = value[key]
-    return value
-
-
-def put(event: Event, reference: str, value: Any) -> None:
-    *parents, last = path_of(reference)
-    target = event
-    for key in parents:
-        if not isinstance(target.get(key), dict):
-            target[key] = {}
-        target = target[key]
-    target[last] = value
-
-
-def drop(event: Event, reference: str) -> None:
-    *parents, last = path_of(reference)
-    holder = get(event, "".join(f"[{key}]" for key in parents)) if parents else event
-    if isinstance(holder, dict):
-        holder.pop(last, None)
-
-
-def fill(text: str, event: Event) -> str:
-    """%{field} as Logstash fills it; an unknown field stays as it is written."""
-
-    def one(found: re.Match[str]) -> str:
-        value = get(event, found[1])
-        return (
-            found[0] if value is None else json.dumps(value) if isinstance(value, dict | list) else str(value)
-        )
-
-    return re.sub(r"%\{([^+}][^}]*)\}", one, text)
-
-
-def tag(event: Event, names: list[str] | str) -> None:
-    for name in [names] if isinstance(names, str) else names:
-        if name not in event.setdefault("tags", []):
-            event["tags"].append(name)
 
 
 class Build(Transformer[Token, Any]):
@@ -196,8 +132,8 @@ class Build(Transformer[Token, Any]):
         return Tree("block", children)
 
     def branch(self, children: list[Any]) -> Branch:
-        arms: list[tuple[Callable[[Event], bool], list[Any]]] = []
-        pending: Callable[[Event], bool] = lambda _event: True  # noqa: E731
+        arms: list[tuple[Judge, list[Any]]] = []
+        pending: Judge = lambda _event: True  # noqa: E731
         for child in children:
             if isinstance(child, Tree):
                 arms.append((pending, child.children))
@@ -241,7 +177,7 @@ class Build(Transformer[Token, Any]):
         reference = str(children[0])
         return lambda event: get(event, reference)
 
-    def condition(self, children: list[Any]) -> Callable[[Event], bool]:
+    def condition(self, children: list[Any]) -> Judge:
         def judge(event: Event) -> bool:
             # `and` binds closer than `or`, as in Ruby's &&.
             results = [any_true := [children[0](event)]]
@@ -256,57 +192,38 @@ class Build(Transformer[Token, Any]):
 
         return judge
 
-    def group(self, children: list[Any]) -> Callable[[Event], bool]:
-        found: Callable[[Event], bool] = children[0]
+    def group(self, children: list[Any]) -> Judge:
+        found: Judge = children[0]
         return found
 
-    def no_group(self, children: list[Any]) -> Callable[[Event], bool]:
+    def no_group(self, children: list[Any]) -> Judge:
         return lambda event: not children[0](event)
 
-    def absent(self, children: list[Token]) -> Callable[[Event], bool]:
+    def absent(self, children: list[Token]) -> Judge:
         reference = str(children[0])
-        return lambda event: not there(get(event, reference))
+        return lambda event: not true(get(event, reference))
 
-    def truth(self, children: list[Any]) -> Callable[[Event], bool]:
-        return lambda event: there(value_of(children[0], event))
+    def truth(self, children: list[Any]) -> Judge:
+        return lambda event: true(value_of(children[0], event))
 
-    def within(self, children: list[Any]) -> Callable[[Event], bool]:
-        def judge(event: Event) -> bool:
-            left, right = (value_of(child, event) for child in children)
-            return left is not None and right is not None and left in right
+    def within(self, children: list[Any]) -> Judge:
+        left, right = children
+        return lambda event: within(
+            value_of(left, event), value_of(right, event), callable(left), callable(right)
+        )
 
-        return judge
-
-    def without(self, children: list[Any]) -> Callable[[Event], bool]:
+    def without(self, children: list[Any]) -> Judge:
         judge = self.within(children)
         return lambda event: not judge(event)
 
-    def compare(self, children: list[Any]) -> Callable[[Event], bool]:
+    def compare(self, children: list[Any]) -> Judge:
         left, sign, right = children
+        return lambda event: compare(value_of(left, event), str(sign), value_of(right, event))
 
-        def judge(event: Event) -> bool:
-            one, other = value_of(left, event), value_of(right, event)
-            if one is None and sign not in ("==", "!="):
-                return False
-            return bool(COMPARE[sign](one, other))
-
-        return judge
-
-    def match(self, children: list[Any]) -> Callable[[Event], bool]:
+    def match(self, children: list[Any]) -> Judge:
         left, sign, pattern = children
         wanted = re.compile(python_regex(unquote(pattern)))
-
-        def judge(event: Event) -> bool:
-            value = value_of(left, event)
-            found = value is not None and wanted.search(str(value)) is not None
-            return found == (sign == "=~")
-
-        return judge
-
-
-def there(value: Any) -> bool:
-    """What an `if` takes for true: also 0 and an empty string."""
-    return value is not None and value is not False
+        return lambda event: matches(value_of(left, event), wanted) == (sign == "=~")
 
 
 def value_of(given: Any, event: Event) -> Any:
@@ -389,146 +306,6 @@ def with_environment(value: Any, known: dict[str, str]) -> Any:
     return value
 
 
-# --- what the filters do ---
-
-GROK = {"WORD": r"\b\w+\b", "POSINT": r"\b[1-9][0-9]*\b", "NOTSPACE": r"\S+", "GREEDYDATA": ".*"}
-JODA = {
-    "yyyy": "%Y",
-    "MMM": "%b",
-    "MM": "%m",
-    "dd": "%d",
-    "HH": "%H",
-    "mm": "%M",
-    "ss.SSS": "%S.%f",
-    "ss": "%S",
-}
-
-
-def mutate(options: dict[str, Any], event: Event) -> None:
-    """In the plugin's own order: rename, replace, convert, gsub, uppercase, copy."""
-    for old, new in options.get("rename", {}).items():
-        if (value := get(event, old)) is not None:
-            drop(event, old)
-            put(event, new, value)
-    for name, text in options.get("replace", {}).items():
-        put(event, name, fill(text, event))
-    for name, kind in options.get("convert", {}).items():
-        if (value := get(event, name)) is not None:
-            put(event, name, {"string": str, "float": float, "integer": int}[kind](value))
-    triples = options.get("gsub", [])
-    for name, pattern, new in zip(triples[::3], triples[1::3], triples[2::3], strict=True):
-        if isinstance(value := get(event, name), str):
-            put(event, name, re.sub(python_regex(pattern), new, value))
-    for name in options.get("uppercase", []):
-        if isinstance(value := get(event, name), str):
-            put(event, name, value.upper())
-    for old, new in options.get("copy", {}).items():
-        if (value := get(event, old)) is not None:
-            put(event, new, copy.deepcopy(value))
-
-
-def read_json(options: dict[str, Any], event: Event) -> bool:
-    if (text := get(event, options["source"])) is None:
-        return True
-    try:
-        put(event, options["target"], json.loads(text))
-    except (ValueError, RecursionError):
-        tag(event, options.get("tag_on_failure", ["_jsonparsefailure"]))
-        return False
-    return True
-
-
-def grok(options: dict[str, Any], event: Event) -> bool:
-    known = {**GROK, **options.get("pattern_definitions", {})}
-    pairs = [
-        (source, pattern)
-        for source, patterns in options["match"].items()
-        for pattern in ([patterns] if isinstance(patterns, str) else patterns)
-    ]
-    for source, pattern in pairs:
-        targets: list[str] = []
-
-        def one(found: re.Match[str], targets: list[str] = targets) -> str:
-            name, _, target = found[1].partition(":")
-            if not target:
-                return f"(?:{known[name]})"
-            targets.append(target)
-            return f"(?P<g{len(targets)}>{known[name]})"
-
-        wanted = re.sub(r"%\{([A-Z0-9]+(?::[^}]+)?)\}", one, pattern)
-        if (value := get(event, source)) is None or not (found := re.search(python_regex(wanted), value)):
-            continue
-        for number, target in enumerate(targets, 1):
-            put(event, target, found[f"g{number}"])
-        return True
-    tag(event, options.get("tag_on_failure", ["_grokparsefailure"]))
-    return False
-
-
-def translate(options: dict[str, Any], event: Event) -> bool:
-    """Without the source nothing happens, not even the fallback."""
-    target = options.get("target", options["source"])
-    there = get(event, target) is not None and not options.get("override", target == options["source"])
-    if there or (value := get(event, options["source"])) is None:
-        return True
-    found = options["dictionary"].get(str(value), options.get("fallback"))
-    if found is not None:
-        put(event, target, fill(found, event))
-    return True
-
-
-def zone_of(name: str) -> tzinfo:
-    if found := re.fullmatch(r"([+-])(\d\d):?(\d\d)", name):
-        minutes = int(found[2]) * 60 + int(found[3])
-        return timezone(timedelta(minutes=minutes if found[1] == "+" else -minutes))
-    return ZoneInfo(name)
-
-
-def date(options: dict[str, Any], event: Event) -> bool:
-    source, *forms = options["match"]
-    if not isinstance(text := get(event, source), str):
-        return True
-    for form in forms:
-        try:
-            if form == "ISO8601":
-                when = datetime.fromisoformat(text)
-            else:
-                when = datetime.strptime(text, re.sub("|".join(JODA), lambda found: JODA[found[0]], form))
-            if when.tzinfo is None:
-                when = when.replace(tzinfo=zone_of(fill(options.get("timezone", "UTC"), event)))
-        except (ValueError, KeyError):
-            continue
-        moment = when.astimezone(timezone.utc)  # noqa: UP017
-        put(
-            event,
-            options.get("target", "@timestamp"),
-            moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        )
-        return True
-    tag(event, options.get("tag_on_failure", ["_dateparsefailure"]))
-    return False
-
-
-def prune(options: dict[str, Any], event: Event) -> bool:
-    kept = [re.compile(name) for name in options["whitelist_names"]]
-    for name in list(event):
-        if name != "@metadata" and not any(pattern.search(name) for pattern in kept):
-            del event[name]
-    return True
-
-
-def give_id(options: dict[str, Any], event: Event) -> bool:
-    if options.get("overwrite") or get(event, options["target"]) is None:
-        put(event, options["target"], str(uuid.uuid4()))
-    return True
-
-
-FILTERS: dict[str, Callable[[dict[str, Any], Event], bool | None]] = {
-    "mutate": mutate, "json": read_json, "grok": grok, "translate": translate, "date": date, "prune": prune,
-    "uuid": give_id,
-}  # fmt: skip
-
-
 def run(statements: list[Any], event: Event) -> None:
     """An event through the statements of filter sections, changed in place."""
     for statement in statements:
@@ -537,12 +314,8 @@ def run(statements: list[Any], event: Event) -> None:
                 if condition(event):
                     run(inner, event)
                     break
-        elif FILTERS[statement.name](statement.options, event) is not False:
-            for name, text in statement.options.get("add_field", {}).items():
-                put(event, fill(name, event), fill(text, event))
-            for name in statement.options.get("remove_field", []):
-                drop(event, fill(name, event))
-            tag(event, statement.options["add_tag"]) if "add_tag" in statement.options else None
+        else:
+            apply(statement.name, statement.options, event)
 
 
 @dataclass
