@@ -56,6 +56,8 @@ class Host:
     def __init__(self, directory: Path, groups: dict[str, list[str]] = ONE_HOST) -> None:
         self.directory, self.groups = directory, groups
         self.secrets = dict(SECRETS)
+        # What else a stand-in is told by its environment.
+        self.more: dict[str, str] = {}
         defined = yaml.safe_load((ROOT / "group_vars/all/endpoints.yml").read_text())["face_ports"]
         names = ("elasticsearch", "elasticsearch_transport", "kibana")
         self.ports = {**defined, **{name: free_port() for name in names}}
@@ -103,6 +105,7 @@ class Host:
             "KBN_PATH_CONF": str(self.directory / "etc/kibana"),
             "STANDIN_ALLOW_SUPERUSER": "yes",
             "STANDIN_DELAY": "0.5",
+            **self.more,
         }
 
     @property
@@ -209,6 +212,11 @@ class Host:
             away.status_code = 0
             return away
 
+    def unknown(self, data: str = "data") -> str:
+        """What a stand-in was asked and nobody has taught it: nothing may be there."""
+        file = self.directory / data / "standin-unknown"
+        return file.read_text() if file.exists() else ""
+
     def close(self) -> None:
         for process in self.processes:
             process.send_signal(signal.SIGKILL)
@@ -222,6 +230,8 @@ def ran(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def made(host: Host) -> Host:
-    """With what the package brings: an empty keystore."""
+    """With what the package brings: its files of settings and an empty keystore."""
+    for name in ("jvm.options", "users", "users_roles"):
+        (host.directory / "etc/elasticsearch" / name).touch(0o660)
     assert host.tool("elasticsearch", "elasticsearch-keystore", "create").returncode == 0
     return host

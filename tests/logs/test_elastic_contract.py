@@ -26,6 +26,7 @@ sys.path.insert(0, str(STANDIN))
 
 from es_contract import Contract, NotKnown
 from es_contract_data import WITHOUT, metamodel
+from es_contract_privileges import CLUSTER, INDEX, NobodyKnows, Roles, action_of, of_cluster
 
 METAMODEL = metamodel()
 needs_contract = pytest.mark.skipif(METAMODEL is None, reason=WITHOUT)
@@ -142,6 +143,53 @@ def test_paths_methods_and_parameters_that_are_not_there_are_found(contract: Con
     for method, path in (("PUT", "/_nope/x"), ("DELETE", "/_bulk")):
         with pytest.raises(NotKnown):
             contract.check(method, path)
+
+
+@needs_contract
+def test_what_the_vendor_says_is_enough_is_enough_for_the_standin(contract: Contract) -> None:
+    """Of each call that the stand-in knows, the privilege that the published contract names."""
+    compared = 0
+    for template, _, methods, endpoint in contract.routes:
+        path = re.sub(r"{\w+}", "face-recognition-logs-x", template).rstrip("/")
+        for method in methods:
+            try:
+                action = action_of(method, path)
+            except NobodyKnows:
+                continue
+            table, kind = (CLUSTER, "cluster") if of_cluster(action) else (INDEX, "index")
+            for privilege in endpoint.get("privileges", {}).get(kind, []):
+                if privilege not in table:
+                    continue
+                role = {"cluster": [privilege], "indices": [{"names": ["*"], "privileges": [privilege]}]}
+                role = {**role, "indices": []} if kind == "cluster" else {**role, "cluster": []}
+                roles = Roles("somebody", ["one"], {"one": role})
+                wanted = f"{action}:op_type/create" if action == "indices:data/write/index" else action
+                assert roles.may(wanted, None if kind == "cluster" else "face-recognition-logs-x"), (
+                    f"{method} {template}: {privilege}"
+                )
+                compared += 1
+    assert compared > 20
+
+
+@pytest.mark.parametrize(
+    ("privilege", "action", "granted"),
+    [
+        ("create_doc", "indices:data/write/index:op_type/create", True),
+        ("create_doc", "indices:data/write/index:op_type/index", False),
+        ("create_doc", "indices:admin/auto_create", False),
+        ("auto_configure", "indices:admin/auto_create", True),
+        ("read", "indices:admin/mappings/get", False),
+        ("view_index_metadata", "indices:data/read/search", False),
+    ],
+)
+def test_a_privilege_of_an_index_grants_its_own_and_no_more(
+    privilege: str, action: str, granted: bool
+) -> None:
+    role = {"indices": [{"names": ["filebeat-*"], "privileges": [privilege]}]}
+    roles = Roles("somebody", ["one"], {"one": role})
+    assert roles.may(action, "filebeat-journal") is granted
+    assert not roles.may(action, "other")
+    assert not roles.may("cluster:monitor/main")
 
 
 def test_every_field_that_logstash_keeps_is_mapped() -> None:

@@ -166,6 +166,65 @@ def test_each_user_may_do_its_own_and_nothing_else(host: Host) -> None:
     )
 
 
+def test_grafana_may_ask_how_the_cluster_is_and_read_its_logs(host: Host) -> None:
+    """What Grafana's own source asks: its version, its health, the fields, and each panel's lines."""
+    reader = ("grafana_reader", SECRETS["grafana_elasticsearch_password"])
+    logs = "/face-recognition-logs-*"
+    for path in ("/", "/_cluster/health?wait_for_status=yellow", f"{logs}/_mapping", f"{logs}/_search"):
+        answer = host.ask(reader[0], "GET", path, reader[1])
+        assert answer.status_code == 200, answer.text
+    found = host.ask(
+        reader[0], "POST", "/_msearch", reader[1], data=f'{{"index": "{logs[1:]}"}}\n{{"size": 1}}\n',
+        headers={"Content-Type": "application/x-ndjson"},
+    )  # fmt: skip
+    assert [one["status"] for one in found.json()["responses"]] == [200]
+    for method, path in (
+        ("PUT", "/_ilm/policy/x"),
+        ("GET", "/_security/user/elastic"),
+        ("POST", "/face-recognition-logs-app/_doc"),
+        ("GET", "/somebody-elses/_search"),
+    ):
+        assert host.ask(reader[0], method, path, reader[1]).status_code == 403
+
+
+def test_who_may_not_is_told_as_elasticsearch_tells_it(host: Host) -> None:
+    secret = SECRETS["logs_reader_password"]
+    refused = host.ask("operator", "GET", "/", secret)
+    assert refused.status_code == 403
+    assert refused.json()["error"]["type"] == "security_exception"
+    assert refused.json()["error"]["reason"] == (
+        "action [cluster:monitor/main] is unauthorized for user [operator] with effective roles [viewer],"
+        " this action is granted by the cluster privileges [all,manage,monitor]"
+    )
+    # It is Kibana that asks for somebody who looks: the fields of a data view, and lines.
+    for path in ("_field_caps?fields=*", "_search"):
+        assert host.ask("operator", "GET", f"/face-recognition-logs-*/{path}", secret).status_code == 200
+    assert host.ask("operator", "GET", "/.kibana/_search", secret).status_code == 403
+
+
+def test_each_program_may_ask_what_it_asks_when_it_starts(host: Host) -> None:
+    for user, secret, paths in (
+        ("logstash_writer", "logstash_writer_password", ("/", "/_license")),
+        (
+            "face_exporter",
+            "elasticsearch_exporter_password",
+            ("/", "/_cluster/health", "/_nodes/_local/stats"),
+        ),
+        ("kibana_system", "kibana_system_password", ("/_nodes", "/_license", "/_xpack")),
+    ):
+        for path in paths:
+            assert host.ask(user, "GET", path, SECRETS[secret]).status_code == 200, (user, path)
+        assert host.ask(user, "GET", "/_security/role/viewer", SECRETS[secret]).status_code == 403
+
+
+def test_nobody_asked_what_the_standin_does_not_know(host: Host) -> None:
+    assert host.unknown() == ""
+    asked = host.ask("elastic", "GET", "/_cat/shards", SECRETS["elastic_password"])
+    assert asked.status_code == 501
+    assert "GET /_cat/shards" in host.unknown()
+    (host.directory / "data/standin-unknown").unlink()
+
+
 def test_what_is_kept_how_long_is_what_the_variables_say(host: Host) -> None:
     told = ran(host.play("elasticsearch", "setup", face_logs_retention="7d"))
     assert "changed=1 " in told
@@ -197,6 +256,24 @@ def test_other_secrets_beside_the_inventory_become_the_passwords(host: Host) -> 
     finally:
         host.secrets = dict(SECRETS)
         ran(host.play("elasticsearch", "setup"))
+
+
+def test_a_password_that_cannot_be_taken_back_says_why(host: Host) -> None:
+    """The tool signs in as a user of the realm of files, which its package brings."""
+    host.secrets = {**SECRETS, "elastic_password": "another-password-of-the-administrator"}
+    file = host.directory / "etc/elasticsearch/users"
+    file.rename(file.with_name("users.aside"))
+    try:
+        done = host.play("elasticsearch", "setup")
+    finally:
+        file.with_name("users.aside").rename(file)
+        host.secrets = dict(SECRETS)
+    assert done.returncode == 2
+    told = " ".join(done.stdout.split())
+    assert (
+        "one: elasticsearch-reset-password could not give elastic a new password: ERROR: File realm" in told
+    )
+    assert "users] is missing" in told
 
 
 def test_what_it_knows_outlives_a_restart(host: Host) -> None:
@@ -274,9 +351,18 @@ def test_the_standin_refuses_what_the_real_one_refuses(host: Host, old: str, new
 def test_the_keystore_tool_takes_a_value_by_standard_input_alone(tmp_path: Path) -> None:
     one = made(Host(tmp_path / "host"))
     tool = "elasticsearch-keystore"
-    assert one.tool("elasticsearch", tool, "add", "bootstrap.password", given="x").returncode != 0
     assert one.tool("elasticsearch", tool, "add", "-x", "bootstrap.password", given="secret").returncode == 0
-    assert one.tool("elasticsearch", tool, "show", "bootstrap.password").stdout == "secret\n"
+    assert one.tool("elasticsearch", tool, "show", "bootstrap.password").stdout == "secret"
+    # A value that is there is asked about, and the answer is no password.
+    asked = one.tool("elasticsearch", tool, "add", "-x", "bootstrap.password", given="other\n")
+    assert asked.returncode != 0
+    assert "Did not understand answer 'other'" in asked.stderr
+    kept = one.tool("elasticsearch", tool, "add", "-x", "bootstrap.password", given="\n")
+    assert (kept.returncode, kept.stdout) == (0, "Exiting without modifying keystore.\n")
+    assert one.tool("elasticsearch", tool, "show", "bootstrap.password").stdout == "secret"
+    assert one.tool("elasticsearch", tool, "add", "-x", "-f", "bootstrap.password", given="n").returncode == 0
+    assert one.tool("elasticsearch", tool, "show", "bootstrap.password").stdout == "n"
+    assert one.tool("elasticsearch", tool, "add", "--overwrite", "x", given="n").returncode == 64
     assert one.tool("elasticsearch", tool, "remove", "bootstrap.password").returncode == 0
     assert one.tool("elasticsearch", tool, "remove", "bootstrap.password").returncode == 78
     assert one.tool("elasticsearch", tool, "list").stdout == "keystore.seed\n"

@@ -65,14 +65,24 @@ def render(
     role: str, written: dict[str, Path], directory: Path, **variables: Any
 ) -> subprocess.CompletedProcess[str]:
     """The role's templates, as ansible writes them for one host with everything."""
-    directory.mkdir(parents=True, exist_ok=True)
-    if not (directory / "group_vars").exists():
-        (directory / "group_vars").symlink_to(ROOT / "group_vars")
     base = ROOT / "roles" / role
     tasks = [
         {"ansible.builtin.template": {"src": f"{base}/templates/{source}.j2", "dest": str(target)}}
         for source, target in written.items()
     ]
+    done = run(tasks, role, directory, **variables)
+    assert done.returncode == 0, done.stdout
+    return done
+
+
+def run(
+    tasks: list[dict[str, Any]], role: str, directory: Path, **variables: Any
+) -> subprocess.CompletedProcess[str]:
+    """Tasks on this machine, with the variables of the product and of that role."""
+    directory.mkdir(parents=True, exist_ok=True)
+    if not (directory / "group_vars").exists():
+        (directory / "group_vars").symlink_to(ROOT / "group_vars")
+    base = ROOT / "roles" / role
     # role_path is there only inside a role; templates need no more of it than where the roles are.
     playbook = [
         {
@@ -101,9 +111,7 @@ def render(
         "-e",
         json.dumps(given),
     ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
-    return done
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 def flat(table: dict[str, Any], before: str = "") -> dict[str, Any]:
@@ -174,9 +182,7 @@ def standin(*arguments: str) -> subprocess.CompletedProcess[str]:
     ("old", "new", "words"),
     [
         ("", "", ""),
-        ("type: filestream", "type: log", "input type log is not supported"),
-        ("id: face-redis", "id: face-nginx", "every input needs an id of its own"),
-        ("length: 64", "length: 32", "cannot be smaller than 64"),
+        ("filebeat.inputs:", "filebeat.modules:", "unknown setting filebeat.modules"),
         ("output.logstash:", "output.logstsh:", "unknown setting output.logstsh"),
         ("mode 666", "", "can only be writable by the owner"),
     ],
@@ -184,16 +190,93 @@ def standin(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_the_standin_takes_our_file_and_refuses_a_wrong_one(
     settings: dict[str, Any], old: str, new: str, words: str, tmp_path: Path
 ) -> None:
-    authority = tmp_path / "ca.crt"
-    shutil.copy(CERTIFICATE, authority)
-    text = yaml.safe_dump(settings, sort_keys=False).replace("/etc/filebeat/face-ca.crt", str(authority))
-    file = tmp_path / "filebeat.yml"
-    file.write_text(text if old.startswith("mode") else text.replace(old, new) if old else text)
+    file = changed(settings, tmp_path, *(("", "") if old.startswith("mode") else (old, new)))
     file.chmod(0o666 if old.startswith("mode") else 0o600)
     answer = standin("test", "config", "-c", str(file))
     assert (answer.returncode == 0) == (not words), answer.stderr
     assert words in answer.stderr
     assert "Config OK" in answer.stdout or words
+
+
+WRONG_INPUTS = [
+    ("type: filestream", "type: log", "input type log is not supported"),
+    ("id: face-redis", "id: face-nginx", "every input needs an id of its own"),
+    ("length: 64", "length: 32", "cannot be smaller than 64"),
+    ("seek: since", "seek: head", "seek: since and since need each other"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "words"), WRONG_INPUTS)
+def test_a_wrong_input_passes_the_test_of_the_settings_and_ends_the_start(
+    settings: dict[str, Any], old: str, new: str, words: str, tmp_path: Path
+) -> None:
+    """As the real one does: `test config` makes no inputs."""
+    file = changed(settings, tmp_path, old, new)
+    assert "Config OK" in standin("test", "config", "-c", str(file)).stdout
+    answer = standin("-c", str(file), "--path.data", str(tmp_path / "data"))
+    assert answer.returncode == 1
+    assert "Exiting: starting input failed: error while initializing input" in answer.stderr
+    assert words in answer.stderr
+
+
+def wait_task(port: int, directory: Path) -> subprocess.CompletedProcess[str]:
+    """The part of the role that decides whether Filebeat runs."""
+    service = yaml.safe_load((ROOT / "roles/filebeat/tasks/service.yml").read_text())
+    first = next(at for at, task in enumerate(service) if "ansible.builtin.uri" in task)
+    return run(service[first:], "filebeat", directory, filebeat_api_port=port, filebeat_stays_tries=8)
+
+
+def test_a_filebeat_that_is_started_over_and_over_is_not_taken_for_one_that_runs(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    """/stats answers for a moment at each start, before the inputs are made."""
+    port = free_port()
+    file = changed({**settings, "http.port": port}, tmp_path, "length: 64", "length: 32")
+    command = [sys.executable, str(STANDIN / "filebeat"), "-c", str(file), f"--path.data={tmp_path}/data"]
+    over = threading.Event()
+
+    def systemd() -> None:
+        while not over.is_set():
+            subprocess.run(command, capture_output=True, check=False)
+
+    thread = threading.Thread(target=systemd)
+    thread.start()
+    try:
+        done = wait_task(port, tmp_path / "play")
+    finally:
+        over.set()
+        thread.join()
+    assert done.returncode == 2, done.stdout
+    told = " ".join(done.stdout.split())
+    assert "ven1: Filebeat does not stay" in told
+    assert "journalctl -u filebeat" in told
+
+
+def test_a_filebeat_that_stays_is_taken_for_one_that_runs(settings: dict[str, Any], tmp_path: Path) -> None:
+    port = free_port()
+    given = [one for one in settings["filebeat.inputs"] if one["type"] == "filestream"]
+    file = changed({**settings, "http.port": port, "filebeat.inputs": given}, tmp_path, "", "")
+    command = [sys.executable, str(STANDIN / "filebeat"), "-c", str(file), f"--path.data={tmp_path}/data"]
+    process = subprocess.Popen(command)
+    try:
+        done = wait_task(port, tmp_path / "play")
+        assert done.returncode == 0, done.stdout
+        assert "changed=0" in done.stdout
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+def changed(settings: dict[str, Any], directory: Path, old: str, new: str) -> Path:
+    """Our settings with one thing replaced, and an authority that is here."""
+    authority = directory / "ca.crt"
+    shutil.copy(CERTIFICATE, authority)
+    text = yaml.safe_dump(settings, sort_keys=False).replace("/etc/filebeat/face-ca.crt", str(authority))
+    assert old in text
+    file = directory / "filebeat.yml"
+    file.write_text(text.replace(old, new) if old else text)
+    file.chmod(0o600)
+    return file
 
 
 CERTIFICATE = Path("/etc/ssl/certs/ca-certificates.crt")

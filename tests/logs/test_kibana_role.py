@@ -5,6 +5,7 @@ Kibana itself is not here: a host that reaches its vendor shows that the real on
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 from collections.abc import Iterator
@@ -120,6 +121,56 @@ def test_it_is_led_to_below_its_path_and_signs_in_as_its_own_user(host: Host) ->
     assert (host.directory / "etc/kibana/kibana.keystore").stat().st_mode & 0o777 == 0o660
 
 
+def test_a_secret_is_the_same_in_the_keystore_whatever_it_looks_like(tmp_path: Path) -> None:
+    one = Host(tmp_path / "host")
+    odd = {
+        "elasticsearch.password": ("kibana_system_password", "1234567890"),
+        "xpack.encryptedSavedObjects.encryptionKey": ("kibana_saved_objects_key", " words between blanks "),
+        "xpack.security.encryptionKey": ("kibana_security_key", "true"),
+        "xpack.reporting.encryptionKey": ("kibana_reporting_key", '"quoted"'),
+    }
+    one.secrets = {**SECRETS, **dict(odd.values())}
+    (one.directory / "secrets/ca.crt").touch()
+    done = one.play("kibana", "configure")
+    kept = json.loads(base64.b64decode((one.directory / "etc/kibana/kibana.keystore").read_bytes()))
+    assert {key: kept[key] for key in odd} == {key: secret for key, (_, secret) in odd.items()}
+    assert "between blanks" not in ran(done)
+
+
+def test_a_keystore_of_a_run_that_was_cut_off_is_made_again(tmp_path: Path) -> None:
+    one = Host(tmp_path / "host")
+    (one.directory / "secrets/ca.crt").touch()
+    ran(one.play("kibana", "configure"))
+    keystore = one.directory / "etc/kibana/kibana.keystore"
+    whole = keystore.read_bytes()
+    keystore.write_bytes(whole[:41])
+    one.secrets = {**SECRETS, "kibana_security_key": "another-key-of-the-tests-0123456789"}
+    ran(one.play("kibana", "configure"))
+    kept = json.loads(base64.b64decode(keystore.read_bytes()))
+    assert kept["xpack.security.encryptionKey"] == "another-key-of-the-tests-0123456789"
+    assert len(kept) == 4
+    assert "changed=0 " in ran(one.play("kibana", "configure"))
+
+
+def test_a_keystore_that_did_not_take_a_value_ends_the_run(tmp_path: Path) -> None:
+    """Kibana's tool says so in words, and ends with 0."""
+    one = Host(tmp_path / "host")
+    (one.directory / "secrets/ca.crt").touch()
+    tool = one.directory / "home/kibana/bin/kibana-keystore"
+    aside = tool.parent / "aside" / tool.name
+    aside.parent.mkdir()
+    tool.rename(aside)
+    full = 'if [ "$1" = add ]; then cat >/dev/null; echo "ERROR: no room" >&2; exit 0; fi'
+    tool.write_text(f'#!/bin/sh\n{full}\nexec {aside} "$@"\n')
+    tool.chmod(0o755)
+    done = one.play("kibana", "configure")
+    assert done.returncode == 2
+    told = " ".join(done.stdout.split())
+    assert "one: Kibana's keystore did not take elasticsearch.password: ERROR: no room" in told
+    assert not any(value in done.stdout for value in SECRETS.values())
+    assert not (one.directory / "etc/kibana/face-keystore.sha256").exists()
+
+
 def test_a_second_run_changes_nothing(host: Host, tmp_path: Path) -> None:
     file = write(tmp_path / "face-pipeline.ndjson", VIEW, SEARCH)
     assert "changed=2 " in ran(objects(host, file))
@@ -213,6 +264,29 @@ def test_one_line_says_where_it_is_not_ready(host: Host, tmp_path: Path) -> None
         f":{away.ports['kibana']}/kibana is not ready after 3 s (HTTP 503); journalctl -u kibana says why"
         in told
     )
+
+
+def test_a_plugin_that_is_not_well_keeps_nobody_from_looking(host: Host, tmp_path: Path) -> None:
+    """Of all its plugins Kibana says the worst, and answers all the same."""
+    file = write(tmp_path / "face-pipeline.ndjson", VIEW, SEARCH)
+    host.processes.pop().kill()
+    host.more = {"STANDIN_LEVEL": "degraded"}
+    try:
+        start(host)
+        ran(objects(host, file, kibana_patience=1))
+        assert "changed=0 " in ran(objects(host, file, kibana_patience=1))
+    finally:
+        host.more = {}
+        host.processes.pop().kill()
+        start(host)
+
+
+def test_nobody_asked_what_the_standins_do_not_know(host: Host, tmp_path: Path) -> None:
+    ran(objects(host, write(tmp_path / "face-pipeline.ndjson", VIEW)))
+    assert (host.unknown(), host.unknown("data-kibana")) == ("", "")
+    assert ask(host, "GET", "/api/fleet/setup").status_code == 501
+    assert "GET /kibana/api/fleet/setup" in host.unknown("data-kibana")
+    (host.directory / "data-kibana/standin-unknown").unlink()
 
 
 @pytest.mark.parametrize(

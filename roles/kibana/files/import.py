@@ -40,16 +40,21 @@ class Kibana:
         except ValueError:
             return status, {}
 
-    def wait(self, seconds):
-        """It answers 503 from its start until it has found Elasticsearch and made its indices."""
-        end, last = time.monotonic() + seconds, ""
+    def wait(self, seconds, patience):
+        """It answers 503 from its start until it has found Elasticsearch and made its indices.
+
+        With 200 it serves, but the level that it tells is the worst of all its plugins: one that stays
+        unwell keeps nobody waiting for more than `patience` seconds.
+        """
+        end, serves, last = time.monotonic() + seconds, None, ""
         while time.monotonic() < end:
             try:
                 status, content = self.ask("/api/status")
                 last = content.get("status", {}).get("overall", {}).get("level") or f"HTTP {status}"
             except OSError as error:
-                last = str(getattr(error, "reason", error))
-            if last == "available":
+                status, last = 0, str(getattr(error, "reason", error))
+            serves = (serves or time.monotonic()) if status == 200 else None
+            if last == "available" or (serves and time.monotonic() - serves > patience):
                 return
             time.sleep(1)
         raise Failed(
@@ -88,7 +93,7 @@ class Kibana:
 def main(wishes):
     objects = base64.b64decode(wishes["objects"])
     kibana = Kibana(wishes["url"], wishes["password"])
-    kibana.wait(int(wishes["seconds"]))
+    kibana.wait(int(wishes["seconds"]), int(wishes["patience"]))
     lines = [json.loads(line) for line in objects.splitlines() if line.strip()]
     views = [one["id"] for one in lines if one.get("type") == "index-pattern"]
     digest = hashlib.sha256(objects).hexdigest()
