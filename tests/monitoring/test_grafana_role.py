@@ -20,7 +20,6 @@ import pytest
 import requests
 import yaml
 
-from tests.services.process import ROOT as CONTAINED
 from tests.services.process import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,13 +78,14 @@ class Grafana:
     def command(self, *arguments: object) -> list[str]:
         return [sys.executable, str(STANDIN / "grafana"), *map(str, arguments)]
 
-    def start(self) -> subprocess.Popen[str]:
+    def start(self, **environment: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             self.command(
                 "server", f"--config={self.settings}", "--packaging=deb", "cfg:default.paths.data=/none"
             ),
             stdout=subprocess.PIPE,
             text=True,
+            env={**os.environ, **environment},
         )
         while process.poll() is None:
             try:
@@ -115,9 +115,8 @@ class Grafana:
         path.write_text(text.replace(old, new))
 
 
-@pytest.fixture(scope="module")
-def rendered(tmp_path_factory: pytest.TempPathFactory) -> Grafana:
-    directory = tmp_path_factory.mktemp("grafana")
+def install(directory: Path, authority: str = "the authority", **ports: int) -> Grafana:
+    """What the role's templates and secrets make, below `directory`, with these ports of the product."""
     etc, port = directory / "etc", free_port()
     shown = etc / "dashboards/face-pipeline"
     for made in (shown, etc / "provisioning/datasources", etc / "provisioning/dashboards"):
@@ -130,8 +129,8 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Grafana:
     (etc / "face-admin-password").write_text(f"{PASSWORD}\n")
     (etc / "face-secret-key").write_text("k" * 40)
     (etc / "face-elasticsearch-password").write_text("e" * 40)
-    (etc / "face-ca.crt").write_text("the authority")
-    ports = yaml.safe_load((ROOT / "group_vars/all/endpoints.yml").read_text())["face_ports"]
+    (etc / "face-ca.crt").write_text(authority)
+    known = yaml.safe_load((ROOT / "group_vars/all/endpoints.yml").read_text())["face_ports"]
     written = {
         "grafana.ini": "grafana.ini",
         "datasources.yaml": "provisioning/datasources/face-pipeline.yaml",
@@ -142,22 +141,21 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Grafana:
         {"ansible.builtin.template": {"src": str(ROLE / f"templates/{source}.j2"), "dest": str(etc / target)}}
         for source, target in written.items()
     ]
-    source = str(ROOT / "roles/base/templates/vendor.sources.j2")
-    tasks.append({"ansible.builtin.template": {"src": source, "dest": str(etc / "grafana.sources")}})
     done = play(
         directory / "play",
         tasks,
-        base_vendor="grafana",
-        base_vendor_suite="stable",
-        base_vendor_repository="https://apt.grafana.com",
-        base_vendor_keyring="/etc/apt/keyrings/face-grafana.gpg",
         grafana_config_dir=str(etc),
         grafana_data_dir=str(directory / "data"),
         grafana_dashboard_files=[str(sample) for sample in samples],
-        face_ports={**ports, "grafana": port},
+        face_ports={**known, **ports, "grafana": port},
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return Grafana(directory, port)
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Grafana:
+    return install(tmp_path_factory.mktemp("grafana"))
 
 
 @pytest.fixture
@@ -313,184 +311,6 @@ def sources(model: Any) -> Iterator[str]:
     if isinstance(model, list):
         for part in model:
             yield from sources(part)
-
-
-def keyring(url: str, fingerprint: str, target: Path) -> subprocess.CompletedProcess[str]:
-    command = [
-        sys.executable,
-        str(ROOT / "roles/base/files/keyring.py"),
-        "grafana",
-        url,
-        fingerprint,
-        str(target),
-        "3",
-    ]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-@pytest.fixture(scope="module")
-def repositories(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, str]]:
-    """Two repositories with the same stand-in, each signed with a key of its own."""
-    made = []
-    for name in ("one", "two"):
-        directory = tmp_path_factory.mktemp("repositories") / name
-        command = [sys.executable, str(STANDIN / "build_repository.py"), str(directory), "12.2.1+standin1"]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        made.append((directory, done.stdout.strip()))
-    return made
-
-
-@needs_apt
-def test_one_key_of_several_becomes_the_keyring(repositories: list[tuple[Path, str]], tmp_path: Path) -> None:
-    (one, first), (two, second) = repositories
-    both = tmp_path / "both.key"
-    both.write_text((one / "gpg-full.key").read_text() + (two / "gpg-full.key").read_text())
-    target = tmp_path / "keyrings" / "face-grafana.gpg"
-    assert keyring(f"file://{both}", second.lower(), target).stdout == "changed\n"
-    assert keyring(f"file://{both}", second, target).stdout == ""
-    assert target.stat().st_mode & 0o777 == 0o644
-    command = ["gpg", "--homedir", str(tmp_path), "--with-colons", "--show-keys", str(target)]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    assert [line.split(":")[9] for line in shown if line.startswith("fpr:")] == [second]
-    assert first != second
-
-
-@needs_apt
-def test_a_wrong_or_absent_key_is_one_line_that_says_what_to_do(
-    repositories: list[tuple[Path, str]], tmp_path: Path
-) -> None:
-    (one, first), (_, second) = repositories
-    text = tmp_path / "page.html"
-    text.write_text("<html>Sign in to the network</html>")
-    for url, words in (
-        (f"file://{one}/gpg-full.key", f"holds the key {first}, not {second}"),
-        (f"file://{one}/none.key", "cannot be fetched"),
-        (f"http://user:secret@127.0.0.1:{free_port()}/key", "set face_grafana_key_url"),
-        (f"file://{text}", "holds no OpenPGP key"),
-    ):
-        answer = keyring(url, second, tmp_path / "keyring.gpg")
-        assert answer.returncode == 1
-        assert words in answer.stderr
-        assert answer.stderr.count("\n") == 1
-        assert "secret" not in answer.stderr
-    assert not (tmp_path / "keyring.gpg").exists()
-
-
-@needs_apt
-def test_apt_takes_the_pinned_version_with_that_key_and_no_other(
-    rendered: Grafana, repositories: list[tuple[Path, str]], tmp_path: Path
-) -> None:
-    (one, first), (two, _) = repositories
-    target = tmp_path / "one.gpg"
-    assert keyring(f"file://{one}/gpg-full.key", first, target).returncode == 0
-    parts = tmp_path / "sources"
-    for directory in (parts, tmp_path / "state/lists/partial", tmp_path / "cache/archives/partial"):
-        directory.mkdir(parents=True)
-    template = (rendered.directory / "etc/grafana.sources").read_text()
-    assert "Signed-By: /etc/apt/keyrings/face-grafana.gpg\n" in template
-    named = template.replace("/etc/apt/keyrings/face-grafana.gpg", str(target))
-    options = {
-        "Dir::Etc::sourcelist": "/dev/null",
-        "Dir::Etc::sourceparts": parts,
-        "Dir::State": tmp_path / "state",
-        "Dir::State::status": "/var/lib/dpkg/status",
-        "Dir::Cache": tmp_path / "cache",
-        "APT::Sandbox::User": "root",
-        "APT::Update::Error-Mode": "any",
-    }
-
-    def apt(*words: str) -> subprocess.CompletedProcess[str]:
-        given = [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
-        return subprocess.run(
-            ["apt-get", *given, *words], capture_output=True, text=True, cwd=tmp_path, check=False
-        )
-
-    def use(repository: Path) -> subprocess.CompletedProcess[str]:
-        text = "".join(
-            f"URIs: file://{repository}\n" if line.startswith("URIs:") else f"{line}\n"
-            for line in named.splitlines()
-        )
-        (parts / "face-grafana.sources").write_text(text)
-        return apt("update")
-
-    refused = use(two)
-    assert refused.returncode != 0
-    # gpgv says the one, sqv the other.
-    assert any(words in refused.stderr for words in ("NO_PUBKEY", "Missing key"))
-    assert use(one).returncode == 0
-    assert apt("download", "grafana=12.2.2").returncode != 0
-    done = apt("download", "grafana=12.2.1+standin1")
-    assert done.returncode == 0, done.stderr
-    deb = next(tmp_path.glob("grafana_*.deb"))
-    told = subprocess.run(["dpkg-deb", "--info", deb], capture_output=True, text=True, check=True).stdout
-    assert "Description: STAND-IN" in told
-
-
-def check(tmp_path: Path, repository: str, **variables: Any) -> subprocess.CompletedProcess[str]:
-    tasks = [{"ansible.builtin.import_role": {"name": "grafana", "tasks_from": "check"}}]
-    return play(tmp_path, tasks, face_grafana_repository=repository, base_vendor_timeout=2, **variables)
-
-
-@needs_apt
-def test_the_preflight_names_repository_and_variables_where_it_is_away(
-    repositories: list[tuple[Path, str]], tmp_path: Path
-) -> None:
-    there = check(tmp_path, f"file://{repositories[0][0]}")
-    assert there.returncode == 0, there.stdout
-    away = f"127.0.0.1:{free_port()}"
-    assert check(tmp_path, f"http://{away}", face_grafana_enabled=False).returncode == 0
-    refused = check(tmp_path, f"http://user:secret@{away}")
-    assert refused.returncode == 2
-    told = " ".join(refused.stdout.split())
-    assert (
-        f"ven1: the package repository of Grafana, http://{away}, does not answer (Could not connect to"
-        in told
-    )
-    assert "set face_grafana_repository to a mirror, or face_grafana_enabled to false to leave" in told
-    assert "secret" not in told
-
-
-@needs_apt
-@pytest.mark.skipif(
-    os.geteuid() != 0 or not (CONTAINED / ".complete").exists(),
-    reason="needs root and tests/services/prepare's Debian 13",
-)
-def test_debian_13_takes_key_repository_and_package_and_purges_it_whole(
-    repositories: list[tuple[Path, str]], tmp_path: Path
-) -> None:
-    """By its own apt, which checks signatures with sqv and has neither gpg nor gpgv."""
-    repository, fingerprint = repositories[0]
-    assert keyring(f"file://{repository}/gpg-full.key", fingerprint, tmp_path / "key.gpg").returncode == 0
-    shutil.copytree(repository, tmp_path / "repository")
-    lines = ("Types: deb", f"URIs: file:{tmp_path}/repository", "Suites: stable", "Components: main")
-    named = "\n".join([*lines, f"Signed-By: {tmp_path}/key.gpg\n"])
-    (tmp_path / "face-grafana.sources").write_text(named)
-    # That root has no Python, and a chroot no systemd: the package is unpacked and configured, not started.
-    script = """
-        set -e
-        apt-get update -qq -o APT::Update::Error-Mode=any -o APT::Sandbox::User=root \\
-          -o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts=$1
-        apt-get download -qq -o APT::Sandbox::User=root \\
-          -o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts=$1 grafana=12.2.1+standin1
-        dpkg --force-depends --install grafana_*.deb >/dev/null
-        echo grafana hold | dpkg --set-selections
-        stat -c '%n %U:%G %a' /etc/grafana/grafana.ini /etc/grafana/provisioning/datasources /var/lib/grafana
-        dpkg-query --show --showformat '${db:Status-Want} ${db:Status-Status} ${Version}\\n' grafana
-        dpkg --force-hold --purge grafana >/dev/null
-        dpkg-query --show grafana || true
-    """
-    command = ["unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--propagation", "private", "--"]
-    inside = ["sh", "-c", f"cd /tmp && {script.strip()}", "sh", str(tmp_path)]
-    enter = [str(ROOT / "tests/services/enter"), str(CONTAINED), "root", str(tmp_path)]
-    done = subprocess.run([*command, *enter, *inside], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [
-        "/etc/grafana/grafana.ini root:grafana 640",
-        "/etc/grafana/provisioning/datasources root:grafana 755",
-        "/var/lib/grafana grafana:grafana 755",
-        "hold installed 12.2.1+standin1",
-    ]
-    assert "no packages found matching grafana" in done.stderr
 
 
 @pytest.mark.parametrize("enabled", [True, False])

@@ -1,6 +1,8 @@
-"""Make a signed apt repository that holds the stand-in for Grafana: build_repository.py DIRECTORY VERSION.
+"""Make a signed apt repository that holds the stand-in for Grafana.
 
-Prints the fingerprint of its key, which is made for it and thrown away. Needs dpkg-deb and gpg.
+build_repository.py DIRECTORY VERSION [DIGEST] prints the fingerprint of its key, which is made for it and
+thrown away. With DIGEST (SHA1) the key vouches for itself with that one, as old keys do.
+Needs dpkg-deb and gpg.
 Laid out as the vendor's: dists/stable/main, the key as gpg-full.key.
 """
 
@@ -42,6 +44,7 @@ def package(directory: Path, version: str) -> Path:
         "DEBIAN/prerm": ((HERE / "prerm").read_text(), 0o755),
         "DEBIAN/conffiles": ("/etc/default/grafana-server\n", 0o644),
         "usr/share/grafana/bin/grafana": (program, 0o755),
+        "usr/share/grafana/lib/grafana_sources.py": ((HERE / "grafana_sources.py").read_text(), 0o644),
         UNIT: ((HERE / "grafana-server.service").read_text(), 0o644),
         "etc/default/grafana-server": ((HERE / "default").read_text(), 0o644),
     }
@@ -75,10 +78,11 @@ def describe(dist: Path) -> str:
     )
 
 
-def sign(directory: Path, release: Path) -> str:
+def sign(directory: Path, release: Path, digest: str = "SHA512") -> str:
     # Not below the directory: the agent's socket must have a short name.
     with tempfile.TemporaryDirectory(prefix="gpg-") as home:
         gpg = ("gpg", "--homedir", home, "--batch", "--quiet", "--no-tty", "--logger-file", f"{home}/log")
+        gpg += ("--allow-weak-digest-algos", "--cert-digest-algo", digest)
         user = "STAND-IN <nobody@example.org>"
         run(*gpg, "--passphrase", "", "--quick-generate-key", user, "rsa3072", "sign", "never")
         run(
@@ -96,7 +100,7 @@ def sign(directory: Path, release: Path) -> str:
     return next(line.split(":")[9] for line in listed.splitlines() if line.startswith("fpr:"))
 
 
-def main(directory: Path, version: str) -> None:
+def main(directory: Path, version: str, digest: str = "SHA512") -> None:
     shutil.rmtree(directory, ignore_errors=True)
     pool, dist = directory / "pool", directory / "dists" / "stable"
     pool.mkdir(parents=True)
@@ -112,8 +116,8 @@ def main(directory: Path, version: str) -> None:
         (binary / "Packages.gz").write_bytes(gzip.compress(packages.encode(), mtime=0))
     text = describe(dist)
     (dist / "Release").write_text(text)
-    print(sign(directory, dist / "Release"))
+    print(sign(directory, dist / "Release", digest))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]), *sys.argv[2:])
