@@ -1,6 +1,7 @@
-"""targets.py URL SECONDS: waits until every target of the Prometheus at URL is up, else names the others.
+"""targets.py URL SECONDS [JOB...]: waits until every target of the Prometheus at URL is up; names the others.
 
-A target that was added or restarted a moment ago is asked with the next scrape.
+A target that was added or restarted a moment ago is asked with the next scrape. Targets of each JOB are
+left out.
 """
 
 import json
@@ -12,7 +13,7 @@ import urllib.request
 ask = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
-def troubles(url):
+def troubles(url, left_out):
     try:
         with ask(f"{url}/api/v1/targets?state=active", timeout=10) as answer:
             targets = json.load(answer)["data"]["activeTargets"]
@@ -22,17 +23,17 @@ def troubles(url):
         f"Prometheus cannot ask {target['labels']['job']} at {target['scrapeUrl']}:"
         f" {target['lastError'] or 'not asked yet'}"
         for target in targets
-        if target["health"] != "up"
+        if target["health"] != "up" and target["labels"]["job"] not in left_out
     ]
 
 
-def main(url, seconds):
+def main(url, seconds, *left_out):
     end = time.monotonic() + seconds
-    while found := troubles(url):
+    while found := troubles(url, left_out):
         if time.monotonic() > end:
             print("\n".join(found), file=sys.stderr)
             raise SystemExit(1)
         time.sleep(1)
 
 
-main(sys.argv[1], float(sys.argv[2]))
+main(sys.argv[1], float(sys.argv[2]), *sys.argv[3:])
