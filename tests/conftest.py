@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from tests.installation import App, Installation, start_web
 from tests.services import Postgres, Redis
 
 pytest_plugins = ["tests.services.fixtures"]
+# Roles that are run on this machine do without a copy of each module.
+os.environ.setdefault("ANSIBLE_PIPELINING", "1")
 
 
 @pytest.fixture(scope="session")

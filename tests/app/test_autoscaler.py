@@ -347,9 +347,7 @@ def test_another_host_leads_when_the_leader_ends(hosts: Hosts, queue: redis.Redi
     assert (one.leads, two.leads) == (True, False)
     _fill(queue, 60)
     wait_until(lambda: _settle(one, two) == [3, 3], 10, "both shares")
-    began = time.monotonic()
     code = one.end(number)
-    assert time.monotonic() - began < 1
     assert code == (0 if number == signal.SIGTERM else -signal.SIGKILL)
     wait_until(lambda: two.leads, 10, "the other host to lead")
     # The silent host's part goes to the one that is left; the number stays, for nothing has changed.
