@@ -212,10 +212,11 @@ BAD_NAMES = {
     "blank": "   ", "no-break spaces": "\u00a0\u2003", "joiners alone": "\u200d\u200c", "too long": "x" * 201,
     "newline": "Anna\nBerta", "tab": "A\tB", "carriage return": "A\rB", "nul": "A\0B", "nul alone": "\0",
     "escape": "A\x1b[31mB", "delete": "A\x7fB", "next line": "A\x85B", "line separator": "A\u2028B",
-    "paragraph separator": "A\u2029B", "override": "A\u202eB", "embedding": "A\u202aB", "isolate": "A\u2066B",
-    "end of isolate": "A\u2069B", "mark": "A\u200fB", "arabic mark": "A\u061cB", "zero width space": "A\u200bB",
-    "byte order mark": "A\ufeffB", "soft hyphen": "A\u00adB", "private": "A\ue000B", "no character": "A\uffffB",
-    "replacement": "A\ufffdB",
+    "paragraph separator": "A\u2029B", "override": "A\u202eB", "embedding": "A\u202aB",
+    "isolate": "A\u2066B", "end of isolate": "A\u2069B", "mark": "A\u200fB", "arabic mark": "A\u061cB",
+    "zero width space": "A\u200bB",
+    "byte order mark": "A\ufeffB", "soft hyphen": "A\u00adB", "private": "A\ue000B",
+    "no character": "A\uffffB", "replacement": "A\ufffdB",
 }  # fmt: skip
 
 
