@@ -158,6 +158,15 @@ def test_a_failed_photo_sent_again_takes_the_new_name(clean: Installation) -> No
     with transaction() as session:
         assert session.get_one(Photo, photo_id).person_id == again.person.id
     assert accept_as("Third Name", "b" * 64).remark is not None
+    assert persons() == [NAME], "who has no photo any more is gone"
+
+
+def test_who_has_another_photo_stays_when_a_failed_one_is_taken_over(clean: Installation) -> None:
+    photo_ids = [accept_as("Wrong Name", letter * 64).photo_id for letter in "bc"]
+    with transaction() as session:
+        session.get_one(Photo, photo_ids[0]).state = "failed"
+    assert accept_as(NAME, "b" * 64).remark is None
+    assert persons() == [NAME, "Wrong Name"]
 
 
 def test_of_four_names_for_one_new_photo_at_once_one_is_taken(web_app: App) -> None:
@@ -235,6 +244,19 @@ def test_a_name_in_another_encoding_is_refused_and_not_spoilt(web_app: App) -> N
     )
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "person_name")
     assert "UTF-8" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("field", ["person", "collection"])
+def test_of_two_names_in_one_request_none_is_lost_in_silence(web_app: App, field: str) -> None:
+    photo = ("photos", ("a.jpg", astronaut_jpeg()))
+    for files, form in (
+        ([photo], [(field, "anna"), (field, "berta")]),
+        ([photo, (field, ("name.txt", b"anna"))], []),
+    ):
+        answer = web_app.request("POST", "/api/v1/photos", files=files, data=form)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, f"{field}_name"), answer.text
+    same = web_app.request("POST", "/api/v1/photos", files=[photo], data=[(field, "anna"), (field, "anna")])
+    assert same.status_code == 202
 
 
 def test_an_empty_field_names_nobody(web_app: App) -> None:

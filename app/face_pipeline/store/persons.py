@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import Row, or_, select, update
+from sqlalchemy import Row, delete, exists, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -89,7 +89,8 @@ def name_key(name: str) -> str:
 def find(session: Session, collection: Collection, name: str) -> Person | None:
     """The person of that name in the collection: of that very spelling if there is one, else of its key.
 
-    A release from before keys may have written rows without one (after a rollback); they get theirs here.
+    It cannot be removed until this transaction ends. A release from before keys may have written rows without
+    one (after a rollback); they get theirs here.
     """
     key = name_key(name)
     rows = session.scalars(
@@ -99,6 +100,8 @@ def find(session: Session, collection: Collection, name: str) -> Person | None:
             or_(Person.name == name, Person.name_key == key, Person.name_key.is_(None)),
         )
         .order_by(Person.created_at, Person.id)
+        # FOR KEY SHARE: waits for who removes one, and for nobody else.
+        .with_for_update(read=True, key_share=True)
     ).all()
     same = [person for person in rows if person.name_key == key or name_key(person.name) == key]
     if not same:
@@ -112,13 +115,11 @@ def find(session: Session, collection: Collection, name: str) -> Person | None:
 
 def open_person(session: Session, collection: Collection, name: str) -> Person:
     """The person of that name in the collection, made now if there is none."""
-    if found := find(session, collection, name):
-        return found
     row = {"collection_id": collection.id, "name": name, "name_key": name_key(name)}
-    session.execute(insert(Person).values(row).on_conflict_do_nothing())
-    made = find(session, collection, name)
-    assert made is not None, "it was made, or another request made it"
-    return made
+    # Another request may make it, or remove it, between the two.
+    while (found := find(session, collection, name)) is None:
+        session.execute(insert(Person).values(row).on_conflict_do_nothing())
+    return found
 
 
 def give(
@@ -153,6 +154,7 @@ def give(
     named.photos.update(new, (row.id for row in free))
     if owner is not None and named.photos:
         _write(session, collection, owner, new, free)
+        _remove_empty(session, {row.person_id for row in free if row.person_id not in (None, owner)})
     return named
 
 
@@ -203,3 +205,24 @@ def _write(
         session.execute(
             update(Collection).where(Collection.id == collection.id).values(version=Collection.version + 1)
         )
+
+
+def _remove_empty(session: Session, former: set[uuid.UUID | None]) -> None:
+    """Remove those of these persons who have no photo and no face any more.
+
+    Whom another request holds gets a photo there. The second statement sees what was written before the lock.
+    """
+    if not former:
+        return
+    held = session.scalars(
+        select(Person.id).where(Person.id.in_(former)).with_for_update(skip_locked=True)
+    ).all()
+    session.execute(
+        delete(Person)
+        .where(
+            Person.id.in_(held),
+            ~exists().where(Photo.person_id == Person.id),
+            ~exists().where(Face.person_id == Person.id),
+        )
+        .execution_options(synchronize_session=False)
+    )

@@ -86,9 +86,9 @@ def upload() -> tuple[Response, int]:
 def _accept(good: list[uploads.Upload]) -> tuple[uuid.UUID, list[ledger.Accepted]]:
     """Originals to disk, then their rows, all in one transaction: both are kept when this returns."""
     originals = Originals(get_settings().originals_dir)
-    name = request.form.get("collection", collections.DEFAULT_COLLECTION)
-    # A form's empty field is a field left out.
-    person = persons.check_name(given) if (given := request.form.get("person")) else None
+    name = parameters.one_text(request, "collection", "collection_name") or collections.DEFAULT_COLLECTION
+    given = parameters.one_text(request, "person", "person_name")
+    person = persons.check_name(given) if given is not None else None
     pack = packs.installed()
     collection, known = in_transaction(lambda session: _known(session, name, pack, good))
     # Outside a transaction: nothing is locked while the disk works.

@@ -27,6 +27,16 @@ PERSONS = sa.table("persons", sa.column("id"), sa.column("collection_id"), sa.co
 
 
 def upgrade() -> None:
+    # Who removes a person asks for their photos. Photos go on coming in while it is built.
+    with op.get_context().autocommit_block():
+        op.create_index(
+            "photos_person",
+            "photos",
+            ["person_id"],
+            postgresql_where=sa.text("person_id IS NOT NULL"),
+            postgresql_concurrently=True,
+            if_not_exists=True,
+        )
     op.add_column("persons", sa.Column("name_key", sa.Text))
     _fill(op.get_bind())
     op.create_unique_constraint("persons_name_key", "persons", ["collection_id", "name_key"])
@@ -61,4 +71,5 @@ def _name_key(name: str) -> str:
 
 
 def downgrade() -> None:
+    op.drop_index("photos_person", "photos")
     op.drop_column("persons", "name_key")
