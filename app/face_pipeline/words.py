@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 
-def counted(number: int, noun: str) -> str:
-    """`1 photo`, `2 photos`, `0 photos`; for nouns that take an s."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def counted(number: int, noun: str, verb: str = "") -> str:
+    """`1 photo waits`, `2 photos wait`, `0 photos wait`; for nouns and verbs that take an s."""
+    if number == 1:
+        return f"1 {noun} {verb}s" if verb else f"1 {noun}"
+    return f"{number} {noun}s {verb}".rstrip()

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import requests
 import sqlalchemy
 from face_pipeline.config import get_settings
 from face_pipeline.store import database
@@ -194,3 +195,10 @@ def test_a_worker_waits_until_a_full_disk_of_the_database_has_room(live_app: App
         wait_until(lambda: _refusals() >= 2, 30, "the worker to try twice")
         assert live_app.get(f"/api/v1/batches/{body['batch_id']}").json()["finished"] is False
     assert live_app.wait_finished(body["batch_id"])["states"]["done"] == 1
+
+
+def test_a_worker_shows_its_repeated_transactions_from_the_start(live_app: App) -> None:
+    url = live_app.workers[1].metrics_url  # type: ignore[attr-defined]
+    shown = requests.get(url, timeout=5).text
+    for state in ("40P01", "40001"):
+        assert f'face_recognition_database_retries_total{{sqlstate="{state}"}} 0.0' in shown

@@ -47,7 +47,7 @@ def upload() -> tuple[Response, int]:
         raise BadRequest("send one or more files in the form field 'photos'", code="photos_missing")
     if len(files) > settings.upload_max_photos:
         raise BadRequest(
-            f"one request takes {settings.upload_max_photos} photos, this one has {len(files)}",
+            f"one request takes {counted(settings.upload_max_photos, 'photo')}, this one has {len(files)}",
             code="too_many_photos",
         )
     good: list[uploads.Upload] = []
