@@ -278,12 +278,13 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"face-pipeline: {error.message}", file=sys.stderr)
         return 1
     except Exception as error:
-        from face_pipeline.store.database import is_unavailable
+        from face_pipeline.store.database import explain
 
-        if not is_unavailable(error):
+        expected = explain(error)
+        if expected is None:
             raise
         reason = str(error.__cause__ or error).splitlines()[0]
-        print(f"face-pipeline: the database cannot be reached: {reason}", file=sys.stderr)
+        print(f"face-pipeline: {expected.message.partition(';')[0]}: {reason}", file=sys.stderr)
         return 1
 
 

@@ -67,3 +67,20 @@ class Unavailable(FacePipelineError):
     code = "unavailable"
     status = 503
     retry_after = 5
+
+
+class DatabaseUnavailable(Unavailable):
+    code = "database_unavailable"
+
+
+class DatabaseBusy(Unavailable):
+    """Other requests held what this one needed for too long."""
+
+    code = "database_busy"
+
+
+class DiskFull(FacePipelineError):
+    """Nothing was kept; sending again helps once somebody made room."""
+
+    code = "disk_full"
+    status = 507

@@ -33,6 +33,14 @@ def add_photo(name: str = "a.jpg", sha256: str | None = None) -> uuid.UUID:
     return accepted.photo_id
 
 
+def accept_as(person: str | None, sha256: str) -> ledger.Accepted:
+    new = ledger.NewPhoto(sha256, "a.jpg", "image/jpeg", 10, 100, 100)
+    with transaction() as session:
+        collection = collections.open_collection(session, "default", read_pack(get_settings().pack_dir))
+        _, (accepted,) = ledger.accept(session, collection, [new], person=person, request_id=None)
+    return accepted
+
+
 def a_face() -> DetectedFace:
     vector = np.random.default_rng(1).normal(size=128).astype(np.float32)
     return DetectedFace(

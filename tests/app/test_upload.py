@@ -172,6 +172,15 @@ def test_without_a_valid_key_nothing_is_taken_or_shown(web_app: App) -> None:
     assert web_app.get("/api/v1/photos").json()["photos"] == []
 
 
+def test_a_key_of_any_text_is_refused_and_is_no_fault_of_the_server(web_app: App) -> None:
+    for text in (r'"\ud800"', r'"fp_\u0000"', '"\N{ELEPHANT}"', '"' + "x" * 10_000 + '"'):
+        answer = requests.post(
+            f"{web_app.url}/session", data=f'{{"api_key": {text}}}'.encode(), timeout=10,
+            headers={"Content-Type": "application/json"},
+        )  # fmt: skip
+        assert (answer.status_code, answer.json()["error"]["code"]) == (401, "api_key_invalid"), text
+
+
 def test_a_key_can_do_what_its_scopes_say_until_it_is_revoked(web_app: App) -> None:
     name = f"reader {uuid.uuid4()}"
     key = web_app.installation.run("keys", "create", "--name", name, "--scopes", "read").stdout.strip()

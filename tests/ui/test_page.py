@@ -232,6 +232,28 @@ def test_the_box_of_a_turned_photo_is_around_the_face(
     assert width > height, "the browser shows it upright"
 
 
+def test_a_name_for_a_known_photo_is_shown_or_the_row_says_why_it_was_not_given(
+    browser: webdriver.Chrome, live_app: App, tmp_path: Path
+) -> None:
+    sign_in(browser, live_app)
+    (path,) = write(tmp_path, portrait=astronaut_jpeg())
+    person = browser.find_element(By.ID, "upload-person")
+    browser.find_element(By.ID, "upload-files").send_keys(path)
+    wait(browser, lambda b: "1 done" in text(b), "the photo to be done")
+    assert "Eileen Collins" not in text(browser)
+    person.send_keys("Eileen Collins")
+    browser.find_element(By.ID, "upload-files").send_keys(path)
+    wait(browser, lambda b: "2 done" in text(b), "the photo to be known")
+    wait(browser, lambda b: "Eileen Collins" in b.find_element(By.ID, "library-grid").text, "the name")
+    assert "Not named" not in text(browser)
+    person.clear()
+    person.send_keys("Sally Ride")
+    browser.find_element(By.ID, "upload-files").send_keys(path)
+    wait(browser, lambda b: "3 done" in text(b), "the photo to be known")
+    assert "Not named: it already belongs to another person." in browser.find_element(By.ID, "uploads").text
+    assert troubles(browser) == []
+
+
 def test_an_upload_without_a_connection_is_sent_again(
     browser: webdriver.Chrome, live_app: App, tmp_path: Path
 ) -> None:

@@ -17,6 +17,7 @@ from face_pipeline.store import ledger, schema, vectors
 from face_pipeline.store.database import reading, transaction
 from face_pipeline.store.models import Collection, Face
 from face_pipeline.store.originals import OriginalMissing, Originals, OriginalUnavailable, worker_originals
+from face_pipeline.words import counted
 from face_pipeline.worker import exchange
 
 RECALL_SAMPLES = 20
@@ -159,7 +160,8 @@ def _ledger() -> str:
     text = ", ".join(f"{count} {state}" for state, count in counts.items()) or "nothing waits"
     if lost and not counts.get("processing"):
         raise Unwell(
-            f"{len(lost)} photos wait for over 10 minutes and none is processed: are workers running?"
+            f"{counted(len(lost), 'photo', 'wait')} for over 10 minutes and none is processed: "
+            "are workers running?"
         )
     return text
 

@@ -17,7 +17,8 @@ from kombu.exceptions import OperationalError
 
 from face_pipeline.config import get_settings
 from face_pipeline.store import ledger
-from face_pipeline.store.database import transaction
+from face_pipeline.store.database import in_transaction, transaction
+from face_pipeline.words import counted
 from face_pipeline.worker.app import QUEUE_INGEST, publish_ingest
 from face_pipeline.worker.exchange import client
 
@@ -38,15 +39,17 @@ class Reconciled:
 
 def reconcile() -> Reconciled:
     settings = get_settings()
+    released = in_transaction(
+        lambda session: ledger.release_lapsed(session, max_attempts=settings.task_max_attempts)
+    )
     with transaction() as session:
-        released = ledger.release_lapsed(session, max_attempts=settings.task_max_attempts)
         waiting = ledger.waiting_older_than(session, ledger.PUBLISH_GRACE_SECONDS)
     lost = _without_message(waiting)
     sent = _publish(lost)
     if released or sent:
         log.warning(
-            "lost work came back: %d photos taken back from lost workers, %d queued again",
-            released, len(sent),
+            "lost work came back: %s taken back from lost workers, %d queued again",
+            counted(released, "photo"), len(sent),
             extra={
                 "operation": "reconcile", "count": len(sent),
                 "photo_id": [str(photo_id) for photo_id in sent[:PHOTOS_NAMED]],
@@ -110,6 +113,5 @@ def _publish(photo_ids: list[uuid.UUID]) -> list[uuid.UUID]:
             extra={"operation": "reconcile", "reason_code": "queue_unavailable"},
         )  # fmt: skip
     if sent:
-        with transaction() as session:
-            ledger.mark_queued(session, sent)
+        in_transaction(lambda session: ledger.mark_queued(session, sent))
     return sent

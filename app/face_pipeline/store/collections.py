@@ -10,11 +10,10 @@ from sqlalchemy.orm import Session
 
 from face_pipeline.engine import Pack, contract_id
 from face_pipeline.errors import BadRequest, Conflict, NotFound
-from face_pipeline.store.models import Collection, Person
+from face_pipeline.store.models import Collection
 
 DEFAULT_COLLECTION = "default"
-NAME_PATTERN = re.compile(r"^[a-z0-9_][a-z0-9_-]{0,63}$")
-PERSON_NAME_MAX = 200
+NAME_PATTERN = re.compile(r"[a-z0-9_][a-z0-9_-]{0,63}")
 
 
 # Asked with every upload and every search.
@@ -22,7 +21,7 @@ _BY_NAME = select(Collection).where(Collection.name == bindparam("wanted_name"))
 
 
 def check_name(name: str) -> str:
-    if not NAME_PATTERN.match(name):
+    if not NAME_PATTERN.fullmatch(name):
         raise BadRequest(
             "collection names have 1 to 64 lower-case letters, digits, '_' or '-'", code="collection_name"
         )
@@ -49,15 +48,3 @@ def find_collection(session: Session, name: str, pack: Pack) -> Collection:
             details={"collection": collection.contract_id, "installed": contract_id(pack)},
         )
     return collection
-
-
-def open_person(session: Session, collection: Collection, name: str) -> Person:
-    """The person of that name in the collection, made now if there is none."""
-    name = name.strip()
-    if not name or len(name) > PERSON_NAME_MAX:
-        raise BadRequest(f"a person's name has 1 to {PERSON_NAME_MAX} characters", code="person_name")
-    row = {"collection_id": collection.id, "name": name}
-    session.execute(insert(Person).values(row).on_conflict_do_nothing())
-    return session.scalars(
-        select(Person).where(Person.collection_id == collection.id, Person.name == name)
-    ).one()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import logging
+import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from itertools import count
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import ExecutionContext
@@ -16,11 +20,34 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from face_pipeline.config import get_settings
+from face_pipeline.errors import DatabaseBusy, DatabaseUnavailable, DiskFull, FacePipelineError
+from face_pipeline.telemetry.metrics import database as metrics
+
+log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_SECONDS = 3
 # Well under nginx's and the search deadline: a full pool answers 503 instead of hanging.
 POOL_TIMEOUT_SECONDS = 5
 TRUST_SECONDS = 1.0
+
+# PostgreSQL ended one of several transactions that waited for each other: that one may run again as it was.
+# Source: PostgreSQL 17, appendix A (error codes) and section 13.5 (serialization failure handling).
+DEADLOCK, SERIALIZATION = "40P01", "40001"
+RETRIED = (DEADLOCK, SERIALIZATION)
+ATTEMPTS = 6
+# The most that the first pause lasts, each later one twice as much; random, or two would meet again.
+PAUSE_SECONDS = 0.05
+# A server that shuts down, crashed, starts, has no connection left, or ended ours for being idle.
+AWAY = ("57P01", "57P02", "57P03", "57P05", "53300", "25P03")
+CONNECTION_CLASS = "08"
+# Waited too long for rows of others (lock_timeout), or ran too long (statement_timeout, an operator).
+BUSY = (*RETRIED, "55P03", "57014")
+DISK_FULL = "53100"
+
+for _sqlstate in RETRIED:
+    metrics.retries.labels(_sqlstate)
+
+Result = TypeVar("Result")
 
 
 def _create_engine(**options: Any) -> Engine:
@@ -112,8 +139,76 @@ def single_statements() -> Iterator[Connection]:
         yield connection
 
 
+def in_transaction(work: Callable[[Session], Result]) -> Result:
+    """Do `work` in a transaction; do all of it again when PostgreSQL ended it in favour of another one.
+
+    `work` must change nothing but the database, for it may run several times.
+    """
+
+    def once() -> Result:
+        with transaction() as session:
+            return work(session)
+
+    return _again(once)
+
+
+def in_statements(work: Callable[[Connection], Result]) -> Result:
+    """Do `work`, one statement that commits by itself, as `in_transaction` does."""
+
+    def once() -> Result:
+        with single_statements() as connection:
+            return work(connection)
+
+    return _again(once)
+
+
+def _again(once: Callable[[], Result]) -> Result:
+    for attempt in count(1):
+        try:
+            return once()
+        except DBAPIError as error:
+            state = sqlstate(error)
+            if state not in RETRIED or attempt == ATTEMPTS:
+                raise
+        metrics.retries.labels(state).inc()
+        log.info("transaction runs again", extra={"reason_code": state, "count": attempt})
+        time.sleep(random.uniform(0, PAUSE_SECONDS * 2**attempt))  # noqa: S311  (no secret)
+    raise AssertionError("unreachable")
+
+
+def sqlstate(error: BaseException) -> str | None:
+    """PostgreSQL's five characters for what went wrong; None where the server said nothing."""
+    return getattr(error.orig, "pgcode", None) if isinstance(error, DBAPIError) else None
+
+
 def is_unavailable(error: BaseException) -> bool:
-    """Whether `error` says that the database cannot be reached now (and not that a statement is wrong)."""
-    if isinstance(error, OperationalError | PoolTimeout):
+    """Whether `error` says that the database cannot be reached now (and not that a statement went wrong)."""
+    if isinstance(error, PoolTimeout):
         return True
-    return isinstance(error, DBAPIError) and error.connection_invalidated
+    if not isinstance(error, DBAPIError):
+        return False
+    state = sqlstate(error)
+    if state is not None and (state in AWAY or state.startswith(CONNECTION_CLASS)):
+        return True
+    # psycopg2 gives a connection that failed or broke no code.
+    return error.connection_invalidated or (state is None and isinstance(error, OperationalError))
+
+
+def explain(error: BaseException) -> FacePipelineError | None:
+    """What to answer where the database or a disk did not do its part; None when `error` is another fault."""
+    if is_unavailable(error):
+        return DatabaseUnavailable("the database cannot be reached; send the request again")
+    if sqlstate(error) == DISK_FULL:
+        return DiskFull(
+            "the disk of the database is full; nothing was kept, send it again once there is room"
+        )
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull("a disk of this server is full; nothing was kept, send it again once there is room")
+    if sqlstate(error) in BUSY:
+        return DatabaseBusy("the database was too busy with other requests; send the request again")
+    return None
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether the same statement may go through in a while, without anybody changing it."""
+    return explain(error) is not None

@@ -21,7 +21,8 @@ ALPHABET = string.ascii_letters + string.digits
 
 
 def hash_key(key: str) -> str:
-    return hashlib.sha256(key.encode()).hexdigest()
+    # JSON may hold half of a surrogate pair, which UTF-8 has no bytes for: such a key is wrong, and no fault.
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 # Asked with every request.

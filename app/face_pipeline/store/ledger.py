@@ -4,6 +4,9 @@
         ^          |           |
         +----------+-----------+   the task was lost: the reconciler starts again
 
+Several rows are locked in one order, by `sha256` and then `id`, whoever does it: two requests that name the
+same photos wait for each other and never in a circle. After photos come persons, faces, and the collection.
+
 A task's message in Redis is only a hint that a row waits; the row decides. A worker claims it with a token
 and a lease that it renews while it works. Whoever loses the lease can no longer write the result, so that
 two workers with the same message never both finish a photo.
@@ -19,19 +22,22 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Connection, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from face_pipeline.engine import DetectedFace
-from face_pipeline.store import statements
+from face_pipeline.store import persons, statements
 from face_pipeline.store.models import WAITING, Batch, BatchPhoto, Collection, Person, Photo
+from face_pipeline.words import counted
 
 # Between the commit of a row and its message in Redis lies one round trip; a row older than this lost it.
 PUBLISH_GRACE_SECONDS = 5.0
 # A half-precision number near 0.05 has steps of 3e-5.
 EMBEDDING_DECIMALS = 7
 UNFINISHED = ("received", "queued", "processing")
+# id, sha256, state
+FoundPhoto = Row[uuid.UUID, str, str]
 
 
 @dataclass(frozen=True)
@@ -48,11 +54,15 @@ class NewPhoto:
 
 @dataclass(frozen=True)
 class Accepted:
+    """`person`: the one this request names, where the photo is theirs now; `remark`: why it is not."""
+
     photo_id: uuid.UUID
     sha256: str
     filename: str
     state: str
     duplicate: bool
+    person: Person | None = None
+    remark: persons.Remark | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +73,6 @@ class Claim:
     token: uuid.UUID
     collection_id: int
     contract_id: str
-    person_id: uuid.UUID | None
     sha256: str
     request_id: str | None
 
@@ -86,66 +95,108 @@ def accept(
     collection: Collection,
     photos: Sequence[NewPhoto],
     *,
-    person: Person | None,
+    person: str | None,
     request_id: str | None,
 ) -> tuple[Batch, list[Accepted]]:
     """Write rows for `photos`, whose originals are on disk already; one entry each, in their order.
 
-    A photo the collection has is not processed twice; one that failed before gets another chance.
+    A photo the collection has is not processed twice; one that failed before gets another chance. `person` is
+    a checked name: whose the photos are, those that are not another's.
     """
     batch = Batch(collection_id=collection.id)
     session.add(batch)
     session.flush()
-    shared = {
-        "collection_id": collection.id,
-        "batch_id": batch.id,
-        "person_id": person.id if person else None,
-        "request_id": request_id,
-    }
+    states, made, known = _rows(session, collection, batch, photos, request_id)
+    locked = _lock(session, [row.id for row in known if person is not None or row.state == "failed"])
+    _start_over(session, [row.id for row in locked if row.state == "failed"])
+    ids = {sha256: row.id for sha256, row in states.items()}
+    now = {row.id: "received" if row.state == "failed" else row.state for row in [*states.values(), *locked]}
+    named = persons.Named()
+    if person is not None:
+        named = persons.give(session, collection, person, new=list(made), known=locked)
+    accepted = []
+    for new in photos:
+        photo_id = ids[new.sha256]
+        # The first of two in one request is the new one.
+        duplicate = photo_id not in made
+        made.discard(photo_id)
+        accepted.append(
+            Accepted(
+                photo_id, new.sha256, new.filename, now[photo_id], duplicate,
+                named.person if photo_id in named.photos else None, named.remarks.get(photo_id),
+            )
+        )  # fmt: skip
+    links = [{"batch_id": batch.id, "photo_id": ids[sha256]} for sha256 in sorted(ids)]
+    session.execute(upsert(BatchPhoto).on_conflict_do_nothing(), links)
+    return batch, accepted
+
+
+def _rows(
+    session: Session,
+    collection: Collection,
+    batch: Batch,
+    photos: Sequence[NewPhoto],
+    request_id: str | None,
+) -> tuple[dict[str, FoundPhoto], set[uuid.UUID], list[FoundPhoto]]:
+    """Insert what is new; returns all rows by sha256, the ids of those made now, and the older rows."""
+    shared = {"collection_id": collection.id, "batch_id": batch.id, "request_id": request_id}
     # The same photo twice in one request is one row.
     rows = {new.sha256: {"id": uuid.uuid4(), **shared, **vars(new)} for new in photos}
     # Rows as parameters: with values in the statement, each number of them would be compiled anew.
     session.execute(
-        upsert(Photo).on_conflict_do_nothing(index_elements=["collection_id", "sha256"]), list(rows.values())
+        upsert(Photo).on_conflict_do_nothing(index_elements=["collection_id", "sha256"]),
+        [rows[sha256] for sha256 in sorted(rows)],
     )
     found = session.execute(
         select(Photo.id, Photo.sha256, Photo.state).where(
             Photo.collection_id == collection.id, Photo.sha256.in_(list(rows))
         )
     ).all()
-    ids = {row.sha256: row.id for row in found}
-    states = {row.sha256: row.state for row in found}
-    for sha256, state in states.items():
-        if state == "failed":
-            states[sha256] = _start_over(session, ids[sha256])
-    accepted = []
-    for new in photos:
-        first = rows.pop(new.sha256, None)
-        duplicate = first is None or ids[new.sha256] != first["id"]
-        accepted.append(Accepted(ids[new.sha256], new.sha256, new.filename, states[new.sha256], duplicate))
-    links = [{"batch_id": batch.id, "photo_id": photo_id} for photo_id in ids.values()]
-    session.execute(upsert(BatchPhoto).on_conflict_do_nothing(), links)
-    return batch, accepted
+    made = {row.id for row in found if row.id == rows[row.sha256]["id"]}
+    return {row.sha256: row for row in found}, made, [row for row in found if row.id not in made]
 
 
-def _start_over(session: Session, photo_id: uuid.UUID) -> str:
+def _in_order(*conditions: ColumnElement[bool]) -> Select[uuid.UUID]:
+    """Ids of the photos that fit, locked against other writers, in the order that all of them keep."""
+    return (
+        select(Photo.id)
+        .where(*conditions)
+        .order_by(Photo.sha256, Photo.id)
+        # FOR NO KEY UPDATE, as an UPDATE takes itself: rows of other tables may name the photo meanwhile.
+        .with_for_update(key_share=True)
+    )
+
+
+def _lock(session: Session, photo_ids: Sequence[uuid.UUID]) -> Sequence[persons.KnownPhoto]:
+    """The rows as they are once they are locked: id, state, person_id."""
+    if not photo_ids:
+        return []
+    return session.execute(
+        _in_order(Photo.id.in_(photo_ids)).with_only_columns(Photo.id, Photo.state, Photo.person_id)
+    ).all()
+
+
+def _start_over(session: Session, photo_ids: Sequence[uuid.UUID]) -> None:
+    """Give failed photos, locked already, another chance."""
+    if not photo_ids:
+        return
     session.execute(
         update(Photo)
-        .where(Photo.id == photo_id, Photo.state == "failed")
+        .where(Photo.id.in_(photo_ids))
         .values(
             state="received", attempts=0, reason_code=None, reason_message=None,
             received_at=func.now(), finished_at=None,
         )
     )  # fmt: skip
-    return "received"
 
 
 def mark_queued(session: Session, photo_ids: Sequence[uuid.UUID]) -> None:
     """Their messages are in Redis. A worker may have been quicker: only waiting rows change."""
     session.execute(
         update(Photo)
-        .where(Photo.id.in_(photo_ids), Photo.state.in_(WAITING))
+        .where(Photo.id.in_(_in_order(Photo.id.in_(photo_ids), Photo.state.in_(WAITING))))
         .values(state="queued", queued_at=func.now())
+        .execution_options(synchronize_session=False)
     )
 
 
@@ -161,25 +212,23 @@ def claim(connection: Connection, photo_id: uuid.UUID, *, worker: str, lease_sec
     ).one_or_none()  # fmt: skip
     if row is None:
         return None
-    return Claim(
-        photo_id, token, row.collection_id, row.contract_id, row.person_id, row.sha256, row.request_id
-    )
+    return Claim(photo_id, token, row.collection_id, row.contract_id, row.sha256, row.request_id)
 
 
 def renew(connection: Connection, tokens: Sequence[uuid.UUID], lease_seconds: float) -> None:
     connection.execute(
         update(Photo)
-        .where(Photo.claim.in_(tokens), Photo.state == "processing")
+        .where(Photo.id.in_(_in_order(Photo.claim.in_(tokens), Photo.state == "processing")))
         .values(lease_until=func.now() + timedelta(seconds=lease_seconds))
     )
 
 
 def finish(connection: Connection, held: Claim, faces: Sequence[DetectedFace]) -> None:
-    """Write the faces and end the row as `done`, in one statement; LeaseLost writes nothing."""
-    reason = None
-    if held.person_id is not None and len(faces) != 1:
-        reason = f"the photo shows {len(faces)} faces, so none was given the person's name"
-    _end(connection, held, "done", "person_not_assigned" if reason else None, reason, faces)
+    """Write the faces and end the row as `done`, in one statement; LeaseLost writes nothing.
+
+    The only face of a photo is given to the person whose the row is by then.
+    """
+    _end(connection, held, "done", None, None, faces)
 
 
 def give_back(connection: Connection, held: Claim) -> None:
@@ -209,7 +258,7 @@ def _end(
         {
             "photo_id": held.photo_id, "token": held.token, "in_collection": held.collection_id,
             "end_state": state, "code": code, "message": message,
-            "shown_person": held.person_id if len(faces) == 1 else None,
+            "why_unnamed": persons.unassigned(len(faces)),
             "new_faces": [_row(position, face) for position, face in enumerate(faces)],
             "new_count": len(faces),
         },
@@ -241,20 +290,26 @@ def release_lapsed(session: Session, *, max_attempts: int, worker: str | None = 
     A photo that ended `max_attempts` workers is failed: it would end the next one too.
     """
     lapsed = Photo.worker == worker if worker is not None else Photo.lease_until < func.now()
-    lost = and_(Photo.state == "processing", lapsed)
-    session.execute(
+    spent = Photo.attempts >= max_attempts
+    states = session.scalars(
         update(Photo)
-        .where(lost, Photo.attempts >= max_attempts)
+        .where(Photo.id.in_(_in_order(Photo.state == "processing", lapsed)))
         .values(
-            state="failed", claim=None, lease_until=None, finished_at=func.now(),
-            reason_code="worker_lost",
-            reason_message=f"{max_attempts} workers ended or ran out of time while processing this photo",
+            state=case((spent, "failed"), else_="received"), claim=None, lease_until=None,
+            finished_at=case((spent, func.now()), else_=Photo.finished_at),
+            reason_code=case((spent, "worker_lost"), else_=Photo.reason_code),
+            reason_message=case(
+                (
+                    spent,
+                    f"{counted(max_attempts, 'worker')} ended or ran out of time while processing this photo",
+                ),
+                else_=Photo.reason_message,
+            ),
         )
-    )  # fmt: skip
-    released = session.scalars(
-        update(Photo).where(lost).values(state="received", claim=None, lease_until=None).returning(Photo.id)
-    ).all()
-    return len(released)
+        .returning(Photo.state)
+        .execution_options(synchronize_session=False)
+    ).all()  # fmt: skip
+    return sum(state == "received" for state in states)
 
 
 def waiting_older_than(session: Session, seconds: float) -> dict[uuid.UUID, str]:

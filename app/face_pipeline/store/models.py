@@ -56,11 +56,17 @@ class Collection(Base):
 
 
 class Person(Base):
+    """Somebody with a name, as typed first; `name_key` is what all spellings of it share (persons.name_key).
+
+    No key: an earlier person of the collection has it. Both were there before keys were.
+    """
+
     __tablename__ = "persons"
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
     collection_id: Mapped[int] = mapped_column(ForeignKey("collections.id", ondelete="CASCADE"))
     name: Mapped[str]
+    name_key: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 

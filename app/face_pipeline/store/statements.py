@@ -7,10 +7,28 @@ from __future__ import annotations
 
 from typing import cast as cast_type
 
-from sqlalchemy import Interval, Table, bindparam, cast, column, func, insert, select, true, update
+from sqlalchemy import (
+    Interval,
+    Table,
+    Text,
+    and_,
+    bindparam,
+    case,
+    cast,
+    column,
+    func,
+    insert,
+    null,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.dialects.postgresql import JSON
 
 from face_pipeline.store.models import WAITING, Collection, Face, Photo
+
+# Why a photo's person is no face's: it shows none, or several.
+PERSON_NOT_ASSIGNED = "person_not_assigned"
 
 _photos, _faces, _collections = (cast_type(Table, model.__table__) for model in (Photo, Face, Collection))
 
@@ -31,13 +49,17 @@ CLAIM = (
     )
     .returning(
         _photos.c.collection_id,
-        _photos.c.person_id,
         _photos.c.sha256,
         _photos.c.request_id,
         _collections.c.contract_id,
         # A claim that a crash of the database forgets costs a second try; nothing waits for its disk.
         func.set_config("synchronous_commit", "off", True),
     )
+)
+
+# The person of the row at its end: a later upload may have named the photo while a worker had it.
+_unnamed = and_(
+    bindparam("end_state") == "done", _photos.c.person_id.is_not(None), bindparam("new_count") != 1
 )
 
 _ended = (
@@ -49,13 +71,15 @@ _ended = (
     )
     .values(
         state=bindparam("end_state"),
-        reason_code=bindparam("code"),
-        reason_message=bindparam("message"),
+        reason_code=case((_unnamed, PERSON_NOT_ASSIGNED), else_=cast(bindparam("code"), Text)),
+        reason_message=case(
+            (_unnamed, cast(bindparam("why_unnamed"), Text)), else_=cast(bindparam("message"), Text)
+        ),
         claim=None,
         lease_until=None,
         finished_at=func.now(),
     )
-    .returning(_photos.c.id)
+    .returning(_photos.c.id, _photos.c.person_id)
     .cte("ended")
 )
 
@@ -78,7 +102,7 @@ _written = (
         select(
             _ended.c.id,
             cast(bindparam("in_collection"), _faces.c.collection_id.type),
-            cast(bindparam("shown_person"), _faces.c.person_id.type),
+            case((bindparam("new_count") == 1, _ended.c.person_id), else_=null()),
             *_new.c,
         ).select_from(_ended.join(_new, true())),
         include_defaults=False,

@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from face_pipeline.errors import FacePipelineError, Unavailable
-from face_pipeline.store.database import is_unavailable
+from face_pipeline.store.database import explain
 from face_pipeline.telemetry import context
 
 log = logging.getLogger(__name__)
@@ -62,12 +62,8 @@ def _http(error: HTTPException) -> Response:
 
 
 def _unexpected(error: Exception) -> Response:
-    if is_unavailable(error):
-        log.error("database is unavailable", extra={"status": 503, "reason_code": "database_unavailable"})
-        return envelope(
-            503, "database_unavailable", "the database cannot be reached; send the request again",
-            retry_after=Unavailable.retry_after,
-        )  # fmt: skip
+    if expected := explain(error):
+        return _expected(expected)
     if isinstance(error, RedisError):
         log.error("redis is unavailable", extra={"status": 503, "reason_code": "queue_unavailable"})
         return envelope(

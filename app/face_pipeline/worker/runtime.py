@@ -8,10 +8,11 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from face_pipeline.engine import Engine
 from face_pipeline.store import ledger
-from face_pipeline.store.database import is_unavailable, single_statements
+from face_pipeline.store.database import in_statements, is_unavailable
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +59,7 @@ class Leases:
             if not tokens:
                 continue
             try:
-                with single_statements() as connection:
-                    ledger.renew(connection, tokens, self.lease_seconds)
+                in_statements(partial(ledger.renew, tokens=tokens, lease_seconds=self.lease_seconds))
             except Exception as error:
                 # Whatever it was, the next renewal may succeed; a dead thread would lose every lease.
                 if not is_unavailable(error):

@@ -22,7 +22,7 @@ from face_pipeline.config import get_settings
 from face_pipeline.engine import PackError, Turns, load_engine
 from face_pipeline.errors import ConfigurationError, FacePipelineError
 from face_pipeline.store import ledger
-from face_pipeline.store.database import transaction
+from face_pipeline.store.database import in_transaction
 from face_pipeline.telemetry import context, level
 from face_pipeline.telemetry.gpu import GpuCollector
 from face_pipeline.telemetry.logging import configure_logging
@@ -125,10 +125,11 @@ def _refuse(message: str) -> NoReturn:
 def _ready(**_: Any) -> None:
     # What an earlier life of this instance held is lost for certain: no need to wait for the leases.
     try:
-        with transaction() as session:
-            released = ledger.release_lapsed(
+        released = in_transaction(
+            lambda session: ledger.release_lapsed(
                 session, max_attempts=get_settings().task_max_attempts, worker=runtime.name
             )
+        )
         if released:
             log.warning(
                 "took back photos of this worker's last run",

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from face_pipeline.config import get_settings
 from face_pipeline.engine import Analysis, PhotoBroken, PhotoRejected
 from face_pipeline.store import ledger
-from face_pipeline.store.database import is_unavailable, single_statements
+from face_pipeline.store.database import in_statements, may_pass
 from face_pipeline.store.originals import OriginalMissing, OriginalUnavailable, worker_originals
 from face_pipeline.telemetry import context
 from face_pipeline.telemetry.logging import stage_seconds
@@ -135,22 +135,18 @@ def _given_back(held: ledger.Claim, message: str) -> Ended:
 
 
 def _in_ledger(work: Callable[[Connection], Result]) -> Result:
-    def once() -> Result:
-        with single_statements() as connection:
-            return work(connection)
-
-    return _patiently(once)
+    return _patiently(lambda: in_statements(work))
 
 
 def _patiently(work: Callable[[], Result]) -> Result:
-    """Do `work`, waiting a while for a database or a host of originals that is away."""
+    """Do `work`, waiting a while for a database or a host of originals that is away, or has no room."""
     give_up = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
             return work()
         except Exception as error:
-            away = isinstance(error, OriginalUnavailable) or is_unavailable(error)
-            if not away or time.monotonic() > give_up:
+            passing = isinstance(error, OriginalUnavailable) or may_pass(error)
+            if not passing or time.monotonic() > give_up:
                 raise
             time.sleep(RETRY_SECONDS)
 

@@ -34,6 +34,7 @@ from face_pipeline.store.database import reading
 from face_pipeline.telemetry import level
 from face_pipeline.telemetry.metrics import AutoscalerMetrics
 from face_pipeline.telemetry.systemd import notify
+from face_pipeline.words import counted
 from face_pipeline.worker.app import QUEUE_INGEST, QUEUE_SEARCH
 
 log = logging.getLogger(__name__)
@@ -216,7 +217,8 @@ class Agent:
         self._start_over()
         self._held = held
         self._redis.delete(ASSIGNMENT)
-        reason = f"{by_hand} workers stay: they were scaled by hand, and the autoscaler is paused."
+        stay = counted(by_hand, "worker", "stay")
+        reason = f"{stay}: the number was set by hand, and the autoscaler is paused."
         self._record(Decision(by_hand, Cause.PAUSED, reason), by_hand)
 
     def _assign(self, workers: int, agents: list[Heartbeat], before: dict[str, int]) -> None:

@@ -10,6 +10,8 @@ import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from face_pipeline.words import counted
+
 
 @dataclass(frozen=True)
 class Policy:
@@ -83,7 +85,8 @@ class Rule:
         kept_busy = self._kept_busy(seen)
         recommended = self._bounded(max(needed, kept_busy))
         self._remember(seen.now, recommended)
-        load = f"{seen.waiting} waiting tasks need {needed} workers at {policy.target:g} each"
+        tasks = counted(seen.waiting, "waiting task", "need")
+        load = f"{tasks} {counted(needed, 'worker')} at {policy.target:g} each"
         up = min([recommended, *self._since(seen.now - policy.up_window)])
         down = max([recommended, *self._since(seen.now - policy.down_window)])
 
@@ -138,8 +141,8 @@ class Rule:
         return math.ceil(max(0.0, self._changed + cooldown - now))
 
     def _hold(self, seen: Observation, cause: Cause, why: str) -> Decision:
-        return Decision(seen.workers, cause, f"{seen.workers} workers stay: {why}.")
+        return Decision(seen.workers, cause, f"{counted(seen.workers, 'worker', 'stay')}: {why}.")
 
     def _change(self, seen: Observation, cause: Cause, desired: int, why: str) -> Decision:
         self._changed = seen.now
-        return Decision(desired, cause, f"{seen.workers} to {desired} workers: {why}.")
+        return Decision(desired, cause, f"{seen.workers} to {counted(desired, 'worker')}: {why}.")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 
+from flask import Request
+
 from face_pipeline.errors import BadRequest, NotFound
 
 
@@ -27,6 +29,16 @@ def decimal(values: Mapping[str, str], name: str, default: float, low: float, hi
     if not low <= number <= high:
         raise BadRequest(f"{name} must be a number from {low} to {high}", code="parameter")
     return number
+
+
+def one_text(request: Request, name: str, code: str) -> str | None:
+    """The form field `name`; None when it is empty or left out, BadRequest when there are several."""
+    if name in request.files:
+        raise BadRequest(f"{name} is text; send it as a form field and not as a file", code=code)
+    values = set(request.form.getlist(name))
+    if len(values) > 1:
+        raise BadRequest(f"one request takes one {name}; send a request for each", code=code)
+    return (values.pop() if values else None) or None
 
 
 def identifier(text: str, what: str) -> uuid.UUID:

@@ -14,13 +14,13 @@ from flask import Blueprint, Response, current_app, jsonify, request, send_file
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 from sqlalchemy import Select, func, select, tuple_
-from sqlalchemy.orm import joinedload, selectinload
+from sqlalchemy.orm import Session, joinedload, selectinload
 
 from face_pipeline.config import get_settings
-from face_pipeline.engine import PhotoRejected
+from face_pipeline.engine import Pack, PhotoRejected
 from face_pipeline.errors import BadRequest, NotFound, Unprocessable
-from face_pipeline.store import collections, ledger
-from face_pipeline.store.database import transaction
+from face_pipeline.store import collections, ledger, persons
+from face_pipeline.store.database import in_transaction, transaction
 from face_pipeline.store.models import PHOTO_STATES, BatchPhoto, Collection, Face, Photo
 from face_pipeline.store.originals import Originals, relative
 from face_pipeline.telemetry import context
@@ -28,6 +28,7 @@ from face_pipeline.telemetry.metrics import web as metrics
 from face_pipeline.web import packs
 from face_pipeline.web.api import parameters, uploads, views
 from face_pipeline.web.auth import requires
+from face_pipeline.words import counted
 from face_pipeline.worker.app import publish_ingest
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ def upload() -> tuple[Response, int]:
         raise BadRequest("send one or more files in the form field 'photos'", code="photos_missing")
     if len(files) > settings.upload_max_photos:
         raise BadRequest(
-            f"one request takes {settings.upload_max_photos} photos, this one has {len(files)}",
+            f"one request takes {counted(settings.upload_max_photos, 'photo')}, this one has {len(files)}",
             code="too_many_photos",
         )
     good: list[uploads.Upload] = []
@@ -67,11 +68,13 @@ def upload() -> tuple[Response, int]:
     batch_id, accepted = _accept(good)
     metrics.files_uploaded.inc(len(accepted))
     log.info(
-        "%d photos accepted, %d refused", len(accepted), len(rejected),
+        "%s accepted, %d refused", counted(len(accepted), "photo"), len(rejected),
         extra={
             "operation": "upload", "batch_id": str(batch_id), "count": len(accepted),
             "photo_id": [str(each.photo_id) for each in accepted],
-            "reason_code": sorted({each["code"] for each in rejected}) or None,
+            "reason_code": sorted(
+                {each["code"] for each in rejected} | {each.remark.code for each in accepted if each.remark}
+            ) or None,
         },
     )  # fmt: skip
     _publish(list({each.photo_id for each in accepted if each.state == "received"}))
@@ -83,12 +86,11 @@ def upload() -> tuple[Response, int]:
 def _accept(good: list[uploads.Upload]) -> tuple[uuid.UUID, list[ledger.Accepted]]:
     """Originals to disk, then their rows, all in one transaction: both are kept when this returns."""
     originals = Originals(get_settings().originals_dir)
-    name = request.form.get("collection", collections.DEFAULT_COLLECTION)
-    person_name = request.form.get("person")
-    with transaction() as session:
-        collection = collections.open_collection(session, name, packs.installed())
-        person = collections.open_person(session, collection, person_name) if person_name else None
-        known = ledger.known(session, collection, {each.row.sha256 for each in good})
+    name = parameters.one_text(request, "collection", "collection_name") or collections.DEFAULT_COLLECTION
+    given = parameters.one_text(request, "person", "person_name")
+    person = persons.check_name(given) if given is not None else None
+    pack = packs.installed()
+    collection, known = in_transaction(lambda session: _known(session, name, pack, good))
     # Outside a transaction: nothing is locked while the disk works.
     originals.write(
         {
@@ -97,12 +99,20 @@ def _accept(good: list[uploads.Upload]) -> tuple[uuid.UUID, list[ledger.Accepted
             if each.row.sha256 not in known or not originals.path(each.row.sha256).exists()
         }
     )
-    with transaction() as session:
-        batch, accepted = ledger.accept(
+    batch, accepted = in_transaction(
+        lambda session: ledger.accept(
             session, collection, [each.row for each in good],
             person=person, request_id=context.request_id.get(),
-        )  # fmt: skip
+        )
+    )  # fmt: skip
     return batch.id, accepted
+
+
+def _known(
+    session: Session, name: str, pack: Pack, good: list[uploads.Upload]
+) -> tuple[Collection, set[str]]:
+    collection = collections.open_collection(session, name, pack)
+    return collection, ledger.known(session, collection, {each.row.sha256 for each in good})
 
 
 def _publish(photo_ids: list[uuid.UUID]) -> None:
@@ -112,8 +122,7 @@ def _publish(photo_ids: list[uuid.UUID]) -> None:
     try:
         sent = publish_ingest(photo_ids, context.request_id.get())
         if sent:
-            with transaction() as session:
-                ledger.mark_queued(session, sent)
+            in_transaction(lambda session: ledger.mark_queued(session, sent))
     except (OperationalError, RedisError, OSError):
         log.warning("Redis takes no messages; the photos wait in the ledger", extra={"count": len(photo_ids)})
     except Exception:
@@ -147,7 +156,9 @@ def _filtered(query: Select[Any]) -> Select[Any]:
             raise BadRequest(f"state is one of {', '.join(PHOTO_STATES)}", code="parameter")
         query = query.where(Photo.state == state)
     if name := request.args.get("collection"):
-        query = query.join(Collection, Collection.id == Photo.collection_id).where(Collection.name == name)
+        query = query.join(Collection, Collection.id == Photo.collection_id).where(
+            Collection.name == collections.check_name(name)
+        )
     if batch := request.args.get("batch"):
         query = query.join(BatchPhoto, BatchPhoto.photo_id == Photo.id).where(
             BatchPhoto.batch_id == parameters.identifier(batch, "batch")

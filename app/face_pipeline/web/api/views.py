@@ -7,6 +7,7 @@ from typing import Any
 
 from face_pipeline.store.ledger import Accepted
 from face_pipeline.store.models import Face, Person, Photo
+from face_pipeline.store.persons import Remark
 
 
 def time(value: datetime | None) -> str | None:
@@ -17,6 +18,10 @@ def person(value: Person | None) -> dict[str, Any] | None:
     return {"id": value.id, "name": value.name} if value else None
 
 
+def remark(value: Remark | None) -> dict[str, str] | None:
+    return {"code": value.code, "message": value.message} if value else None
+
+
 def accepted(value: Accepted) -> dict[str, Any]:
     return {
         "id": value.photo_id,
@@ -24,6 +29,8 @@ def accepted(value: Accepted) -> dict[str, Any]:
         "sha256": value.sha256,
         "state": value.state,
         "duplicate": value.duplicate,
+        "person": person(value.person),
+        "remark": remark(value.remark),
     }
 
 

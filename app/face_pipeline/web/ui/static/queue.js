@@ -50,7 +50,7 @@ export class UploadQueue {
     try {
       const answer = await upload(item.file, item.form, (progress) => this.#set(item, { progress }));
       const [photo] = answer.photos;
-      this.#set(item, { state: photo.state, photoId: photo.id, duplicate: photo.duplicate, progress: 1 });
+      this.#set(item, { state: photo.state, photoId: photo.id, duplicate: photo.duplicate, remark: photo.remark, progress: 1 });
     } catch (error) {
       this.#failed(item, error);
     }

@@ -85,6 +85,7 @@ function changed(item) {
   parts.bar.value = item.progress;
   if (parts.drawn !== item.state || item.state === "retrying") drawRow(item, parts);
   if (item.photoId && canRead && !item.watched && !FINISHED.has(item.state)) follow(item);
+  if (item.duplicate && canRead && FINISHED.has(item.state)) tellOnce(item);
   if (!drawing) {
     drawing = true;
     requestAnimationFrame(drawSummary);
@@ -99,6 +100,13 @@ function follow(item) {
     changed(item);
     if (!item.watched) document.dispatchEvent(new CustomEvent("photo-finished", { detail: photo }));
   });
+}
+
+// A photo that was finished before may have got a name by this upload.
+function tellOnce(item) {
+  if (item.told) return;
+  item.told = true;
+  document.dispatchEvent(new CustomEvent("photo-finished"));
 }
 
 function drawRow(item, { row, bar, note, state, action }) {
@@ -124,7 +132,10 @@ function noteOf(item) {
   if (item.state === "stopped" && item.reason.code === "network") return "The server could not be reached.";
   if (item.duplicate) notes.push("Already uploaded before");
   if (item.state === "done" && item.faces !== undefined) notes.push(count(item.faces, "face"));
-  if (item.reason) notes.push(inWords(item.reason));
+  // The worker may say of a photo what the answer said already.
+  for (const reason of [item.remark, item.reason]) {
+    if (reason && !notes.includes(inWords(reason))) notes.push(inWords(reason));
+  }
   return notes.join(" · ");
 }
 
