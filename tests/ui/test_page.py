@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from face_pipeline.engine.inspect import EXIF_ORIENTATION
+from face_pipeline.engine.formats.exif import ORIENTATION_TAG as EXIF_ORIENTATION
 from PIL import Image
 from selenium import webdriver
 from selenium.common.exceptions import StaleElementReferenceException
