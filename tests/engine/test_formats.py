@@ -115,6 +115,21 @@ def test_a_photo_that_needs_more_than_all_memory_for_decoding_is_refused() -> No
     assert "200 MB" in refused.value.message
 
 
+@pytest.mark.parametrize("form", ["AVIF", "HEIF"])
+def test_a_phones_file_that_says_it_is_small_is_measured_by_what_is_in_it(form: str) -> None:
+    size = struct.pack(">II", 1500, 1500)
+    whole = saved(Image.new("RGB", (1500, 1500)), form)
+    assert size in whole
+    with pytest.raises(PhotoRejected) as refused:
+        inspect(
+            whole.replace(size, struct.pack(">II", 64, 64)),
+            max_bytes=2**25,
+            max_pixels=MAX_PIXELS,
+            max_decode_bytes=5 * 2**20,
+        )
+    assert refused.value.code == "too_much_memory"
+
+
 # -- what decoders cannot ------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from face_pipeline.engine.formats.coded import av1_size, hevc_size
 from face_pipeline.engine.formats.header import MOST_PARTS, Header, broken, too_many_parts, truncated
 from face_pipeline.engine.types import PhotoRejected
 
@@ -22,6 +23,8 @@ CONTAINER_BRANDS = {b"mif1", b"msf1", b"mif2"}
 WORKING = {HEIC: 5.0, AVIF: 8.0}
 # The same with an alpha plane or more than 8 bits.
 WORKING_RICH = {HEIC: 13.0, AVIF: 12.0}
+# Of a property, and of the start of a picture: more than what is read of it.
+PROPERTY_BYTES, ITEM_BYTES = 1024, 256
 ALPHA_URNS = (b"auxiliary:alpha", b"auxid:1")
 # Tiles of a grid are at most 256 x 256 of them; phones make 48.
 MOST_ITEMS = 4096
@@ -40,6 +43,7 @@ class _Meta:
     primary: int = 0
     properties: list[tuple[bytes, bytes]] = field(default_factory=list)
     of_item: dict[int, list[int]] = field(default_factory=dict)
+    starts: list[int] = field(default_factory=list)
     last_byte: int = 0
 
     def of(self, item: int) -> list[tuple[bytes, bytes]]:
@@ -82,15 +86,27 @@ def read(data: bytes, media_type: str) -> Header:
             axis = content[0] & 1
     if size is None or not all(size):
         raise broken("the file has no readable header")
-    largest = [_size(content) for kind, content in meta.properties if kind == b"ispe"]
-    # A smaller picture that hides a larger one would be as much work as that.
-    area = max(width * height for width, height in largest)
     if meta.last_byte > len(data):
         raise truncated()
+    # A small picture made of larger ones is as much work as those.
+    area = max(wide * high for wide, high in [size, *_sizes(data, meta, media_type)])
     working = _working(meta, media_type) * max(1.0, area / (size[0] * size[1]))
     header = Header(media_type, *size, TURNS[angle, axis], working)
     # libheif turns as it decodes, the library for AVIF does not.
     return Header(media_type, *header.upright_size, working=working) if media_type == HEIC else header
+
+
+def _sizes(data: bytes, meta: _Meta, media_type: str) -> list[tuple[int, int]]:
+    """Of all pictures in the file, by its own words and by those of the compressed data."""
+    found = [_size(content) for kind, content in meta.properties if kind == b"ispe"]
+    try:
+        if media_type == HEIC:
+            coded = [hevc_size(content) for kind, content in meta.properties if kind == b"hvcC"]
+        else:
+            coded = [av1_size(data[start : start + ITEM_BYTES]) for start in meta.starts]
+    except IndexError as error:
+        raise broken("the pictures in the file have no readable header") from error
+    return found + [each for each in coded if each]
 
 
 def _working(meta: _Meta, media_type: str) -> float:
@@ -119,13 +135,13 @@ def _items(data: bytes, start: int, end: int) -> _Meta:
             for inner, first, last in _boxes(data, begin, stop):
                 if inner == b"ipco":
                     meta.properties = [
-                        (kind, data[at : min(after, at + 64)])
+                        (kind, data[at : min(after, at + PROPERTY_BYTES)])
                         for kind, at, after in _boxes(data, first, last)
                     ]
                 elif inner == b"ipma":
                     _associations(data, first, last, meta.of_item)
         elif name == b"iloc":
-            meta.last_byte = _last_byte(data, begin)
+            _locations(data, begin, meta)
     return meta
 
 
@@ -164,14 +180,13 @@ def _associations(data: bytes, start: int, end: int, of_item: dict[int, list[int
             raise broken("the file has no readable header")
 
 
-def _last_byte(data: bytes, start: int) -> int:
-    """Where the last byte of any item lies, of those that are told from the file's start."""
+def _locations(data: bytes, start: int, meta: _Meta) -> None:
+    """Where items begin and where the last byte of any lies, of those that are told from the file's start."""
     version, sizes = data[start], int.from_bytes(data[start + 4 : start + 6], "big")
     offset_size, length_size, base_size = sizes >> 12, sizes >> 8 & 15, sizes >> 4 & 15
     index_size = sizes & 15 if version else 0
     at, wide = start + 6, version >= 2
     count, at = _number(data, at, 4 if wide else 2)
-    last = 0
     for _ in range(_bounded(count)):
         at += 4 if wide else 2
         method = 0
@@ -180,13 +195,14 @@ def _last_byte(data: bytes, start: int) -> int:
         at += 2
         base, at = _number(data, at, base_size)
         extents, at = _number(data, at, 2)
-        for _ in range(_bounded(extents)):
+        for number in range(_bounded(extents)):
             at += index_size
             offset, at = _number(data, at, offset_size)
             length, at = _number(data, at, length_size)
             if method & 15 == 0:
-                last = max(last, base + offset + length)
-    return last
+                meta.last_byte = max(meta.last_byte, base + offset + length)
+                if number == 0:
+                    meta.starts.append(base + offset)
 
 
 def _number(data: bytes, at: int, size: int) -> tuple[int, int]:

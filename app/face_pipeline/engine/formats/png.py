@@ -145,7 +145,7 @@ def _chunk(name: bytes, content: bytes) -> bytes:
 
 def _is_sound(data: bytes, start: int, length: int) -> bool:
     (found,) = struct.unpack_from(">I", data, start + length)
-    return zlib.crc32(data[start - 4 : start + length]) == found
+    return bool(zlib.crc32(data[start - 4 : start + length]) == found)
 
 
 def _working(kind: int, depth: int, transparent: bool, animated: bool) -> float:
