@@ -109,7 +109,10 @@ def deep_png(image: Image.Image, mode: str) -> bytes:
     rows = pixels.astype(">u2").reshape(image.height, -1)
     kind = {"L": 0, "LA": 4, "RGB": 2, "RGBA": 6}[mode]
     header = struct.pack(">IIBBBBB", *image.size, 16, kind, 0, 0, 0)
-    raw = b"".join(b"\0" + row.tobytes() for row in rows)
+    # A row like the one above it is stored as its difference, so that a photo scaled up stays small.
+    same = [number > 0 and bool((rows[number] == rows[number - 1]).all()) for number in range(len(rows))]
+    nothing = b"\2" + bytes(rows[0].nbytes)
+    raw = b"".join(nothing if alike else b"\0" + row.tobytes() for alike, row in zip(same, rows, strict=True))
     return b"".join(
         (PNG_SIGNATURE, png_chunk(b"IHDR", header), png_chunk(b"IDAT", zlib.compress(raw, 1)),
          png_chunk(b"IEND", b""))

@@ -150,21 +150,21 @@ def test_a_wrong_rendition_is_named(live_app: App) -> None:
     assert (broken.status_code, broken.json()["error"]["code"]) == (415, "unsupported_type")
 
 
-def test_four_large_photos_searched_and_shown_at_once_all_answer(live_app: App) -> None:
-    """Each needs so much memory to decode that they have to take turns."""
-    person = astronaut().resize((5632, 5632), Image.Resampling.NEAREST)
-    photo = oddities.deep_png(person, "RGBA")
+def test_four_large_photos_searched_and_shown_at_once_all_answer(web_app: App) -> None:
+    """Each needs so much memory to decode that the worker has to take one after the other."""
+    web_app.start_worker(concurrency=4, FACE_DECODE_MEMORY_MB="200")
+    photo = oddities.deep_png(astronaut().resize((4096, 4096), Image.Resampling.NEAREST), "RGBA")
     assert len(photo) < 4 * 1024**2
 
     def search(number: int) -> int:
-        return live_app.search(oddities.with_chunk(photo, b"tEXt", b"Copy\0%d" % number)).status_code
+        return web_app.search(oddities.with_chunk(photo, b"tEXt", b"Copy\0%d" % number)).status_code
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(search, range(4))) == [200] * 4
-    (face,) = uploaded(live_app, photo, "large.png")["faces"]
+    (face,) = uploaded(web_app, photo, "large.png")["faces"]
 
     def crop(size: int) -> int:
-        return live_app.get(f"/api/v1/faces/{face['id']}/crop?size={size}").status_code
+        return web_app.get(f"/api/v1/faces/{face['id']}/crop?size={size}").status_code
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(crop, (64, 96, 128, 160))) == [200] * 4
