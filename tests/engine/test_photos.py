@@ -8,18 +8,20 @@ import struct
 import subprocess
 import sys
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from face_pipeline.engine import Budget, PhotoBroken, PhotoInfo, PhotoRejected, inspect
 from face_pipeline.engine.decode import decode
 from face_pipeline.engine.pictures import face_crop
-from PIL import Image
+from PIL import Image, ImageCms
 
 from tests.oddities import png_chunk as chunk
 from tests.oddities import saved, with_segment
-from tests.photos import ROOT, astronaut, jpeg
+from tests.photos import LABELLED, ROOT, astronaut, jpeg, labelled
 
 FACE = (170.0, 70.0, 290.0, 200.0)
 DETECTOR_SIDE = 640
@@ -183,6 +185,51 @@ def test_a_crop_is_cut_from_the_upright_photo(orientation: int) -> None:
 def test_a_crop_at_the_edge_stays_inside_the_photo(box: tuple[float, ...]) -> None:
     with Image.open(io.BytesIO(face_crop(jpeg(astronaut()), box, 160, MEMORY))) as crop:
         assert max(crop.size) == 160
+
+
+def plainly_decoded(data: bytes) -> np.ndarray:
+    """RGB by OpenCV alone, as it is: what faces were found in before there were other formats."""
+    flag = cv2.IMREAD_COLOR if data[:2] == b"\xff\xd8" else cv2.IMREAD_UNCHANGED
+    found = cv2.imdecode(np.frombuffer(data, np.uint8), flag | cv2.IMREAD_IGNORE_ORIENTATION)
+    if found.ndim == 2:
+        found = cv2.cvtColor(found, cv2.COLOR_GRAY2BGR)
+    if found.shape[2] == 4:
+        alpha = found[:, :, 3:].astype(np.float32) / 255
+        found = (found[:, :, :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
+    return found[:, :, ::-1]
+
+
+ORDINARY: dict[str, Callable[[Image.Image], bytes]] = {
+    "JPEG": lambda photo: saved(photo, "JPEG"),
+    "progressive": lambda photo: saved(photo, "JPEG", progressive=True),
+    "restarts": lambda photo: saved(photo, "JPEG", restart_marker_rows=1),
+    "grey JPEG": lambda photo: saved(photo.convert("L"), "JPEG"),
+    "CMYK": lambda photo: saved(photo.convert("CMYK"), "JPEG"),
+    "profile": lambda photo: saved(photo, "JPEG", icc_profile=SRGB),
+    "PNG": lambda photo: saved(photo, "PNG", icc_profile=SRGB, dpi=(72, 72)),
+    "palette": lambda photo: saved(photo.convert("P"), "PNG"),
+    "palette with a hole": lambda photo: saved(photo.convert("P"), "PNG", transparency=0),
+    "grey with a hole": lambda photo: saved(photo.convert("L"), "PNG", transparency=0),
+    "one bit": lambda photo: saved(photo.convert("1"), "PNG"),
+    "alpha": lambda photo: saved(Image.merge("RGBA", [*photo.split(), photo.convert("L")]), "PNG"),
+    "WebP": lambda photo: saved(photo, "WEBP"),
+    "lossless WebP": lambda photo: saved(photo, "WEBP", lossless=True),
+    "animated WebP": lambda photo: saved(photo, "WEBP", save_all=True, append_images=[photo.rotate(9)]),
+}
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+@pytest.mark.parametrize("kind", ORDINARY)
+def test_an_ordinary_photo_is_decoded_to_the_same_pixels_as_ever(kind: str) -> None:
+    data = ORDINARY[kind](astronaut())
+    assert np.array_equal(decode(data, detector_side=DETECTOR_SIDE).pixels[:, :, ::-1], plainly_decoded(data))
+
+
+def test_the_labelled_photos_are_decoded_to_the_same_pixels_as_ever() -> None:
+    for name in labelled():
+        data = (LABELLED / name).read_bytes()
+        found = decode(data, detector_side=10_000).pixels[:, :, ::-1]
+        assert np.array_equal(found, plainly_decoded(data)), name
 
 
 def test_what_is_no_photo_is_not_decoded() -> None:
