@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 LABELLED = SHARED / "photos"
+CASES = SHARED / "cases"
 SHARED_PACK = SHARED / "models" / "scrfd2.5g_mobilefacenet"
 
 
@@ -49,3 +50,10 @@ def labelled() -> dict[str, list[str | None]]:
         pytest.skip(f"needs the labelled photos, which are not beside this checkout ({LABELLED.name})")
     photos: dict[str, list[str | None]] = json.loads((LABELLED / "labels.json").read_text())["photos"]
     return photos
+
+
+def case(name: str) -> bytes:
+    """A file as users sent it, of the set beside the checkout; skips the test where the set is absent."""
+    if not (CASES / name).exists():
+        pytest.skip(f"needs {name} of the files as users sent them, which are not beside this checkout")
+    return (CASES / name).read_bytes()

@@ -64,6 +64,8 @@ class Settings(BaseSettings):
     upload_max_bytes: int = Field(20 * 1024**2, ge=1024)
     upload_max_pixels: int = Field(50_000_000, ge=10_000)
     upload_max_photos: int = Field(100, ge=1, le=1000)
+    # What decoding may take in one process at once, MB; a photo that needs more is refused.
+    decode_memory_mb: int = Field(1024, ge=64)
     request_max_bytes: int = Field(256 * 1024**2, ge=1024)
 
     search_timeout_seconds: float = Field(20.0, gt=0, le=120)
@@ -134,6 +136,10 @@ class Settings(BaseSettings):
     def cores_of_a_search(self) -> int:
         """`search_threads`, counted where it is left open."""
         return self.search_threads or min(SEARCH_THREADS_MOST, len(os.sched_getaffinity(0)))
+
+    @property
+    def decode_memory_bytes(self) -> int:
+        return self.decode_memory_mb * 1024**2
 
     @property
     def pack_dir(self) -> Path:

@@ -46,7 +46,7 @@ def test_bad_files_are_named_with_a_code_and_the_others_go_on(live_app: App) -> 
     assert {each["filename"]: each["code"] for each in body["rejected"]} == {
         "empty.jpg": "empty_file",
         "notes.txt": "unsupported_type",
-        "cut.jpg": "broken_image",
+        "cut.jpg": "truncated",
         "big.jpg": "too_large",
         "bomb.png": "too_many_pixels",
     }

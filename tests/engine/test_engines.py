@@ -256,3 +256,11 @@ def test_a_web_process_loads_no_model_runtime(tmp_path: Path) -> None:
         "assert not loaded, loaded\n"
     )
     _fresh_process(code, tmp_path)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (7, 7), (1, 100), (100, 1), (10, 1000), (3000, 30)])
+def test_a_tiny_or_narrow_photo_has_no_face(engine: Engine, size: tuple[int, int]) -> None:
+    for form in ("JPEG", "PNG", "WEBP", "AVIF"):
+        buffer = io.BytesIO()
+        Image.new("RGB", size, "grey").save(buffer, form)
+        assert engine.analyse(buffer.getvalue()).faces == []

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from face_pipeline.engine.inspect import EXIF_ORIENTATION
-from PIL import Image
 from selenium import webdriver
 from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.chrome.service import Service
@@ -20,6 +18,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
+from tests import oddities
 from tests.installation import App
 from tests.photos import astronaut, astronaut_again, astronaut_jpeg, no_face
 
@@ -214,22 +213,56 @@ def test_the_keyboard_alone_opens_a_photo_walks_its_faces_and_comes_back(
     assert troubles(browser) == []
 
 
-def test_the_box_of_a_turned_photo_is_around_the_face(
-    browser: webdriver.Chrome, live_app: App, tmp_path: Path
-) -> None:
-    turned = astronaut().crop((0, 0, 512, 400)).rotate(90, expand=True)
-    exif = Image.Exif()
-    exif[EXIF_ORIENTATION] = 6
-    turned.save(tmp_path / "turned.jpg", exif=exif)
-    body = live_app.upload(("turned.jpg", (tmp_path / "turned.jpg").read_bytes())).json()
+def sideways(form: str) -> bytes:
+    """A photo stored on its side, with what turns it upright: EXIF, in a HEIC its own box."""
+    stored = astronaut().crop((0, 0, 512, 400)).rotate(90, expand=True)
+    if form == "HEIF":
+        return oddities.heic_turned(oddities.saved(stored, form, quality=90), quarters=3)
+    return oddities.saved(stored, form, exif=oddities.turned(6))
+
+
+def test_the_box_of_a_turned_photo_is_around_the_face(browser: webdriver.Chrome, live_app: App) -> None:
+    photos = [(f"turned.{form.lower()}", sideways(form)) for form in ("JPEG", "PNG", "WEBP", "AVIF", "HEIF")]
+    body = live_app.upload(*photos).json()
     live_app.wait_finished(body["batch_id"])
     sign_in(browser, live_app)
-    browser.get(f"{live_app.url}/#photo/{body['photos'][0]['id']}")
-    assert_box_is_around_the_face(browser, live_app, "turned.jpg")
-    width, height = browser.execute_script(
-        "const image = document.querySelector('#viewer .boxed-image'); return [image.width, image.height]"
+    for photo in body["photos"]:
+        browser.get(f"{live_app.url}/#photo/{photo['id']}")
+        title = browser.find_element(By.ID, "viewer-title")
+        wait(browser, lambda _, title=title, name=photo["filename"]: title.text == name, photo["filename"])
+        assert_box_is_around_the_face(browser, live_app, photo["filename"])
+        width, height = browser.execute_script(
+            "const image = document.querySelector('#viewer .boxed-image');"
+            "return [image.naturalWidth, image.naturalHeight]"
+        )
+        assert width > height, f"the browser shows {photo['filename']} upright"
+    assert troubles(browser) == []
+
+
+@pytest.mark.parametrize("form", ["WEBP", "HEIF"])
+def test_a_searched_photo_that_browsers_show_differently_has_its_box_around_the_face(
+    browser: webdriver.Chrome, live_app: App, tmp_path: Path, form: str
+) -> None:
+    path = tmp_path / f"query.{form.lower()}"
+    path.write_bytes(sideways(form))
+    ((x1, y1, x2, y2),) = (face["bbox"] for face in live_app.search(path.read_bytes()).json()["faces"])
+    sign_in(browser, live_app)
+    browser.get(f"{live_app.url}/#search")
+    browser.find_element(By.ID, "search-file").send_keys(str(path))
+    wait(browser, lambda b: b.find_elements(By.CSS_SELECTOR, "#search-result rect.box"), "a box")
+    x, y, width, height, shown = browser.execute_script(
+        """
+        const box = document.querySelector("#search-result rect.box").getBoundingClientRect();
+        const element = document.querySelector("#search-result .boxed-image");
+        const image = element.getBoundingClientRect();
+        return [(box.x - image.x) / image.width, (box.y - image.y) / image.height,
+                box.width / image.width, box.height / image.height, element.naturalWidth];
+        """
     )
-    assert width > height, "the browser shows it upright"
+    assert shown == 512
+    shares = (x1 / 512, y1 / 400, x2 / 512, y2 / 400)
+    assert (x, y, x + width, y + height) == pytest.approx(shares, abs=0.01)
+    assert troubles(browser) == []
 
 
 def test_a_name_for_a_known_photo_is_shown_or_the_row_says_why_it_was_not_given(

@@ -9,7 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from face_pipeline.engine.inspect import PhotoInfo, PhotoRejected, face_crop, inspect
+from face_pipeline.engine.inspect import PhotoInfo, inspect
+from face_pipeline.engine.memory import Budget, MemoryBusy
 from face_pipeline.engine.pack import (
     LicenceNotAccepted,
     Pack,
@@ -23,13 +24,13 @@ from face_pipeline.engine.pack import (
     verify_pack,
 )
 from face_pipeline.engine.turns import Turns
-from face_pipeline.engine.types import Analysis, DetectedFace, Engine, EngineError, PhotoBroken
+from face_pipeline.engine.types import Analysis, DetectedFace, Engine, EngineError, PhotoBroken, PhotoRejected
 from face_pipeline.errors import FacePipelineError
 
 __all__ = [
-    "Analysis", "DetectedFace", "Engine", "EngineError", "LicenceNotAccepted", "Pack", "PackDamaged",
-    "PackError", "PackInvalid", "PackMissing", "PhotoBroken", "PhotoInfo", "PhotoRejected", "Turns",
-    "build_dlib_pack", "contract_id", "face_crop", "inspect", "load_engine", "read_pack",
+    "Analysis", "Budget", "DetectedFace", "Engine", "EngineError", "LicenceNotAccepted", "MemoryBusy",
+    "Pack", "PackDamaged", "PackError", "PackInvalid", "PackMissing", "PhotoBroken", "PhotoInfo",
+    "PhotoRejected", "Turns", "build_dlib_pack", "contract_id", "inspect", "load_engine", "read_pack",
     "verify_pack",
 ]  # fmt: skip
 
@@ -42,9 +43,11 @@ def load_engine(
     device: Literal["cpu", "cuda"] = "cpu",
     gpu_memory_limit_mb: int = 0,
     turns: Turns | None = None,
+    memory: Budget | None = None,
 ) -> Engine:
     """The engine of a pack, its files verified first; `threads` is how many will call it at once,
     `prompt_threads` how many cores one photo may take that is analysed `promptly`; others wait for `turns`.
+    `memory`: what all decoding may take; None: no bound.
 
     Raises PackError for a missing, damaged or invalid pack, EngineError when the runtime cannot use a model,
     or would use another device than the one that is asked for.
@@ -52,7 +55,7 @@ def load_engine(
     pack = read_pack(pack_dir)
     verify_pack(pack)
     try:
-        return _load(pack, threads, prompt_threads, device, gpu_memory_limit_mb, turns)
+        return _load(pack, threads, prompt_threads, device, gpu_memory_limit_mb, turns, memory)
     except FacePipelineError:
         raise
     except Exception as error:
@@ -71,6 +74,7 @@ def _load(
     kind: Literal["cpu", "cuda"],
     gpu_memory_limit_mb: int,
     turns: Turns | None,
+    memory: Budget | None,
 ) -> Engine:
     if pack.engine == "dlib":
         if kind != "cpu":
@@ -80,8 +84,8 @@ def _load(
             )
         from face_pipeline.engine.dlib_engine import DlibEngine
 
-        return DlibEngine(pack, threads=threads)
+        return DlibEngine(pack, threads=threads, memory=memory)
     from face_pipeline.engine.device import Device
     from face_pipeline.engine.insightface_engine import InsightFaceEngine
 
-    return InsightFaceEngine(pack, Device(kind, gpu_memory_limit_mb), prompt_threads, turns)
+    return InsightFaceEngine(pack, Device(kind, gpu_memory_limit_mb), prompt_threads, turns, memory)

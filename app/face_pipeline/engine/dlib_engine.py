@@ -18,7 +18,8 @@ import cv2
 import dlib
 import numpy as np
 
-from face_pipeline.engine.decode import decode
+from face_pipeline.engine.decode import decode, room_for
+from face_pipeline.engine.memory import UNLIMITED, Budget
 from face_pipeline.engine.pack import Pack, contract_id
 from face_pipeline.engine.quality import quality
 from face_pipeline.engine.types import Analysis, DetectedFace, EngineError, FloatArray, Image
@@ -44,8 +45,9 @@ class DlibEngine:
     Computing a descriptor holds the interpreter's lock: more recognisers would take memory and gain nothing.
     """
 
-    def __init__(self, pack: Pack, *, threads: int):
+    def __init__(self, pack: Pack, *, threads: int, memory: Budget | None = None):
         self.pack = pack
+        self._memory = memory or Budget(UNLIMITED)
         self.contract_id = contract_id(pack)
         self.dimension = pack.dimension
         self.match_threshold = pack.match_threshold
@@ -79,7 +81,11 @@ class DlibEngine:
             self._recogniser.compute_face_descriptor(np.zeros((CHIP_SIDE, CHIP_SIDE, 3), np.uint8))
 
     def analyse(self, data: bytes, *, promptly: bool = False) -> Analysis:
-        del promptly  # dlib computes a photo on one core
+        # dlib computes a photo on one core, also where somebody waits for it.
+        with room_for(data, self._memory, detector_side=self.pack.detector_side, promptly=promptly):
+            return self._analyse(data)
+
+    def _analyse(self, data: bytes) -> Analysis:
         began = time.perf_counter()
         photo = decode(data, detector_side=self.pack.detector_side)
         pixels, shrink = _bounded(photo.pixels, self.pack.detector_side)

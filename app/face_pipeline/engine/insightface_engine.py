@@ -20,8 +20,9 @@ from insightface.model_zoo.scrfd import SCRFD
 from insightface.utils import face_align
 
 from face_pipeline.engine.batching import SIZES, Batcher
-from face_pipeline.engine.decode import decode
+from face_pipeline.engine.decode import decode, room_for
 from face_pipeline.engine.device import Device, audit, session
+from face_pipeline.engine.memory import UNLIMITED, Budget
 from face_pipeline.engine.pack import Pack, PackFile, contract_id
 from face_pipeline.engine.quality import quality
 from face_pipeline.engine.turns import Turns
@@ -58,9 +59,15 @@ class InsightFaceEngine:
     """
 
     def __init__(
-        self, pack: Pack, device: Device = ON_CPU, prompt_threads: int = 1, turns: Turns | None = None
+        self,
+        pack: Pack,
+        device: Device = ON_CPU,
+        prompt_threads: int = 1,
+        turns: Turns | None = None,
+        memory: Budget | None = None,
     ):
         self.pack = pack
+        self._memory = memory or Budget(UNLIMITED)
         self.contract_id = contract_id(pack)
         self.dimension = pack.dimension
         self.match_threshold = pack.match_threshold
@@ -143,9 +150,11 @@ class InsightFaceEngine:
             audit(self.pack.file(role), self.device, infer)
 
     def analyse(self, data: bytes, *, promptly: bool = False) -> Analysis:
+        side = self.pack.detector_side
         if promptly or self.device.kind == "cuda":
-            return self._analyse(data, self._prompt_detector)
-        with self._turns():
+            with room_for(data, self._memory, detector_side=side, promptly=promptly):
+                return self._analyse(data, self._prompt_detector)
+        with self._turns(), room_for(data, self._memory, detector_side=side):
             return self._analyse(data, self._detector)
 
     def _analyse(self, data: bytes, detector: Any) -> Analysis:

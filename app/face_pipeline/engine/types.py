@@ -17,6 +17,12 @@ FloatArray = npt.NDArray[np.float32]
 Image = npt.NDArray[np.uint8]
 
 
+class PhotoRejected(FacePipelineError):
+    """A photo that cannot be used, seen without decoding it; `code` says why, the message what to do."""
+
+    status = 422
+
+
 class PhotoBroken(FacePipelineError):
     """The photo passed the checks of its upload and still cannot be decoded."""
 
@@ -69,7 +75,9 @@ class Engine(Protocol):
     providers: tuple[str, ...]
 
     def analyse(self, data: bytes, *, promptly: bool = False) -> Analysis:
-        """Decode a JPEG, PNG or WebP and find its faces, best detection first; raises PhotoBroken.
+        """Decode a photo and find its faces, best detection first.
+
+        Raises PhotoBroken, PhotoRejected, MemoryBusy.
 
         `promptly`: somebody waits for this one, so it may take more than its share of the cores.
         """

@@ -19,7 +19,7 @@ from celery import signals
 from prometheus_client import REGISTRY, start_http_server
 
 from face_pipeline.config import get_settings
-from face_pipeline.engine import PackError, Turns, load_engine
+from face_pipeline.engine import Budget, PackError, Turns, load_engine
 from face_pipeline.errors import ConfigurationError, FacePipelineError
 from face_pipeline.store import ledger
 from face_pipeline.store.database import in_transaction
@@ -79,6 +79,7 @@ def _start(sender: Any = None, **_: Any) -> None:
             device=settings.device,
             gpu_memory_limit_mb=settings.gpu_memory_limit_mb,
             turns=Turns(settings.turns_dir, f"worker{settings.worker_instance}"),
+            memory=Budget(settings.decode_memory_bytes),
         )
         runtime.engine.warm_up()
     except (PackError, FacePipelineError) as error:

@@ -15,7 +15,7 @@ from celery import Celery, Task
 from sqlalchemy import Connection
 
 from face_pipeline.config import get_settings
-from face_pipeline.engine import Analysis, PhotoBroken, PhotoRejected
+from face_pipeline.engine import Analysis, MemoryBusy, PhotoBroken, PhotoRejected
 from face_pipeline.store import ledger
 from face_pipeline.store.database import in_statements, may_pass
 from face_pipeline.store.originals import OriginalMissing, OriginalUnavailable, worker_originals
@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 # How long a task waits for another host that is away. After that the photo goes back to the ledger.
 PATIENCE_SECONDS = 60.0
 RETRY_SECONDS = 1.0
+# A library's own words help nobody who sent a photo.
+ENGINE_FAILED = "the engine failed on this photo; the worker's log has the reason"
 
 Result = TypeVar("Result")
 
@@ -101,15 +103,15 @@ def _process(held: ledger.Claim) -> Ended:
         data = _patiently(lambda: worker_originals().read(held.sha256))
         read = time.monotonic() - began
         analysis = runtime.engine.analyse(data)
-    except OriginalUnavailable as error:
+    except (OriginalUnavailable, MemoryBusy) as error:
         return _given_back(held, str(error))
     except (PhotoBroken, PhotoRejected, OriginalMissing) as error:
         return _failed(held, error.code, str(error))
     except MemoryError:
         return _failed(held, "out_of_memory", "the photo needs more memory than the worker may use")
-    except Exception as error:
+    except Exception:
         log.exception("engine failed", extra={"photo_id": str(held.photo_id), "operation": "ingest"})
-        return _failed(held, "engine_error", f"{type(error).__name__}: {error}")
+        return _failed(held, "engine_error", ENGINE_FAILED)
     _tell(analysis, "ingest", photo_id=str(held.photo_id))
     analysed = time.monotonic()
     _in_ledger(lambda connection: ledger.finish(connection, held, analysis.faces))
@@ -189,10 +191,10 @@ def search(task: Task, search_id: str) -> None:
     except (PhotoBroken, PhotoRejected) as error:
         told["reason_code"] = error.code
         reply = {"error": {"code": error.code, "message": str(error)}}
-    except Exception as error:
+    except Exception:
         log.exception("engine failed", extra={"operation": "search"})
         told["reason_code"] = "engine_error"
-        reply = {"error": {"code": "engine_error", "message": f"{type(error).__name__}: {error}"}}
+        reply = {"error": {"code": "engine_error", "message": ENGINE_FAILED}}
     exchange.send_reply(client, search_id, json.dumps(reply))
     log.info(
         "search analysed",

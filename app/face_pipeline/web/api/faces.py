@@ -7,11 +7,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import joinedload
 
 from face_pipeline.config import get_settings
-from face_pipeline.engine import face_crop
+from face_pipeline.engine.pictures import face_crop
 from face_pipeline.errors import NotFound
 from face_pipeline.store.database import transaction
 from face_pipeline.store.models import Face
 from face_pipeline.store.originals import Originals
+from face_pipeline.web import decoding
 from face_pipeline.web.api import parameters
 from face_pipeline.web.auth import requires
 
@@ -31,6 +32,7 @@ def crop(face_id: str) -> Response:
     if face is None:
         raise NotFound(f"there is no face {face_id}", code="face_not_found")
     data = Originals(get_settings().originals_dir).read(face.photo.sha256)
-    response = current_app.response_class(face_crop(data, face.bbox, size), mimetype="image/jpeg")
+    picture = face_crop(data, face.bbox, size, decoding.memory())
+    response = current_app.response_class(picture, mimetype="image/jpeg")
     response.headers["Cache-Control"] = "private, max-age=300"
     return response

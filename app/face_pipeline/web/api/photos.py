@@ -26,7 +26,7 @@ from face_pipeline.store.originals import Originals, relative
 from face_pipeline.telemetry import context
 from face_pipeline.telemetry.metrics import web as metrics
 from face_pipeline.web import packs
-from face_pipeline.web.api import parameters, uploads, views
+from face_pipeline.web.api import parameters, renditions, uploads, views
 from face_pipeline.web.auth import requires
 from face_pipeline.words import counted
 from face_pipeline.worker.app import publish_ingest
@@ -207,6 +207,8 @@ def image(photo_id: str) -> Response:
         raise NotFound(f"there is no photo {photo_id}", code="photo_not_found")
     settings = get_settings()
     originals = Originals(settings.originals_dir)
+    if renditions.is_wanted(request.args):
+        return renditions.of_an_original(originals.read(photo.sha256), request.args)
     if settings.accel_redirect:
         response = current_app.response_class(mimetype=photo.media_type)
         response.headers["X-Accel-Redirect"] = ACCEL_PREFIX + relative(photo.sha256)

@@ -15,8 +15,8 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from face_pipeline.config import get_settings
-from face_pipeline.engine import Pack, PhotoRejected, contract_id
-from face_pipeline.errors import BadRequest, Conflict, NotFound, Unavailable, Unprocessable
+from face_pipeline.engine import Pack, contract_id
+from face_pipeline.errors import Conflict, NotFound, Unavailable, Unprocessable
 from face_pipeline.store import collections, vectors
 from face_pipeline.store.database import reading, transaction
 from face_pipeline.store.models import Collection
@@ -32,8 +32,6 @@ log = logging.getLogger(__name__)
 
 bp = Blueprint("search", __name__)
 
-STATUS_BY_REJECTION = {"too_large": 413, "unsupported_type": 415}
-
 
 @bp.post("/search")
 @requires("read")
@@ -44,7 +42,7 @@ def search() -> Response:
     limit = parameters.integer(request.form, "limit", 5, 1, 100)
     threshold = parameters.decimal(request.form, "threshold", pack.match_threshold, -1.0, 1.0)
     min_quality = parameters.decimal(request.form, "min_quality", 0.0, 0.0, 1.0)
-    photo = _photo()
+    photo = uploads.read_one(request, "photo")
     name = request.form.get("collection", collections.DEFAULT_COLLECTION)
     collection = _collection(name, pack)
     connection = exchange.client()
@@ -96,18 +94,6 @@ def _collection(name: str, pack: Pack) -> Collection:
     # There from the start, as far as anybody can tell.
     with transaction() as session:
         return collections.open_collection(session, name, pack)
-
-
-def _photo() -> uploads.Upload:
-    files = uploads.files_of(request, "photo")
-    if len(files) != 1:
-        raise BadRequest("send one file in the form field 'photo'", code="photo_missing")
-    try:
-        return uploads.read_upload(files[0], get_settings())
-    except PhotoRejected as error:
-        refused = Unprocessable(error.message, code=error.code)
-        refused.status = STATUS_BY_REJECTION.get(error.code, refused.status)
-        raise refused from error
 
 
 def _analyse(data: bytes) -> list[dict[str, Any]]:

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from flask import Request
 from werkzeug.datastructures import FileStorage
 
-from face_pipeline.config import Settings
+from face_pipeline.config import Settings, get_settings
 from face_pipeline.engine import PhotoRejected, inspect
+from face_pipeline.errors import BadRequest, Unprocessable
 from face_pipeline.store.ledger import NewPhoto
 
 FILENAME_MAX = 255
+STATUS_BY_REJECTION = {"too_large": 413, "unsupported_type": 415}
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,12 @@ def filename_of(file: FileStorage) -> str:
 def read_upload(file: FileStorage, settings: Settings) -> Upload:
     """Read and check one file of a request; raises PhotoRejected."""
     data = file.stream.read(settings.upload_max_bytes + 1)
-    info = inspect(data, max_bytes=settings.upload_max_bytes, max_pixels=settings.upload_max_pixels)
+    info = inspect(
+        data,
+        max_bytes=settings.upload_max_bytes,
+        max_pixels=settings.upload_max_pixels,
+        max_decode_bytes=settings.decode_memory_bytes,
+    )
     return Upload(
         NewPhoto(
             sha256=hashlib.sha256(data).hexdigest(),
@@ -44,6 +51,19 @@ def read_upload(file: FileStorage, settings: Settings) -> Upload:
         ),
         data,
     )
+
+
+def read_one(request: Request, field: str) -> Upload:
+    """The one photo of a request; raises BadRequest, or what is wrong with the photo as an answer."""
+    files = files_of(request, field)
+    if len(files) != 1:
+        raise BadRequest(f"send one file in the form field {field!r}", code="photo_missing")
+    try:
+        return read_upload(files[0], get_settings())
+    except PhotoRejected as error:
+        refused = Unprocessable(error.message, code=error.code)
+        refused.status = STATUS_BY_REJECTION.get(error.code, refused.status)
+        raise refused from error
 
 
 def rejection(filename: str, error: PhotoRejected) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, g, make_response, render_template
 
 from face_pipeline.config import get_settings
+from face_pipeline.engine.formats import MEDIA_TYPES
 from face_pipeline.errors import Unavailable
 from face_pipeline.store.database import is_unavailable
 from face_pipeline.web.auth import identify
@@ -24,6 +25,8 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
+# Systems that do not know HEIC go by the name.
+ACCEPT = ",".join((*MEDIA_TYPES, ".heic", ".heif", ".avif"))
 SECURITY_HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -55,6 +58,7 @@ def home() -> Response:
         "ui/app.html",
         can_read=bool(scopes & {"read", "admin"}),
         can_write=bool(scopes & {"write", "admin"}),
+        accept=ACCEPT,
         max_bytes=settings.upload_max_bytes,
         max_pixels=settings.upload_max_pixels,
     )

@@ -92,5 +92,17 @@ export function upload(file, { collection, person }, onProgress) {
   });
 }
 
+/** The picture that a search of this file looks for faces in, as a JPEG. */
+export async function rendition(photo) {
+  const form = new FormData();
+  form.append("photo", photo, photo.name || "photo");
+  const response = await fetch(`${BASE}/renditions`, { method: "POST", credentials: "same-origin", headers: headers(), body: form });
+  if (!response.ok) throw new ApiError(response.status, parse(await response.text()), waitOf(response.headers.get("Retry-After")));
+  return response.blob();
+}
+
 export const imageUrl = (photoId) => `${BASE}/photos/${photoId}/image`;
+export const uprightUrl = (photoId, size = 1600) => `${imageUrl(photoId)}?rendition=upright&size=${size}`;
+// Browsers show JPEGs as the service sees them. Other formats they turn differently, play, or cannot show.
+export const pictureUrl = (photo, size) => (photo.media_type === "image/jpeg" ? imageUrl(photo.id) : uprightUrl(photo.id, size));
 export const cropUrl = (faceId, size = 160) => `${BASE}/faces/${faceId}/crop?size=${size}`;

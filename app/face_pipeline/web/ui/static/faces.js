@@ -1,5 +1,5 @@
-// A photo with a numbered box around each face. Boxes are in pixels of the upright photo, which is how
-// browsers show it; they are drawn in percent, so that they fit at any size.
+// A photo with a numbered box around each face. Boxes are in pixels of the upright photo, which is what
+// is shown; they are drawn in percent, so that they fit at any size.
 
 import { h, svg } from "./dom.js";
 
@@ -8,11 +8,23 @@ const ROOM_ABOVE = 0.07;
 
 /**
  * The photo at `url` with a box for each of `faces`. Size in pixels is `size` ({width, height}) or, without
- * it, the photo's own once it is loaded. Returns {figure, mark(index or null)}.
+ * it, the photo's own once it is loaded. Where the browser cannot show it, `another()` gives a second address.
+ * Returns {figure, mark(index or null)}.
  */
-export function boxedPhoto(url, alt, faces, { size = null, onPick = () => {}, onBroken = () => {} } = {}) {
+export function boxedPhoto(url, alt, faces, { size = null, another = null, onPick = () => {}, onBroken = () => {} } = {}) {
   const overlay = svg("svg", { class: "boxes", "aria-hidden": "true", focusable: "false" });
-  const image = h("img", { class: "boxed-image", alt, onerror: onBroken });
+  const image = h("img", { class: "boxed-image", alt });
+  let second = another;
+  image.addEventListener("error", async () => {
+    const give = second;
+    second = null;
+    try {
+      if (give) image.src = await give();
+      else onBroken();
+    } catch {
+      onBroken();
+    }
+  });
   const boxes = [];
   const draw = ({ width, height }) => {
     faces.forEach((face, index) => boxes.push(box(face, index, width, height)));

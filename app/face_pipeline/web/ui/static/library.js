@@ -1,11 +1,12 @@
 // Photos that are on the server, newest first.
 
-import { get, imageUrl } from "./api.js";
+import { get, pictureUrl } from "./api.js";
 import { byId, count, h, time } from "./dom.js";
 import { watch } from "./watch.js";
 import { FINISHED, inWords, STATES } from "./words.js";
 
 const PAGE = 24;
+const CARD = 480;
 const SETTLE = 1500;
 
 let cursor = null;
@@ -86,7 +87,7 @@ function card(photo) {
   const broken = (event) => event.target.classList.add("none");
   const link = h("a", { class: "photo-card", href: `#photo/${photo.id}` },
     h("span", { class: "frame" },
-      h("img", { src: imageUrl(photo.id), alt: "", loading: "lazy", decoding: "async", onerror: broken }), parts.badge),
+      h("img", { src: pictureUrl(photo, CARD), alt: "", loading: "lazy", decoding: "async", onerror: broken }), parts.badge),
     h("span", { class: "card-name", title: photo.filename }, photo.filename), parts.facts);
   draw(photo, link, parts);
   if (!FINISHED.has(photo.state)) stops.push(watch(photo, (news) => draw({ ...photo, ...news }, link, parts)));

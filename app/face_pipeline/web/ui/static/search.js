@@ -1,6 +1,6 @@
 // Who is on this photo? The photo with a box for each face, and beside it what was found for each.
 
-import { cropUrl, search } from "./api.js";
+import { cropUrl, rendition, search } from "./api.js";
 import { byId, count, h, percent, seconds } from "./dom.js";
 import { dropZone } from "./drop.js";
 import { boxedPhoto } from "./faces.js";
@@ -35,11 +35,20 @@ function showThreshold(value, chosen) {
   byId("search-threshold-reset").hidden = !chosen;
 }
 
-function take(file) {
+async function take(file) {
   photo = file;
+  const found = await addressOf(file);
+  if (photo !== file) return URL.revokeObjectURL(found);
   if (address) URL.revokeObjectURL(address);
-  address = URL.createObjectURL(file);
-  run();
+  address = found;
+  return run();
+}
+
+// Browsers show JPEGs as the service sees them. Of the rest the service makes a picture, if it can.
+async function addressOf(file) {
+  const start = new Uint8Array(await file.slice(0, 3).arrayBuffer());
+  const isJpeg = start[0] === 0xff && start[1] === 0xd8 && start[2] === 0xff;
+  return URL.createObjectURL(isJpeg ? file : await rendition(file).catch(() => file));
 }
 
 async function run() {
@@ -66,6 +75,7 @@ function say(text) {
 
 function layout(faces, ...beside) {
   const picture = boxedPhoto(address, `The photo you search with, ${photo.name}`, faces, {
+    another: async () => (address = URL.createObjectURL(await rendition(photo))),
     onPick: (index) => byId(`found-${index}`).focus(),
     onBroken: () => picture.figure.replaceChildren(h("p", { class: "status" }, "The browser cannot show this photo.")),
   });

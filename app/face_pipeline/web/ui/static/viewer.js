@@ -1,6 +1,6 @@
 // One photo, large, with its faces. A native dialog: Escape closes it, focus stays inside and goes back.
 
-import { cropUrl, get, imageUrl } from "./api.js";
+import { cropUrl, get, pictureUrl, uprightUrl } from "./api.js";
 import { byId, bytes, count, h, percent, time } from "./dom.js";
 import { boxedPhoto } from "./faces.js";
 import { watch } from "./watch.js";
@@ -60,8 +60,9 @@ function show(photo) {
   byId("viewer-facts").replaceChildren(
     [photo.collection, size, bytes(photo.byte_size)].filter(Boolean).join(" · "), " · received ", time(photo.received_at));
   const list = h("ol", { class: "faces" });
-  const picture = boxedPhoto(imageUrl(photo.id), `${photo.filename}, ${count(photo.faces.length, "face")}`, photo.faces, {
+  const picture = boxedPhoto(pictureUrl(photo), `${photo.filename}, ${count(photo.faces.length, "face")}`, photo.faces, {
     size: photo.width ? photo : null,
+    another: () => uprightUrl(photo.id),
     onPick: (index) => list.children[index].firstChild.focus(),
     onBroken: () => picture.figure.replaceChildren(h("p", { class: "status" }, "The browser cannot show this photo.")),
   });
