@@ -27,6 +27,7 @@ def create_app() -> Flask:
     observe.install(app)
     errors.install(app)
     auth.install(app)
+    observe.exporter.install(app, health.installation)
     app.register_blueprint(health.bp)
     app.register_blueprint(session.bp)
     app.register_blueprint(gate.bp)
