@@ -292,4 +292,4 @@ def test_switched_off_nginx_knows_nothing_of_it(tmp_path: Path) -> None:
     ports = {"http": 80, "https": 443, "flower": 5555}
     site = render(tmp_path, face_flower_enabled=False, face_ports=ports)["face-pipeline.conf"]
     assert "flower" not in site.lower()
-    assert "gate" not in site
+    assert "/gate" not in site

@@ -6,9 +6,11 @@ import base64
 import binascii
 import json
 import logging
+import mimetypes
 import uuid
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 from flask import Blueprint, Response, current_app, jsonify, request, send_file
 from kombu.exceptions import OperationalError
@@ -204,4 +206,13 @@ def image(photo_id: str) -> Response:
     # Content never changes under an id, but who may see it does.
     response.headers["Cache-Control"] = "private, max-age=300"
     response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
+    response.headers["Content-Disposition"] = f"inline; filename*=UTF-8''{quote(_saved_as(photo), safe='')}"
     return response
+
+
+def _saved_as(photo: Photo) -> str:
+    """The name under which a browser saves a photo: its own, with the ending of what it is."""
+    name = "".join(character for character in photo.filename if character.isprintable())
+    if mimetypes.guess_type(name)[0] == photo.media_type:
+        return name
+    return name + (mimetypes.guess_extension(photo.media_type) or "")
