@@ -21,7 +21,8 @@ ALPHABET = string.ascii_letters + string.digits
 
 
 def hash_key(key: str) -> str:
-    return hashlib.sha256(key.encode()).hexdigest()
+    # A text that no encoding knows (JSON can hold one) is a wrong key like any other.
+    return hashlib.sha256(key.encode(errors="replace")).hexdigest()
 
 
 # Asked with every request.
