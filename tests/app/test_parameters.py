@@ -72,8 +72,15 @@ def test_a_number_is_written_in_digits(web_app: App, value: str) -> None:
 def test_numbers_in_their_bounds_are_taken(live_app: App) -> None:
     for value in ("1", "007", "200"):
         assert live_app.get("/api/v1/photos", params={"limit": value}).status_code == 200
-    for value in ("0", "-1", "0.5", ".5", "1.", "5e-1", "-0.0"):
+    for value in ("0", "-1", "0.5", ".5", "1.", "5e-1", "-0.0", "0.300000000000000000000000004"):
         assert live_app.search(no_face(), threshold=value).status_code == 200
+
+
+def test_too_many_photos_are_counted(web_app: App) -> None:
+    for number in (61, 100, 130):
+        answer = web_app.upload(*((f"{each}.jpg", b"x") for each in range(number)))
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "too_many_photos")
+        assert str(number) in answer.json()["error"]["message"]
 
 
 def test_a_cursor_of_no_page_is_refused(web_app: App) -> None:

@@ -279,7 +279,7 @@ def _assert_harmless(installation: Installation, text: str) -> None:
 
 
 @contextmanager
-def _environment(installation: Installation, **settings: str) -> Iterator[None]:
+def environment(installation: Installation, **settings: str) -> Iterator[None]:
     before = dict(installation.environment)
     installation.environment.update(settings)
     yield
@@ -288,7 +288,7 @@ def _environment(installation: Installation, **settings: str) -> Iterator[None]:
 
 
 def test_every_line_has_the_agreed_fields_and_nothing_secret_at_the_lowest_level(clean: Installation) -> None:
-    with _environment(clean, FACE_LOG_LEVEL="DEBUG"):
+    with environment(clean, FACE_LOG_LEVEL="DEBUG"):
         app = App(clean, *start_web(clean, "debug.log"))
         app.start_worker(7)
         broken = astronaut_jpeg()[:3000] + b"\xff\xd9"
@@ -309,7 +309,7 @@ def test_every_line_has_the_agreed_fields_and_nothing_secret_at_the_lowest_level
 
 
 def test_processes_that_reach_nothing_tell_no_secret(clean: Installation) -> None:
-    with _environment(clean, FACE_DATABASE_PORT=str(free_port()), FACE_REDIS_PORT=str(free_port())):
+    with environment(clean, FACE_DATABASE_PORT=str(free_port()), FACE_REDIS_PORT=str(free_port())):
         app = App(clean, *start_web(clean, "lost.log"))
         worker = app.start_worker(8, wait=False)
         assert app.get("/api/v1/photos").status_code == 503

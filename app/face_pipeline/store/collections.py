@@ -22,7 +22,7 @@ _BY_NAME = select(Collection).where(Collection.name == bindparam("wanted_name"))
 
 
 def check_name(name: str) -> str:
-    if not NAME_PATTERN.match(name):
+    if not NAME_PATTERN.fullmatch(name):
         raise BadRequest(
             "collection names have 1 to 64 lower-case letters, digits, '_' or '-'", code="collection_name"
         )

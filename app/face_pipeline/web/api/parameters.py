@@ -10,7 +10,7 @@ from face_pipeline.errors import BadRequest, NotFound
 
 # What JSON calls a number. Python's own functions also take "1_0", "٣", " 5" and "NaN".
 WHOLE = re.compile(r"-?[0-9]{1,18}")
-NUMBER = re.compile(r"-?([0-9]{1,18}(\.[0-9]{0,18})?|\.[0-9]{1,18})([eE][+-]?[0-9]{1,3})?")
+NUMBER = re.compile(r"-?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 # As the service writes them. Python also takes braces, "urn:uuid:" and digits of other scripts.
 IDENTIFIER = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 

@@ -147,7 +147,9 @@ def _filtered(query: Select[Any]) -> Select[Any]:
             raise BadRequest(f"state is one of {', '.join(PHOTO_STATES)}", code="parameter")
         query = query.where(Photo.state == state)
     if name := request.args.get("collection"):
-        query = query.join(Collection, Collection.id == Photo.collection_id).where(Collection.name == name)
+        query = query.join(Collection, Collection.id == Photo.collection_id).where(
+            Collection.name == collections.check_name(name)
+        )
     if batch := request.args.get("batch"):
         query = query.join(BatchPhoto, BatchPhoto.photo_id == Photo.id).where(
             BatchPhoto.batch_id == parameters.identifier(batch, "batch")
