@@ -14,7 +14,7 @@ from tests.photos import ROOT, astronaut_jpeg
 
 DOCUMENT: dict[str, Any] = json.loads((ROOT / "app/face_pipeline/web/openapi.json").read_text())
 # Pages for people, and this document itself.
-UNDOCUMENTED = {"/", "/gate", "/openapi.json", "/static/{filename}"}
+UNDOCUMENTED = {"/", "/gate", "/_gate", "/openapi.json", "/static/{filename}"}
 
 
 def test_routes_and_document_agree(web_app: App) -> None:

@@ -181,6 +181,8 @@ def test_nobody_else_sees_anything(monitor: Monitor) -> None:
         assert refused.json()["error"]["code"] == "scope_missing"
     browser = monitor.get("/flower/tasks", headers={"Accept": "text/html,*/*;q=0.8"})
     assert (browser.status_code, browser.headers["Location"]) == (302, "/")
+    page = monitor.get("/flower/", reader, headers={"Accept": "text/html"})
+    assert (page.status_code, "<h1>Not for you</h1>" in page.text) == (403, True)
     # From outside there is no gate to ask.
     assert monitor.get("/gate", monitor.app.api_key).status_code == 404
 
@@ -292,4 +294,4 @@ def test_switched_off_nginx_knows_nothing_of_it(tmp_path: Path) -> None:
     ports = {"http": 80, "https": 443, "flower": 5555}
     site = render(tmp_path, face_flower_enabled=False, face_ports=ports)["face-pipeline.conf"]
     assert "flower" not in site.lower()
-    assert "gate" not in site
+    assert "/gate" not in site

@@ -21,6 +21,7 @@ from face_pipeline.config import get_settings
 from face_pipeline.store.database import transaction
 from face_pipeline.telemetry.logging import EXTRA_FIELDS, LineFormatter
 from face_pipeline.telemetry.redact import clean as clean_text
+from prometheus_client.openmetrics import parser
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy.exc import DBAPIError
 
@@ -46,7 +47,7 @@ def _entries(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.startswith("{")]
 
 
-def _values(text: str) -> dict[str, float]:
+def values(text: str) -> dict[str, float]:
     values: dict[str, float] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -56,12 +57,12 @@ def _values(text: str) -> dict[str, float]:
 
 
 def test_metrics_count_what_was_sent(live_app: App) -> None:
-    before = _values(live_app.get("/metrics").text)
+    before = values(live_app.get("/metrics").text)
     body = live_app.upload(("a.jpg", astronaut_jpeg()), ("b.jpg", astronaut_jpeg(1))).json()
     live_app.wait_finished(body["batch_id"])
     for _ in range(3):
         live_app.search(astronaut_again())
-    after = _values(live_app.get("/metrics").text)
+    after = values(live_app.get("/metrics").text)
 
     def grown(name: str) -> float:
         return after[name] - before.get(name, 0)
@@ -87,7 +88,7 @@ def test_metrics_count_what_was_sent(live_app: App) -> None:
     )
 
     url = live_app.workers[1].metrics_url  # type: ignore[attr-defined]
-    worker = _values(requests.get(url, timeout=5).text)
+    worker = values(requests.get(url, timeout=5).text)
     assert worker["face_recognition_files_processed_total{status=success}"] == 2
     assert worker["face_recognition_files_processed_total{status=failed}"] == 0
     assert worker["face_recognition_file_processing_duration_seconds_count{}"] == 2
@@ -100,6 +101,58 @@ def test_metrics_count_what_was_sent(live_app: App) -> None:
     assert worker["celery_worker_concurrency{}"] == 2
     assert not any(name.endswith("_created") or "gpu" in name or "searches" in name for name in worker)
     assert any(name.startswith("face_recognition_engine_info{") and "pack=dlib" in name for name in worker)
+
+
+def test_each_request_is_counted_once_with_the_status_it_got(web_app: App) -> None:
+    def counted() -> dict[str, float]:
+        scraped = values(web_app.get("/metrics").text)
+        return {
+            name.partition("{")[2]: count
+            for name, count in scraped.items()
+            if name.startswith("face_recognition_http_requests_total") and "prometheus_metrics" not in name
+        }
+
+    before = counted()
+    for _ in range(8):  # More than one of gunicorn's processes answers, whichever is asked for the numbers.
+        web_app.get("/api/v1/photos")
+    web_app.get("/unknown/1")
+    web_app.get("/unknown/2")
+    web_app.request("BREW", "/unknown/3")
+    web_app.request("HEAD", "/health/live")
+    web_app.request("PUT", "/api/v1/photos")
+    web_app.get(f"/api/v1/photos/{uuid.uuid4()}")
+    web_app.get("/api/v1/photos?limit=no")
+    web_app.get("/api/v1/photos", headers={"Authorization": "Bearer fp_wrong"})
+    after = counted()
+    assert {name: after[name] - before.get(name, 0) for name in after if after[name] != before.get(name)} == {
+        "endpoint=api.photos.list_photos,method=GET,status=200}": 8,
+        "endpoint=none,method=GET,status=404}": 2,
+        "endpoint=none,method=other,status=404}": 1,
+        "endpoint=health.live,method=HEAD,status=200}": 1,
+        "endpoint=none,method=PUT,status=405}": 1,
+        "endpoint=api.photos.show,method=GET,status=404}": 1,
+        "endpoint=api.photos.list_photos,method=GET,status=400}": 1,
+        "endpoint=api.photos.list_photos,method=GET,status=401}": 1,
+    }
+
+
+def test_metrics_come_in_the_format_and_the_part_that_was_asked_for(web_app: App) -> None:
+    plain = web_app.get("/metrics")
+    assert plain.headers["Content-Type"].startswith("text/plain; version=")
+    assert "flask_" not in plain.text, "the library's own metrics beside ours"
+    wanted = {"name[]": ["celery_tasks_pending", "face_recognition_files_uploaded_total"]}
+    names = {name.partition("{")[0] for name in values(web_app.get("/metrics", params=wanted).text)}
+    assert names == {"celery_tasks_pending", "face_recognition_files_uploaded_total"}
+    prometheus = {"Accept": "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"}
+    open_metrics = web_app.get("/metrics", headers=prometheus)
+    assert open_metrics.headers["Content-Type"].startswith("application/openmetrics-text")
+    assert open_metrics.text.endswith("# EOF\n")
+    samples = {
+        sample.name
+        for family in parser.text_string_to_metric_families(open_metrics.text)
+        for sample in family.samples
+    }
+    assert {"face_recognition_http_requests_total", "celery_tasks_pending"} <= samples
 
 
 def test_no_metric_names_a_photo_or_person(live_app: App) -> None:
@@ -226,7 +279,7 @@ def _assert_harmless(installation: Installation, text: str) -> None:
 
 
 @contextmanager
-def _environment(installation: Installation, **settings: str) -> Iterator[None]:
+def environment(installation: Installation, **settings: str) -> Iterator[None]:
     before = dict(installation.environment)
     installation.environment.update(settings)
     yield
@@ -235,7 +288,7 @@ def _environment(installation: Installation, **settings: str) -> Iterator[None]:
 
 
 def test_every_line_has_the_agreed_fields_and_nothing_secret_at_the_lowest_level(clean: Installation) -> None:
-    with _environment(clean, FACE_LOG_LEVEL="DEBUG"):
+    with environment(clean, FACE_LOG_LEVEL="DEBUG"):
         app = App(clean, *start_web(clean, "debug.log"))
         app.start_worker(7)
         broken = astronaut_jpeg()[:3000] + b"\xff\xd9"
@@ -256,7 +309,7 @@ def test_every_line_has_the_agreed_fields_and_nothing_secret_at_the_lowest_level
 
 
 def test_processes_that_reach_nothing_tell_no_secret(clean: Installation) -> None:
-    with _environment(clean, FACE_DATABASE_PORT=str(free_port()), FACE_REDIS_PORT=str(free_port())):
+    with environment(clean, FACE_DATABASE_PORT=str(free_port()), FACE_REDIS_PORT=str(free_port())):
         app = App(clean, *start_web(clean, "lost.log"))
         worker = app.start_worker(8, wait=False)
         assert app.get("/api/v1/photos").status_code == 503

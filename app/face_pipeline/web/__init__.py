@@ -17,7 +17,8 @@ def create_app() -> Flask:
     app.config.update(
         SECRET_KEY=settings.credential("session_secret"),
         MAX_CONTENT_LENGTH=settings.request_max_bytes,
-        MAX_FORM_PARTS=settings.upload_max_photos + 20,
+        # Twice what a request takes, so that somewhat too many photos are counted and named.
+        MAX_FORM_PARTS=2 * settings.upload_max_photos + 20,
         SESSION_COOKIE_NAME="face_session",
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Strict",
@@ -27,6 +28,7 @@ def create_app() -> Flask:
     observe.install(app)
     errors.install(app)
     auth.install(app)
+    observe.exporter.install(app, health.installation)
     app.register_blueprint(health.bp)
     app.register_blueprint(session.bp)
     app.register_blueprint(gate.bp)

@@ -59,15 +59,18 @@ def requires(scope: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     def decorate(view: Callable[P, R]) -> Callable[P, R]:
         @wraps(view)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-            g.api_key = _authorised(scope)
+            g.api_key = authorised(scope, request.method)
             return view(*args, **kwargs)
 
+        # For the gate, which asks before the view's body was sent.
+        guarded.scope = scope  # type: ignore[attr-defined]
         return guarded
 
     return decorate
 
 
-def _authorised(scope: str) -> ApiKey:
+def authorised(scope: str, method: str) -> ApiKey:
+    """The key of this request, if it may make a call of `method` that needs `scope`; raises the refusal."""
     by_cookie = presented_key() is None
     key = identify()
     if key is None:
@@ -77,7 +80,7 @@ def _authorised(scope: str) -> ApiKey:
         )
     if scope not in key.scopes and "admin" not in key.scopes:
         raise Forbidden(f"this key lacks the scope {scope!r}", code="scope_missing")
-    if by_cookie and request.method not in SAFE_METHODS:
+    if by_cookie and method not in SAFE_METHODS:
         check_csrf()
     return key
 

@@ -1,17 +1,36 @@
-"""Every error leaves as one envelope: {"error": {"code", "message", "details"}, "request_id"}."""
+"""Every error leaves as one envelope: {"error": {"code", "message", "details"}, "request_id"}.
+
+Somebody who opens an address in a browser gets a page that says the same; the API never does.
+"""
 
 from __future__ import annotations
 
 import logging
 from typing import Any
 
-from flask import Flask, Response, g, jsonify
+from flask import Flask, Response, g, jsonify, make_response, render_template, request
 from redis.exceptions import RedisError
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import BadRequest, HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
 from face_pipeline.errors import FacePipelineError, Unavailable
 from face_pipeline.store.database import explain
 from face_pipeline.telemetry import context
+from face_pipeline.web import ui
+
+API_PREFIX = "/api/"
+# psycopg2's words for a text that no column can hold.
+NUL_REFUSED = "cannot contain NUL (0x00)"
+# Where werkzeug's own words do not say what to do.
+WORDS: dict[type[HTTPException], tuple[str, str]] = {
+    RequestEntityTooLarge: (
+        "request_too_large",
+        "the request is larger than this server takes; send fewer photos",
+    ),
+    NotFound: ("not_found", "there is nothing at this address; /openapi.json lists what there is"),
+    MethodNotAllowed: ("method_not_allowed", "this address takes other methods; /openapi.json lists them"),
+    BadRequest: ("bad_request", "the request cannot be read; send it as /openapi.json says"),
+}
+TITLES = {401: "Sign in first", 403: "Not for you", 404: "There is nothing here", 405: "Not that way"}
 
 log = logging.getLogger(__name__)
 
@@ -30,17 +49,36 @@ def envelope(
     *,
     retry_after: int | None = None,
 ) -> Response:
-    response = jsonify(
-        {
-            "error": {"code": code, "message": message, "details": details or {}},
-            "request_id": context.request_id.get(),
-        }
-    )
+    if _is_read_by_a_person():
+        response = _page(status, message)
+    else:
+        response = jsonify(
+            {
+                "error": {"code": code, "message": message, "details": details or {}},
+                "request_id": context.request_id.get(),
+            }
+        )
     response.status_code = status
     # For the request's line (observe.py).
     g.reason_code = code
     if retry_after is not None:
         response.headers["Retry-After"] = str(retry_after)
+    return response
+
+
+def _is_read_by_a_person() -> bool:
+    # The same rule stands in the nginx configuration.
+    asked = request.headers.get("Accept", "").lower()
+    return "text/html" in asked and not request.path.startswith(API_PREFIX)
+
+
+def _page(status: int, message: str) -> Response:
+    title = TITLES.get(status, "That did not work" if status < 500 else "Something went wrong")
+    response = make_response(
+        render_template("ui/error.html", title=title, message=message, request_id=context.request_id.get())
+    )
+    response.headers.update(ui.SECURITY_HEADERS)
+    response.headers["Cache-Control"] = "no-store"
     return response
 
 
@@ -52,9 +90,7 @@ def _expected(error: FacePipelineError) -> Response:
 
 def _http(error: HTTPException) -> Response:
     code = (error.name or "error").lower().replace(" ", "_")
-    message = error.description or error.name
-    if isinstance(error, RequestEntityTooLarge):
-        code, message = "request_too_large", "the request is larger than this server takes; send fewer photos"
+    code, message = WORDS.get(type(error), (code, error.description or error.name))
     response = envelope(error.code or 500, code, message)
     if "Allow" in (headers := dict(error.get_headers())):
         response.headers["Allow"] = headers["Allow"]
@@ -70,5 +106,7 @@ def _unexpected(error: Exception) -> Response:
             503, "queue_unavailable", "the task queue cannot be reached; send the request again",
             retry_after=Unavailable.retry_after,
         )  # fmt: skip
+    if isinstance(error, ValueError) and NUL_REFUSED in str(error):
+        return envelope(400, "parameter", "a text of this request holds the character NUL; leave it out")
     log.exception("unexpected error")
     return envelope(500, "internal_error", "something went wrong; the log has it under this request id")

@@ -1,12 +1,26 @@
-"""The question that nginx asks before it lets a request through to a monitor of the installation."""
+"""The questions nginx asks before it lets a request through: to a monitor of the installation, or to the API.
+
+The second one comes before the body, of which nginx takes nothing when the answer is no.
+"""
 
 from __future__ import annotations
 
-from flask import Blueprint, Response
+from urllib.parse import unquote
 
-from face_pipeline.web.auth import requires
+from flask import Blueprint, Response, current_app, g, make_response, request
+from werkzeug.exceptions import NotFound
+from werkzeug.routing import RequestRedirect
+
+from face_pipeline.web.auth import authorised, requires
+from face_pipeline.web.observe import Answered, do_not_count
 
 bp = Blueprint("gate", __name__)
+
+METHOD_HEADER = "X-Gate-Method"
+PATH_HEADER = "X-Gate-Path"
+# What the client is to be told; nginx' auth_request itself knows yes and no alone.
+STATUS_HEADER = "X-Gate-Status"
+ANSWER_HEADER = "X-Gate-Answer"
 
 
 @bp.get("/gate")
@@ -14,3 +28,41 @@ bp = Blueprint("gate", __name__)
 def admin() -> Response:
     """204 for an admin's key or session, otherwise 401 or 403."""
     return Response(status=204)
+
+
+@bp.get("/_gate")
+def api() -> Response:
+    """204 where there is such a call and the key may make it, otherwise 403 with the answer in headers."""
+    method = request.headers.get(METHOD_HEADER, "GET")
+    path = unquote(request.headers.get(PATH_HEADER, ""), errors="replace")
+    endpoint = "none"
+    try:
+        endpoint, provided = _matched(path, method)
+        scope = getattr(current_app.view_functions[endpoint], "scope", None)
+        if scope is not None and not provided:
+            authorised(scope, method)
+    except Exception as error:
+        told = make_response(current_app.handle_user_exception(error))
+        g.answered = Answered(method, path, endpoint, told.status_code)
+        refusal = Response(status=403)
+        refusal.headers[STATUS_HEADER] = str(told.status_code)
+        refusal.headers[ANSWER_HEADER] = told.get_data(as_text=True).strip()
+        for name in ("Allow", "Retry-After"):
+            if name in told.headers:
+                refusal.headers[name] = told.headers[name]
+        return refusal
+    do_not_count()
+    return Response(status=204)
+
+
+def _matched(path: str, method: str) -> tuple[str, bool]:
+    """Endpoint of a call, and whether Flask itself answers it (OPTIONS); raises as routing does."""
+    try:
+        rule, _ = current_app.url_map.bind_to_environ(request.environ).match(
+            path_info=path, method=method, return_rule=True
+        )
+    except RequestRedirect:
+        # An address written another way than any of ours is (`//api/…`): none of its body is taken.
+        raise NotFound from None
+    provided = method == "OPTIONS" and bool(getattr(rule, "provide_automatic_options", False))
+    return str(rule.endpoint), provided

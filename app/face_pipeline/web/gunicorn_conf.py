@@ -8,6 +8,7 @@ from typing import Any
 from face_pipeline.config import get_settings
 from face_pipeline.telemetry import level
 from face_pipeline.telemetry.logging import configure_logging
+from face_pipeline.web import refusals
 
 _settings = get_settings()
 
@@ -20,6 +21,10 @@ worker_tmp_dir = "/dev/shm"  # noqa: S108  (gunicorn's heartbeat file; a disk co
 timeout = 60
 graceful_timeout = 30
 keepalive = 75
+# nginx bounds lines and headers (large_client_header_buffers); here 0 is no bound, and the others lie above.
+limit_request_line = 0
+limit_request_fields = 8192
+limit_request_field_size = 16380
 # The service sees no home directory to put a control socket in.
 control_socket_disable = True
 accesslog = None
@@ -40,11 +45,12 @@ def on_starting(_: Any) -> None:
 
 def post_fork(_: Any, __: Any) -> None:
     configure_logging("face-web", _settings.log_level)
+    refusals.install()
     level.follow("face-web")
 
 
 def child_exit(_: Any, worker: Any) -> None:
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        from prometheus_client.multiprocess import mark_process_dead
+        from prometheus_flask_exporter.multiprocess import GunicornInternalPrometheusMetrics
 
-        mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+        GunicornInternalPrometheusMetrics.mark_process_dead_on_child_exit(worker.pid)

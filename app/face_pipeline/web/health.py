@@ -1,15 +1,12 @@
-"""Health for load balancers, metrics for Prometheus."""
+"""Health for load balancers, and what only databases know for Prometheus."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 
 from flask import Blueprint, Response, jsonify
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.multiprocess import MultiProcessCollector
 from redis.exceptions import RedisError
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
@@ -18,7 +15,6 @@ from face_pipeline.config import get_settings
 from face_pipeline.store import ledger
 from face_pipeline.store.database import transaction
 from face_pipeline.store.originals import Originals
-from face_pipeline.telemetry import metrics
 from face_pipeline.web import cache
 from face_pipeline.worker.app import QUEUE_INGEST, QUEUE_SEARCH
 from face_pipeline.worker.exchange import client
@@ -61,22 +57,8 @@ def _originals() -> None:
         raise PermissionError("originals are not writable")
 
 
-@bp.get("/metrics")
-def show_metrics() -> Response:
-    registry = CollectorRegistry()
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    else:
-        registry = REGISTRY
-    body = generate_latest(registry)
-    installation = CollectorRegistry()
-    installation.register(metrics.InstallationCollector(_installation))
-    installation.register(metrics.MemoryCollector())
-    installation.register(metrics.BuildCollector())
-    return Response(body + generate_latest(installation), content_type=CONTENT_TYPE_LATEST)
-
-
-def _installation() -> Iterable[Metric]:
+def installation() -> Iterable[Metric]:
+    """Values of the whole installation, for `/metrics`."""
     for read in (_from_redis, _from_database):
         try:
             yield from list(read())

@@ -11,10 +11,17 @@ from face_pipeline.store.database import transaction
 
 bp = Blueprint("session", __name__)
 
+# A key has 43 characters.
+SIGN_IN_MAX_BYTES = 64 * 1024
+
 
 @bp.post("/session")
 def sign_in() -> Response:
-    body = request.get_json(silent=True)
+    request.max_content_length = SIGN_IN_MAX_BYTES
+    try:
+        body = request.get_json(silent=True)
+    except RecursionError:
+        body = None
     key = body.get("api_key") if isinstance(body, dict) else None
     if not isinstance(key, str) or not key.strip():
         raise BadRequest('send {"api_key": "…"} as JSON', code="api_key_missing")

@@ -1,4 +1,4 @@
-"""What the web service counts."""
+"""What the web service counts beside its requests (web/observe.py)."""
 
 from __future__ import annotations
 
@@ -10,15 +10,6 @@ files_uploaded = Counter("face_recognition_files_uploaded_total", "Photos accept
 searches = Counter("face_recognition_searches_total", "Answered searches.", ["cache_status"])
 search_duration = Histogram(
     "face_recognition_search_duration_seconds", "Answering one search.", buckets=STAGE_SECONDS
-)
-http_requests = Counter(
-    "face_recognition_http_requests_total", "HTTP requests.", ["method", "endpoint", "status"]
-)
-http_request_duration = Histogram(
-    "face_recognition_http_request_duration_seconds",
-    "Answering one HTTP request.",
-    ["endpoint"],
-    buckets=STAGE_SECONDS,
 )
 
 for _status in ("hit", "miss"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Mapping
 
@@ -9,23 +10,26 @@ from flask import Request
 
 from face_pipeline.errors import BadRequest, NotFound
 
+# What JSON calls a number. Python's own functions also take "1_0", "٣", " 5" and "NaN".
+WHOLE = re.compile(r"-?[0-9]{1,18}")
+NUMBER = re.compile(r"-?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+# As the service writes them. Python also takes braces, "urn:uuid:" and digits of other scripts.
+IDENTIFIER = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
 
 def integer(values: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
-    try:
-        number = int(values.get(name, default))
-    except ValueError:
-        number = low - 1
+    text = values.get(name, str(default))
+    number = int(text) if WHOLE.fullmatch(text) else low - 1
     if not low <= number <= high:
         raise BadRequest(f"{name} must be a whole number from {low} to {high}", code="parameter")
     return number
 
 
 def decimal(values: Mapping[str, str], name: str, default: float, low: float, high: float) -> float:
-    try:
-        number = float(values.get(name, default))
-    except ValueError:
-        number = low - 1
-    # NaN compares false with everything.
+    if name not in values:
+        return default
+    text = values[name]
+    number = float(text) if NUMBER.fullmatch(text) else low - 1
     if not low <= number <= high:
         raise BadRequest(f"{name} must be a number from {low} to {high}", code="parameter")
     return number
@@ -42,7 +46,6 @@ def one_text(request: Request, name: str, code: str) -> str | None:
 
 
 def identifier(text: str, what: str) -> uuid.UUID:
-    try:
-        return uuid.UUID(text)
-    except ValueError:
-        raise NotFound(f"there is no {what} {text!r}", code=f"{what}_not_found") from None
+    if not IDENTIFIER.fullmatch(text):
+        raise NotFound(f"there is no {what} {text!r}", code=f"{what}_not_found")
+    return uuid.UUID(text)

@@ -1,0 +1,93 @@
+"""Requests that nobody thought of, made by schemathesis from openapi.json, before the running service.
+
+Each answer must be one that the document names, in its shape; no request may end in an error of the server.
+The same requests come in every run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from schemathesis.config import (
+    ChecksConfig,
+    PositiveDataAcceptanceConfig,
+    ProjectConfig,
+    ProjectsConfig,
+    SchemathesisConfig,
+)
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+from schemathesis.transport.serialization import Binary
+
+from tests.app.test_contract import DOCUMENT
+from tests.app.test_telemetry import environment
+from tests.installation import App, Installation, start_web
+from tests.photos import astronaut_jpeg, no_face
+
+EXAMPLES = 25
+# Beyond what the library takes for "accepted": some of the files are no photos.
+ACCEPTED = ["2xx", "401", "403", "404", "409", "415", "422"]
+
+FILES = [no_face(), astronaut_jpeg(), no_face()[:300], b"", b"no photo"]
+schemathesis.openapi.format("binary", st.sampled_from(FILES).map(Binary))
+
+
+def _with_files(node: Any) -> Any:
+    """The document with its files marked as schemathesis knows them."""
+    if isinstance(node, list):
+        return [_with_files(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    if "contentMediaType" in node:
+        return {"type": "string", "format": "binary"}
+    return {name: _with_files(each) for name, each in node.items()}
+
+
+api = schemathesis.openapi.from_dict(
+    _with_files(DOCUMENT),
+    config=SchemathesisConfig(
+        projects=ProjectsConfig(
+            default=ProjectConfig(
+                checks=ChecksConfig(
+                    positive_data_acceptance=PositiveDataAcceptanceConfig(expected_statuses=ACCEPTED)
+                )
+            )
+        )
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def fuzzed(installation: Installation) -> Iterator[App]:
+    # What the document says that an installation takes.
+    with environment(installation, FACE_UPLOAD_MAX_PHOTOS="100"):
+        app = App(installation, *start_web(installation, "fuzzed.log"))
+        app.start_worker(9)
+    yield app
+    installation.end(app.workers[9])
+    installation.end(app.web)
+
+
+@api.parametrize()
+@settings(
+    max_examples=EXAMPLES, derandomize=True, deadline=None, database=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)  # fmt: skip
+def test_every_answer_is_one_that_the_document_names(case: Any, fuzzed: App) -> None:
+    case.call_and_validate(
+        base_url=fuzzed.url,
+        headers={"Authorization": f"Bearer {fuzzed.api_key}"},
+        timeout=60,
+        excluded_checks=[positive_data_acceptance] if _has_rules_of_its_own(case) else [],
+    )
+
+
+def _has_rules_of_its_own(case: Any) -> bool:
+    """Whether it holds a value that no pattern tells good from bad: a cursor, or a person's name."""
+    body = case.body if isinstance(case.body, dict) else {}
+    return "cursor" in (case.query or {}) or "person" in body
