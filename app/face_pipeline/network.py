@@ -1,8 +1,8 @@
 """How connections to PostgreSQL and Redis notice that the other host is gone.
 
 A host without power closes nothing, and Linux asks a silent connection first after two hours: who waits for
-an answer waits as long. So the kernel asks after 3 s of silence, each second, and gives up after 6 s; it does
-the same where what was sent is not acknowledged (`man 7 tcp`: TCP_USER_TIMEOUT counts in the place of TCP_KEEPCNT).
+an answer waits as long. So the kernel asks after 3 s of silence, each second, and gives up after 6 s, also
+where what was sent is not acknowledged (`man 7 tcp`; TCP_USER_TIMEOUT counts in the place of TCP_KEEPCNT).
 """
 
 from __future__ import annotations
