@@ -221,14 +221,16 @@ class App:
         return worker
 
 
-def start_web(installation: Installation, log: str = "web.log") -> tuple[str, subprocess.Popen[bytes]]:
+def start_web(
+    installation: Installation, log: str = "web.log", **extra: str
+) -> tuple[str, subprocess.Popen[bytes]]:
     port = free_port()
     multiproc = installation.directory / f"metrics-{port}"
     multiproc.mkdir()
     web = installation.spawn(
         log, str(BIN / "gunicorn"), "--config", "python:face_pipeline.web.gunicorn_conf",
         "--bind", f"127.0.0.1:{port}", "face_pipeline.web:create_app()",
-        PROMETHEUS_MULTIPROC_DIR=str(multiproc),
+        PROMETHEUS_MULTIPROC_DIR=str(multiproc), **extra,
     )  # fmt: skip
     url = f"http://127.0.0.1:{port}"
 

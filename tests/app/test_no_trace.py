@@ -7,6 +7,7 @@ import io
 import os
 import re
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,16 @@ import psycopg2
 import psycopg2.errors
 import pytest
 import redis
+import requests
 from face_pipeline.config import get_settings
 from face_pipeline.store.database import transaction
 from face_pipeline.web import cache
 from PIL import Image
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
+from urllib3.filepost import encode_multipart_formdata
 
-from tests.installation import App, Installation, wait_until
+from tests.installation import App, Installation, start_web, wait_until
 from tests.monitoring.exporters import ROLES, play, template
 from tests.photos import astronaut_jpeg
 from tests.services.postgres import BINARIES, Postgres
@@ -248,20 +251,17 @@ def test_neither_is_what_a_web_process_holds_of_it_meanwhile(web_app: App) -> No
         # No worker: it waits.
         search = pool.submit(web_app.search, photo)
         time.sleep(3)
-        processes = [web_app.web.pid, *_children(web_app.web.pid)]
-        open_files = [
-            str(link.readlink())
-            for process in processes
-            for link in Path(f"/proc/{process}/fd").iterdir()
-            if link.is_symlink()
-        ]
+        open_files = _open_files(web_app.web.pid)
         assert search.result().status_code == 503
     temporary = [name for name in open_files if name.startswith(("/tmp", "/var/tmp")) and "(deleted)" in name]
     assert temporary == []
 
 
-def _children(process: int) -> list[int]:
-    return [int(pid) for pid in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+def _open_files(process: int) -> list[str]:
+    """Names of the files that a process and its children hold open."""
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    links = [link for pid in (process, *children) for link in Path(f"/proc/{pid}/fd").iterdir()]
+    return [str(link.readlink()) for link in links if link.is_symlink()]
 
 
 def test_a_full_scratch_redis_fails_no_search_that_was_answered(live_app: App) -> None:
@@ -294,3 +294,34 @@ def test_an_answer_that_cannot_be_kept_is_given(
         scratch.config_set("maxmemory", limit)
         scratch.delete("filler")
     assert [record.reason_code for record in caplog.records] == ["cache_unavailable"] * 2  # type: ignore[attr-defined]
+
+
+def test_an_upload_is_spooled_in_the_directory_that_the_service_names(
+    clean: Installation, tmp_path: Path
+) -> None:
+    """On a host that is `/var/tmp`, a disk: a large upload takes none of the memory that `/tmp` may be."""
+    photo, _ = _marked()
+    url, web = start_web(clean, "spool.log", TMPDIR=str(tmp_path))
+    try:
+        with requests.Session() as session, concurrent.futures.ThreadPoolExecutor(1) as pool:
+            body, content_type = encode_multipart_formdata([("photos", ("a.jpg", photo))])
+            rest = threading.Event()
+
+            def slowly() -> Any:
+                yield body[: len(body) - 200]
+                rest.wait(60)
+                yield body[len(body) - 200 :]
+
+            headers = {"Authorization": f"Bearer {clean.api_key}", "Content-Type": content_type}
+            sent = pool.submit(session.post, f"{url}/api/v1/photos", data=slowly(), headers=headers)
+
+            def spooled() -> bool:
+                return any(name.startswith(str(tmp_path)) for name in _open_files(web.pid))
+
+            try:
+                wait_until(spooled, 20, "the upload's file")
+            finally:
+                rest.set()
+            assert sent.result().status_code == 202
+    finally:
+        clean.end(web)
