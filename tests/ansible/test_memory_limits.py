@@ -1,4 +1,4 @@
-"""What a host's memory gives to web service, workers and the Redis of the searches, and what reaches a disk."""
+"""What a host's memory gives to web service, workers and the Redis of the searches; what reaches a disk."""
 
 from __future__ import annotations
 
