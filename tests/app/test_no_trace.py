@@ -7,6 +7,7 @@ import io
 import os
 import re
 import signal
+import socket
 import threading
 import time
 from pathlib import Path
@@ -29,6 +30,7 @@ from urllib3.filepost import encode_multipart_formdata
 from tests.installation import App, Installation, start_web, wait_until
 from tests.monitoring.exporters import ROLES, play, template
 from tests.photos import astronaut_jpeg
+from tests.services import Nginx
 from tests.services.postgres import BINARIES, Postgres
 
 NAME = "Zaphod Beeblebrox"
@@ -325,3 +327,53 @@ def test_an_upload_is_spooled_in_the_directory_that_the_service_names(
             assert sent.result().status_code == 202
     finally:
         clean.end(web)
+
+
+NGINX = """
+events {}
+http {
+    access_log off;
+    upstream face_web { server 127.0.0.1:UPSTREAM; }
+    server {
+        listen 127.0.0.1:{port};
+        client_max_body_size 100m;
+        client_body_buffer_size 1m;
+        location / { proxy_pass http://face_web; }
+        SEARCH
+    }
+}
+"""
+
+
+def _search_location(directory: Path) -> str:
+    """What the role writes for searches."""
+    source = (ROLES / "nginx/templates/face-pipeline.conf.j2").read_text()
+    found = re.search(r"location = /api/v1/search \{.*?\n    \}\n", source, re.DOTALL)
+    assert found
+    (directory / "search.j2").write_text(found[0])
+    done = play(directory / "play", [template(directory / "search.j2", directory / "search.conf")])
+    assert done.returncode == 0, done.stdout
+    return (directory / "search.conf").read_text()
+
+
+def test_nginx_holds_a_search_in_memory_and_an_upload_in_a_file(tmp_path: Path) -> None:
+    photo = b"x" * 3 * 1024**2
+    with socket.create_server(("127.0.0.1", 0)) as upstream:
+        configuration = NGINX.replace("UPSTREAM", str(upstream.getsockname()[1]))
+        nginx = Nginx(configuration.replace("SEARCH", _search_location(tmp_path)))
+        try:
+            nginx.start()
+            found = {}
+            for path in ("/api/v1/photos", "/api/v1/search"):
+                with socket.create_connection((nginx.host, nginx.port)) as client:
+                    head = f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(photo)}\r\n\r\n"
+                    client.sendall(head.encode() + photo)
+                    # The whole body is there once the web service is asked.
+                    asked, _ = upstream.accept()
+                    with asked:
+                        assert asked.recv(100)
+                        found[path] = [name for name in _open_files(nginx.pid) if "/body/" in name]
+        finally:
+            nginx.close()
+    assert len(found["/api/v1/photos"]) == 1
+    assert found["/api/v1/search"] == []
