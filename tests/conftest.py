@@ -43,7 +43,8 @@ def clean(installation: Installation) -> Installation:
 
     with transaction() as session:
         session.execute(text("TRUNCATE collections, batches, photos, faces, persons CASCADE"))
-    redis.Redis.from_url(get_settings().redis_url).flushdb()
+    for url in (get_settings().redis_url, get_settings().scratch_redis_url):
+        redis.Redis.from_url(url).flushdb()
     return installation
 
 

@@ -58,21 +58,32 @@ class Installation:
     directory: Path
     postgres: Postgres
     redis: Redis
+    # The searches' own, without a file.
+    scratch: Redis
     environment: dict[str, str]
     api_key: str = ADMIN_KEY
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @classmethod
     def make(
-        cls, directory: Path, postgres: Postgres, redis: Redis, pack: Path, **settings: str
+        cls,
+        directory: Path,
+        postgres: Postgres,
+        redis: Redis,
+        pack: Path,
+        scratch: Redis | None = None,
+        **settings: str,
     ) -> Installation:
         """Credentials, directories, a migrated database and the admin key; settings also go to os.environ."""
+        scratch = scratch or Redis(scratch=True)
+        scratch.start()
         credentials = directory / "credentials"
         for name in ("originals", "models", "credentials", "turns"):
             (directory / name).mkdir()
         for name, value in (
             ("database_password", postgres.password),
             ("redis_password", redis.password),
+            ("scratch_redis_password", scratch.password),
             ("session_secret", "a secret of the tests"),
             ("admin_api_key", ADMIN_KEY),
         ):
@@ -88,6 +99,8 @@ class Installation:
                 "FACE_DATABASE_USER": postgres.user,
                 "FACE_REDIS_HOST": redis.host,
                 "FACE_REDIS_PORT": str(redis.port),
+                "FACE_SCRATCH_REDIS_HOST": scratch.host,
+                "FACE_SCRATCH_REDIS_PORT": str(scratch.port),
                 "FACE_ORIGINALS_DIR": str(directory / "originals"),
                 "FACE_MODELS_DIR": str(directory / "models"),
                 "FACE_MODEL_PACK": pack.name,
@@ -97,10 +110,14 @@ class Installation:
             }
         )
         environment = {**os.environ, **UNIT_ENVIRONMENT, **TEST_ENVIRONMENT, "PYTHONPATH": str(ROOT / "app")}
-        made = cls(directory, postgres, redis, environment)
+        made = cls(directory, postgres, redis, scratch, environment)
         made.run("migrate")
         made.run("keys", "ensure", "--name", "admin", "--scopes", "admin", "--credential", "admin_api_key")
         return made
+
+    @property
+    def servers(self) -> tuple[Postgres | Redis, ...]:
+        return self.postgres, self.redis, self.scratch
 
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         result = subprocess.run(

@@ -6,6 +6,7 @@ import os
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Literal
+from urllib.parse import quote
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -41,6 +42,9 @@ class Settings(BaseSettings):
     database_user: str = "face"
     redis_host: str = "127.0.0.1"
     redis_port: int = Field(6379, ge=1, le=65535)
+    # Where searches pass: photos, replies and cached answers, in memory alone.
+    scratch_redis_host: str = "127.0.0.1"
+    scratch_redis_port: int = Field(6380, ge=1, le=65535)
 
     originals_dir: Path = Path("/var/lib/face-pipeline/originals")
     # Where the host that keeps the originals gives them out; empty: they are on this host.
@@ -126,11 +130,17 @@ class Settings(BaseSettings):
 
     @cached_property
     def redis_url(self) -> str:
-        # Celery takes one URL; the password goes no further than this process's memory.
-        from urllib.parse import quote
+        """The queues: messages, log level, autoscaler."""
+        return self._redis("redis_password", self.redis_host, self.redis_port)
 
-        password = quote(self.credential("redis_password"), safe="")
-        return f"redis://:{password}@{self.redis_host}:{self.redis_port}/0"
+    @cached_property
+    def scratch_redis_url(self) -> str:
+        """What a search leaves for a while: no disk sees it."""
+        return self._redis("scratch_redis_password", self.scratch_redis_host, self.scratch_redis_port)
+
+    def _redis(self, credential: str, host: str, port: int) -> str:
+        # Celery takes one URL; the password goes no further than this process's memory.
+        return f"redis://:{quote(self.credential(credential), safe='')}@{host}:{port}/0"
 
     @property
     def cores_of_a_search(self) -> int:

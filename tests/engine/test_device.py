@@ -47,7 +47,7 @@ def test_a_worker_asked_for_a_card_ends_with_the_reason_and_is_not_started_again
         "PATH": "/usr/bin:/bin",
         "PYTHONPATH": str(ROOT / "app"),
     }
-    for name in ("database_password", "redis_password"):
+    for name in ("database_password", "redis_password", "scratch_redis_password"):
         (tmp_path / name).write_text("x" * 40)
     done = subprocess.run(
         [sys.executable, "-m", "celery", "-A", "face_pipeline.worker", "worker", "--pool", "threads"],

@@ -55,7 +55,12 @@ def rendered(directory: Path, **variables: Any) -> Path:
     children = {group: {"hosts": {"one": {}}} for group in groups}
     local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
     (directory / "hosts.yml").write_text(yaml.safe_dump({"all": {"vars": local, "children": children}}))
-    given = {"nvidia_plan": PLAN, "face_logging_enabled": False, "ansible_facts": {}, **variables}
+    given = {
+        "nvidia_plan": PLAN,
+        "face_logging_enabled": False,
+        "ansible_facts": {"memtotal_mb": 8000},
+        **variables,
+    }
     command = [ROOT / ".venv/bin/ansible-playbook", "-i", directory / "hosts.yml", directory / "play.yml"]
     done = subprocess.run(
         [*map(str, command), "-e", json.dumps(given)],

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from tests.hosts.test_host import PHOTOS, SUMMARY, Host, wait
 from tests.hosts.test_scaling import INVENTORY, playbook, scale
-from tests.photos import ROOT
+from tests.photos import ROOT, astronaut_jpeg
 
 BIN = Path(sys.executable).parent
 # A lease lapses after 9 s, the reconciler looks every 10 s: what a lost host had begun is back by then.
@@ -31,6 +35,8 @@ def _groups() -> dict[str, list[str]]:
 
 
 GROUPS = _groups()
+# Machine containers of this host: their cable can be pulled from outside.
+GUESTS = all(Path(f"/sys/class/net/vb-{name}").exists() for name in GROUPS.get("redis", []))
 REMOTE = [name for name in GROUPS.get("workers", []) if name not in GROUPS.get("web", [])]
 pytestmark = [
     pytest.mark.hosts,
@@ -158,3 +164,52 @@ def test_the_photos_are_given_to_workers_with_the_token_alone(host: Host) -> Non
     assert on(REMOTE[0], f"{code} {token} {path}").strip() == "200"
     assert on(GROUPS["web"][0], f"{code} {token} {path}").strip() == "403"
     assert on(REMOTE[0], f"{code} {token} {url}/../etc/passwd --path-as-is").strip() in ("400", "404")
+
+
+def _lose_silently(name: str) -> None:
+    """Pull a guest's cable, and take its power then: its kernel can tell nobody that its connections end."""
+    on(name, "nohup sh -c 'sleep 4; systemctl reboot --force --force' >/dev/null 2>&1 &")
+    subprocess.run(["ip", "link", "set", f"vb-{name}", "down"], check=True)
+    # Nor is Ansible's own connection told: the next command makes another one.
+    for connection in Path(f"/run/face-machines/{name}").glob("ssh-*"):
+        connection.unlink()
+
+
+def _answers(host: Host, path: str) -> bool:
+    try:
+        return host.call("GET", path).ok
+    except requests.RequestException:
+        return False
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not GUESTS, reason="needs root on the machine of the guests")
+@pytest.mark.usefixtures("four_workers")
+def test_workers_go_on_after_the_host_of_the_data_died_without_a_word(
+    host: Host, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """PostgreSQL and both Redises at once. Workers that were not restarted take photos and searches again."""
+    data = GROUPS["redis"][0]
+    assert [data] == GROUPS["postgres"] == GROUPS["web"]
+    same = "systemctl show --value -P MainPID -P NRestarts celery@1 celery@2"
+    before = {name: on(name, same) for name in REMOTE}
+    began = time.monotonic()
+    batches = begin(host)
+    boot = host.run("cat /proc/sys/kernel/random/boot_id")
+    _lose_silently(data)
+    wait(lambda: host.run("cat /proc/sys/kernel/random/boot_id", check=False) not in ("", boot), 180, data)
+    wait(lambda: _answers(host, "/health/ready"), 120, "the web service to be ready")
+    back = time.monotonic()
+    photos = all_done_once(host, batches, 240)
+    taken = time.monotonic()
+    assert photos
+    query = astronaut_jpeg(uuid.uuid4().int % 10**6)
+    wait(lambda: host.call("POST", "/api/v1/search", files={"photo": ("q.jpg", query)}).ok, 120, "a search")
+    for name in REMOTE:
+        count = sum(each["processed"] or 0 for each in status(tmp_path)["hosts"][name])
+        wait(lambda n=name, c=count: _processed_more(host, n, c, tmp_path), 180, f"{name} to process photos")
+    assert {name: on(name, same) for name in REMOTE} == before, "no worker was ended"
+    with capsys.disabled():
+        print(
+            f"\nsilent loss of {data}: away {back - began:.0f} s (its boot included),"
+            f" all photos done {taken - back:.0f} s after its return"
+        )

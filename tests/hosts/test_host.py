@@ -6,6 +6,7 @@ FACE_HOST_SUMMARY names a JSON file with `url`, `ssh` (a command), `ca_file` and
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -18,6 +19,7 @@ from typing import Any
 
 import pytest
 import requests
+from PIL import Image
 
 from tests.photos import astronaut_again, astronaut_jpeg
 
@@ -209,3 +211,44 @@ def test_photos_survive_a_reboot(host: Host) -> None:
     wait(back, 120, "the host to come back")
     _all_done_once(host, batch_id, collection, 180)
     assert host.run("systemctl is-system-running --wait", check=False).strip() == "running"
+
+
+def test_a_searched_photo_its_vector_and_its_answer_are_in_no_file_below_var(host: Host) -> None:
+    """With a person's name from an upload, which no log has either."""
+    mark, name = f"face-mark-{uuid.uuid4().hex}", f"Name{uuid.uuid4().hex}"
+    collection = _collection()
+    uploaded = host.call(
+        "POST", "/api/v1/photos", files={"photos": ("a.jpg", astronaut_jpeg(uuid.uuid4().int % 10**6))},
+        data={"collection": collection, "person": name},
+    ).json()  # fmt: skip
+    wait(lambda: (host.batch(uploaded["batch_id"]) or {}).get("finished"), 60, "the photo")
+    picture = io.BytesIO()
+    Image.open(io.BytesIO(astronaut_again())).resize((2600, 2600)).save(
+        picture, "JPEG", quality=97, comment=(mark * 40).encode()
+    )
+    assert len(picture.getvalue()) > 2 * 1024**2, "larger than what nginx and the web service hold at first"
+    answer = host.call(
+        "POST",
+        "/api/v1/search",
+        files={"photo": ("q.jpg", picture.getvalue())},
+        data={"collection": collection},
+    ).json()
+    match = answer["faces"][0]["matches"][0]
+    assert match["person_name"] == name
+    time.sleep(2)  # an append-only file is synced each second
+    where = "/var --exclude-dir=base --exclude-dir=pg_wal --devices=skip"
+    assert host.run(f"grep -rlaF {mark} /var /etc --devices=skip", check=False) == ""
+    # The database has the name, as it must; nothing else has.
+    assert host.run(f"grep -rlaF {name} {where}", check=False) == ""
+    # The queue's file may name no search, and the scratch Redis has no file at all.
+    assert host.run("grep -rlaF face:search: /var/lib/redis", check=False) == ""
+    assert host.run("ls -A /run/redis-scratch").split() == ["redis-server.pid"]
+
+
+def test_uploads_wait_on_a_disk_of_the_web_service_alone(host: Host) -> None:
+    main = host.run("systemctl show --value -P MainPID face-web").strip()
+    environment = host.run(f"tr '\\0' '\\n' </proc/{main}/environ")
+    assert "TMPDIR=/var/tmp" in environment.split()
+    assert host.run(f"nsenter -m -t {main} stat -f -c %T /var/tmp").strip() != "tmpfs"
+    units = host.run("systemctl show --value -P MemoryMax face-web celery@1").split()
+    assert "infinity" not in units, "each has a limit"

@@ -33,6 +33,7 @@ JOBS = {
     "celery",
     "node",
     "redis",
+    "redis_scratch",
     "postgres",
     "nginx",
     "probe",

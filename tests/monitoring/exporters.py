@@ -85,6 +85,7 @@ class Observed:
     directory: Path
     postgres: Postgres
     redis: Redis
+    scratch: Redis
     nginx: Nginx
     exporters: dict[str, Program]
     variables: dict[str, Any]
@@ -123,13 +124,15 @@ class Observed:
 
 @contextmanager
 def observe(postgres: Postgres, redis: Redis) -> Iterator[Observed]:
-    """Make and start the five exporters of the roles."""
+    """Make and start the five exporters of the roles, and the Redis of the searches."""
     ports = yaml.safe_load((REPOSITORY / "group_vars/all/endpoints.yml").read_text())["face_ports"]
     ports |= {f"{name}_exporter": free_port() for name in EXPORTERS}
     ports |= {"web_metrics": free_port(), "postgres": postgres.port, "redis": redis.port}
     with ExitStack() as stack:
-        nginx = Nginx(NGINX)
+        nginx, scratch = Nginx(NGINX), Redis(scratch=True)
         stack.callback(nginx.close)
+        stack.enter_context(scratch)
+        ports["scratch_redis"] = scratch.port
         # What the exporters read lies there too: they are users who may not look into a test's own directory.
         directory = nginx.directory
         tls, textfiles = directory / "tls", directory / "textfiles"
@@ -138,7 +141,9 @@ def observe(postgres: Postgres, redis: Redis) -> Iterator[Observed]:
         subprocess.run(maker, check=True, capture_output=True)
         tls.chmod(0o755)
         passwords = directory / "passwords"
-        passwords.write_text(json.dumps({f"redis://127.0.0.1:{redis.port}": redis.password}))
+        passwords.write_text(
+            json.dumps({f"redis://127.0.0.1:{one.port}": one.password for one in (redis, scratch)})
+        )
         data = postgres.directory / "data"
         # As Debian's cluster has it: the role writes before this line.
         hba = data / "pg_hba.conf"
@@ -149,6 +154,7 @@ def observe(postgres: Postgres, redis: Redis) -> Iterator[Observed]:
             directory,
             postgres,
             redis,
+            scratch,
             nginx,
             {},
             {
@@ -189,6 +195,8 @@ def _scrapes(directory: Path) -> dict[str, set[str]]:
         found = {name: names(exporter.text()) for name, exporter in observed.exporters.items()}
         target = f"https://127.0.0.1:{observed.nginx.port}/health/ready"
         found["probe"] = names(observed.exporters["blackbox"].text(module="face_http_2xx", target=target))
+        scratch = f"redis://127.0.0.1:{observed.scratch.port}"
+        found["redis_scratch"] = names(observed.exporters["redis"].text("/scrape", target=scratch))
         found["node"] |= _unit_metrics(observed)
         found |= _prometheus(stack)
         found |= _application(stack, app)

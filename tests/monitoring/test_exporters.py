@@ -27,6 +27,18 @@ def test_redis_is_up_and_tells_of_memory_and_persistence(observed: Observed) -> 
     assert found['redis_exporter_last_scrape_error{err=""}'] == 0
 
 
+def test_the_redis_of_the_searches_is_asked_through_the_same_exporter(observed: Observed) -> None:
+    target = f"redis://127.0.0.1:{observed.scratch.port}"
+    found = samples(observed.exporters["redis"].text("/scrape", target=target))
+    assert found["redis_up"] == 1
+    assert found["redis_aof_enabled"] == 0
+    observed.scratch.stop()
+    try:
+        assert samples(observed.exporters["redis"].text("/scrape", target=target))["redis_up"] == 0
+    finally:
+        observed.scratch.start()
+
+
 def test_postgresql_is_up_for_a_role_without_a_password(observed: Observed) -> None:
     found = scrape(observed, "postgres")
     assert found["pg_up"] == 1

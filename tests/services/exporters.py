@@ -58,8 +58,8 @@ class Program(Service):
         except requests.ConnectionError:
             return False
 
-    def text(self, **parameters: str) -> str:
-        path = "/probe" if parameters else "/metrics"
+    def text(self, path: str = "", **parameters: str) -> str:
+        path = path or ("/probe" if parameters else "/metrics")
         answer = requests.get(self.url.removesuffix("/metrics") + path, params=parameters, timeout=20)
         answer.raise_for_status()
         return answer.text

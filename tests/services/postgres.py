@@ -1,12 +1,20 @@
 """PostgreSQL 17 with pgvector: role and database `face`, SCRAM only."""
 
+import re
 import secrets
 import signal
 from collections.abc import Sequence
+from pathlib import Path
 
+from tests.services.far import Far
 from tests.services.process import Service
 
 BINARIES = "/usr/lib/postgresql/17/bin"
+# What it logs and counts is part of what is tested.
+ROLE = Path(__file__).resolve().parents[2] / "roles/postgres/templates/face.conf.j2"
+AS_THE_ROLE = re.compile(
+    r"(log_|tcp_|client_connection|shared_preload|pg_stat_statements\.|auto_explain)[^{]*"
+)
 
 
 class Postgres(Service):
@@ -17,8 +25,8 @@ class Postgres(Service):
     # SIGINT is PostgreSQL's fast shutdown: sessions are ended, nothing is lost.
     stop_signal = signal.SIGINT
 
-    def __init__(self, *, fsync: bool = False, max_connections: int = 100) -> None:
-        super().__init__()
+    def __init__(self, *, fsync: bool = False, max_connections: int = 100, far: Far | None = None) -> None:
+        super().__init__(far)
         self.user = "face"
         self.database = "face"
         self.password = secrets.token_urlsafe(24)
@@ -74,7 +82,7 @@ class Postgres(Service):
             password_file.unlink()
         durability = "on" if self._fsync else "off"
         settings = {
-            "listen_addresses": "'127.0.0.1'",
+            "listen_addresses": f"'{self.host}'",
             "port": self.port,
             "unix_socket_directories": f"'{self.directory}'",
             "max_connections": self._max_connections,
@@ -86,6 +94,11 @@ class Postgres(Service):
         }
         with (self.directory / "data" / "postgresql.conf").open("a") as configuration:
             configuration.writelines(f"{name} = {value}\n" for name, value in settings.items())
+            lines = ROLE.read_text().splitlines()
+            configuration.writelines(f"{line}\n" for line in lines if AS_THE_ROLE.fullmatch(line))
+        if self.far:
+            with (self.directory / "data" / "pg_hba.conf").open("a") as rules:
+                rules.write("host all all samenet scram-sha-256\n")
         self._single(self.admin_user, f"CREATE ROLE face LOGIN PASSWORD '{self.password}';")
         self._single(self.admin_user, "CREATE DATABASE face OWNER face;")
         self._single(self.database, "CREATE EXTENSION vector;")

@@ -12,6 +12,10 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.services.far import Far
 
 HERE = Path(__file__).parent
 CACHE = Path(os.environ.get("FACE_CACHE_DIR", "/var/cache/face-pipeline"))
@@ -61,8 +65,9 @@ class Service:
     stop_signal = signal.SIGTERM
     start_seconds = 30.0
 
-    def __init__(self) -> None:
-        self.host = "127.0.0.1"
+    def __init__(self, far: "Far | None" = None) -> None:
+        self.far = far
+        self.host = far.address if far else "127.0.0.1"
         self.port = free_port()
         self._native = _native()
         if not self._native and not (ROOT / ".complete").exists():
@@ -170,6 +175,9 @@ class Service:
         raise ServicesMissing(f"{ROOT} is incomplete: remove it and run tests/services/prepare")
 
     def _wrap(self, arguments: Sequence[str]) -> list[str]:
+        return [*(self.far.prefix if self.far else ()), *self._as_user(arguments)]
+
+    def _as_user(self, arguments: Sequence[str]) -> list[str]:
         user, group = self._identity()
         if self._native and os.geteuid() != 0:
             return list(arguments)

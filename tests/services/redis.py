@@ -1,10 +1,14 @@
-"""Redis as the product runs it: password, append-only file, noeviction."""
+"""Redis as the product runs it, twice.
+
+The queues' has an append-only file and evicts nothing; the searches' has no file, and old answers give way.
+"""
 
 import secrets
 import signal
 import socket
 from collections.abc import Sequence
 
+from tests.services.far import Far
 from tests.services.process import Service
 
 
@@ -13,8 +17,15 @@ class Redis(Service):
     system_user = "redis"
     stop_signal = signal.SIGTERM
 
-    def __init__(self, *, appendfsync: str = "everysec", maxmemory: str = "256mb") -> None:
-        super().__init__()
+    def __init__(
+        self,
+        *,
+        appendfsync: str = "everysec",
+        maxmemory: str = "256mb",
+        scratch: bool = False,
+        far: Far | None = None,
+    ) -> None:
+        super().__init__(far)
         self.user = None
         self.database = 0
         self.password = secrets.token_urlsafe(24)
@@ -23,11 +34,11 @@ class Redis(Service):
             "port": self.port,
             "dir": self.directory,
             "requirepass": self.password,
-            "appendonly": "yes",
+            "appendonly": "no" if scratch else "yes",
             "appendfsync": appendfsync,
             "save": '""',
             "maxmemory": maxmemory,
-            "maxmemory-policy": "noeviction",
+            "maxmemory-policy": "volatile-lru" if scratch else "noeviction",
             "daemonize": "no",
         }
         lines = (f"{name} {value}\n" for name, value in settings.items())

@@ -19,6 +19,7 @@ from face_pipeline.store.models import Collection, Face
 from face_pipeline.store.originals import OriginalMissing, Originals, OriginalUnavailable, worker_originals
 from face_pipeline.words import counted
 from face_pipeline.worker import exchange
+from face_pipeline.worker.app import queue_client
 
 RECALL_SAMPLES = 20
 RECALL_LIMIT = 10
@@ -42,6 +43,7 @@ def examine() -> list[Finding]:
         ("device", _device),
         ("database", _database),
         ("redis", _redis),
+        ("scratch", _scratch),
         ("originals", _originals),
         ("ledger", _ledger),
         ("collections", _collections),
@@ -129,13 +131,31 @@ def _database() -> str:
 
 
 def _redis() -> str:
-    connection = exchange.client()
+    connection = queue_client()
     policy = connection.config_get("maxmemory-policy")["maxmemory-policy"]  # type: ignore[index]
     if policy != "noeviction":
         raise Unwell(f"maxmemory-policy is {policy}: Redis may drop tasks; set noeviction (role redis)")
     if connection.config_get("appendonly")["appendonly"] != "yes":  # type: ignore[index]
         raise Unwell("appendonly is off: queued tasks end with Redis; switch it on (role redis)")
     return "append-only file on, nothing is evicted"
+
+
+def _scratch() -> str:
+    connection = exchange.client()
+    policy = connection.config_get("maxmemory-policy")["maxmemory-policy"]  # type: ignore[index]
+    if not policy.startswith("volatile-"):
+        raise Unwell(
+            f"maxmemory-policy of the scratch Redis is {policy}: a full one would refuse searches; "
+            "run site.yml (role redis)"
+        )
+    for setting in ("appendonly", "save"):
+        value = connection.config_get(setting)[setting]  # type: ignore[index]
+        if value not in ("", "no"):
+            raise Unwell(
+                f"{setting} of the scratch Redis is '{value}': searched photos would reach its disk; "
+                "run site.yml (role redis)"
+            )
+    return "nothing of a search is written to a disk, old answers give way"
 
 
 def _originals() -> str:

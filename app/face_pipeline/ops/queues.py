@@ -7,13 +7,12 @@ from typing import Any, cast
 
 from face_pipeline.store import ledger
 from face_pipeline.store.database import reading
-from face_pipeline.worker.app import QUEUE_INGEST, QUEUE_SEARCH
-from face_pipeline.worker.exchange import client
+from face_pipeline.worker.app import QUEUE_INGEST, QUEUE_SEARCH, queue_client
 
 
 def look() -> dict[str, Any]:
     """Messages in each queue, photos waiting and under way, seconds the oldest waits (None: none does)."""
-    connection = client()
+    connection = queue_client()
     queues = {name: cast(int, connection.llen(name)) for name in (QUEUE_SEARCH, QUEUE_INGEST)}
     with reading() as session:
         states = ledger.states(session)

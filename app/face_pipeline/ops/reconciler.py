@@ -19,8 +19,7 @@ from face_pipeline.config import get_settings
 from face_pipeline.store import ledger
 from face_pipeline.store.database import in_transaction, transaction
 from face_pipeline.words import counted
-from face_pipeline.worker.app import QUEUE_INGEST, publish_ingest
-from face_pipeline.worker.exchange import client
+from face_pipeline.worker.app import QUEUE_INGEST, publish_ingest, queue_client
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +65,7 @@ def _without_message(waiting: dict[uuid.UUID, str]) -> list[uuid.UUID]:
     """
     if not waiting:
         return []
-    connection = client()
+    connection = queue_client()
     queued = [photo_id for photo_id, state in waiting.items() if state == "queued"]
     received = [photo_id for photo_id, state in waiting.items() if state == "received"]
     if not queued or _queue_length(connection) >= len(queued):

@@ -21,11 +21,11 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from face_pipeline.config import get_settings
 from face_pipeline.errors import DatabaseBusy, DatabaseUnavailable, DiskFull, FacePipelineError
+from face_pipeline.network import POSTGRES_OPTIONS
 from face_pipeline.telemetry.metrics import database as metrics
 
 log = logging.getLogger(__name__)
 
-CONNECT_TIMEOUT_SECONDS = 3
 # Well under nginx's and the search deadline: a full pool answers 503 instead of hanging.
 POOL_TIMEOUT_SECONDS = 5
 TRUST_SECONDS = 1.0
@@ -60,7 +60,7 @@ def _create_engine(**options: Any) -> Engine:
         pool_timeout=POOL_TIMEOUT_SECONDS,
         # Embeddings and names are no business of an exception's text.
         hide_parameters=True,
-        connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS, "application_name": "face-pipeline"},
+        connect_args={**POSTGRES_OPTIONS, "application_name": "face-pipeline"},
         **options,
     )
     event.listen(made, "before_cursor_execute", _with_local_settings, retval=True)

@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 
 from face_pipeline.config import get_settings
 from face_pipeline.errors import FacePipelineError, Unavailable
+from face_pipeline.network import redis_client
 from face_pipeline.telemetry.logging import EVERYONE, LEVELS, SERVICES, current_level, set_level
 
 log = logging.getLogger(__name__)
@@ -31,11 +32,7 @@ def _key(service: str) -> str:
 
 
 def _connect() -> redis.Redis:
-    return redis.Redis.from_url(
-        get_settings().redis_url,
-        socket_connect_timeout=SOCKET_TIMEOUT_SECONDS,
-        socket_timeout=SOCKET_TIMEOUT_SECONDS,
-    )
+    return redis_client(get_settings().redis_url, timeout=SOCKET_TIMEOUT_SECONDS)
 
 
 def _ask(connection: redis.Redis, *services: str) -> list[tuple[str, str, float]]:

@@ -8,12 +8,14 @@ from flask import Flask, Response, send_file
 
 from face_pipeline.config import get_settings
 from face_pipeline.web import api, auth, errors, gate, health, observe, session, ui
+from face_pipeline.web.bodies import PhotoRequest
 
 
 def create_app() -> Flask:
     """Make the application of one web process, from this process's settings."""
     settings = get_settings()
     app = Flask(__name__, static_folder=None)
+    app.request_class = PhotoRequest
     app.config.update(
         SECRET_KEY=settings.credential("session_secret"),
         MAX_CONTENT_LENGTH=settings.request_max_bytes,

@@ -1,5 +1,6 @@
-"""Cached search answers, and how often they were there.
+"""Cached search answers, and how often they were there, in the scratch Redis.
 
+A search that was answered does not fail for want of it: then the answer is not kept, or not counted.
 The key holds the collection's version, which grows in the transaction that adds a face: an answer from before
 can never be found after.
 """
@@ -7,12 +8,15 @@ can never be found after.
 from __future__ import annotations
 
 import json
+import logging
 from typing import Any, cast
 
 import redis
 from redis.exceptions import RedisError
 
 from face_pipeline.store.models import Collection
+
+log = logging.getLogger(__name__)
 
 COUNTER = "face:search:cache:{status}"
 
@@ -35,18 +39,31 @@ def get(connection: redis.Redis, name: str) -> list[dict[str, Any]] | None:
 
 def put(connection: redis.Redis, name: str, faces: list[dict[str, Any]], seconds: int) -> None:
     """Keep an answer that was not there, and count that."""
-    with connection.pipeline(transaction=False) as pipeline:
-        pipeline.set(name, json.dumps(faces), ex=seconds)
-        pipeline.incr(COUNTER.format(status="miss"))
-        pipeline.execute()  # type: ignore[no-untyped-call]
+    try:
+        with connection.pipeline(transaction=False) as pipeline:
+            pipeline.set(name, json.dumps(faces), ex=seconds)
+            pipeline.incr(COUNTER.format(status="miss"))
+            pipeline.execute()  # type: ignore[no-untyped-call]
+    except RedisError as error:
+        _not_kept(error)
 
 
 def count_hit(connection: redis.Redis) -> None:
-    connection.incr(COUNTER.format(status="hit"))
+    try:
+        connection.incr(COUNTER.format(status="hit"))
+    except RedisError as error:
+        _not_kept(error)
+
+
+def _not_kept(error: RedisError) -> None:
+    log.warning(
+        "the answer was given and is not kept: %s", error,
+        extra={"operation": "search", "reason_code": "cache_unavailable"},
+    )  # fmt: skip
 
 
 def hit_ratio(connection: redis.Redis) -> float | None:
-    """Hits of all searches since Redis was set up, 0 to 1; None before the first search."""
+    """Hits of all searches since the scratch Redis started, 0 to 1; None before the first search."""
     hits, misses = cast(
         "list[bytes | None]",
         connection.mget([COUNTER.format(status="hit"), COUNTER.format(status="miss")]),

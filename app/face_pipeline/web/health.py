@@ -16,8 +16,8 @@ from face_pipeline.store import ledger
 from face_pipeline.store.database import transaction
 from face_pipeline.store.originals import Originals
 from face_pipeline.web import cache
-from face_pipeline.worker.app import QUEUE_INGEST, QUEUE_SEARCH
-from face_pipeline.worker.exchange import client
+from face_pipeline.worker import exchange
+from face_pipeline.worker.app import QUEUE_INGEST, QUEUE_SEARCH, queue_client
 
 bp = Blueprint("health", __name__)
 
@@ -29,7 +29,12 @@ def live() -> Response:
 
 @bp.get("/health/ready")
 def ready() -> tuple[Response, int]:
-    checks = {"database": _check(_database), "redis": _check(_redis), "originals": _check(_originals)}
+    checks = {
+        "database": _check(_database),
+        "redis": _check(_redis),
+        "scratch": _check(_scratch),
+        "originals": _check(_originals),
+    }
     good = all(state == "ok" for state in checks.values())
     return jsonify({"status": "ready" if good else "unready", "checks": checks}), 200 if good else 503
 
@@ -49,7 +54,11 @@ def _database() -> None:
 
 
 def _redis() -> None:
-    client().ping()
+    queue_client().ping()
+
+
+def _scratch() -> None:
+    exchange.client().ping()
 
 
 def _originals() -> None:
@@ -59,7 +68,7 @@ def _originals() -> None:
 
 def installation() -> Iterable[Metric]:
     """Values of the whole installation, for `/metrics`."""
-    for read in (_from_redis, _from_database):
+    for read in (_from_redis, _from_scratch, _from_database):
         try:
             yield from list(read())
         except (SQLAlchemyError, RedisError):
@@ -67,12 +76,15 @@ def installation() -> Iterable[Metric]:
 
 
 def _from_redis() -> Iterator[Metric]:
-    connection = client()
+    connection = queue_client()
     pending = GaugeMetricFamily("celery_tasks_pending", "Messages waiting in a queue.", labels=["queue"])
     for queue in (QUEUE_SEARCH, QUEUE_INGEST):
         pending.add_metric([queue], float(connection.llen(queue)))  # type: ignore[arg-type]
     yield pending
-    ratio = cache.hit_ratio(connection)
+
+
+def _from_scratch() -> Iterator[Metric]:
+    ratio = cache.hit_ratio(exchange.client())
     if ratio is not None:
         yield GaugeMetricFamily(
             "face_recognition_cache_hit_ratio", "Cached answers of all searches, 0 to 1.", value=ratio

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
+import redis
 from celery import Celery
 from kombu import Exchange, Queue
 
 from face_pipeline.config import get_settings
+from face_pipeline.network import CONNECT_TIMEOUT_SECONDS, REDIS_OPTIONS, redis_client
 
 QUEUE_SEARCH = "search"
 QUEUE_INGEST = "ingest"
@@ -20,13 +22,14 @@ TASK_SEARCH = "face_pipeline.search"
 # Every loss is mended by the ledger within half a minute; Redis's own redelivery is the last net only,
 # and has to be longer than any task may run.
 VISIBILITY_TIMEOUT_SECONDS = 3600
-SOCKET_TIMEOUT_SECONDS = 3
+# Longer than the BRPOP of a second that a worker waits in; an upload waits no longer for a silent Redis.
+SOCKET_TIMEOUT_SECONDS = 5
 
 BROKER_OPTIONS: dict[str, Any] = {
     "visibility_timeout": VISIBILITY_TIMEOUT_SECONDS,
     "queue_order_strategy": "face_pipeline.worker.transport:SearchFirst",
-    "socket_connect_timeout": SOCKET_TIMEOUT_SECONDS,
-    "socket_keepalive": True,
+    **REDIS_OPTIONS,
+    "socket_timeout": SOCKET_TIMEOUT_SECONDS,
     "health_check_interval": 25,
     # One try: an upload is kept in the ledger when Redis is down, and must not wait for it.
     "max_retries": 1,
@@ -67,6 +70,12 @@ def celery_app() -> Celery:
     return app
 
 
+@cache
+def queue_client() -> redis.Redis:
+    """This process's connections to the Redis of the queues, for what Celery does not do."""
+    return redis_client(get_settings().redis_url, timeout=SOCKET_TIMEOUT_SECONDS, health_check_interval=25)
+
+
 def publish_ingest(photo_ids: Sequence[uuid.UUID], request_id: str | None) -> list[uuid.UUID]:
     """Send one message for each photo; returns those sent before Redis refused one.
 
@@ -78,7 +87,7 @@ def publish_ingest(photo_ids: Sequence[uuid.UUID], request_id: str | None) -> li
     app = celery_app()
     sent: list[uuid.UUID] = []
     try:
-        with app.producer_pool.acquire(block=True, timeout=SOCKET_TIMEOUT_SECONDS) as producer:
+        with app.producer_pool.acquire(block=True, timeout=CONNECT_TIMEOUT_SECONDS) as producer:
             for photo_id in photo_ids:
                 app.send_task(
                     TASK_INGEST,

@@ -12,21 +12,20 @@ from typing import Any, cast
 import redis
 
 from face_pipeline.config import get_settings
+from face_pipeline.network import CONNECT_TIMEOUT_SECONDS, redis_client
 
-SOCKET_TIMEOUT_SECONDS = 3
 # Longer than any search may take, so that nothing of a photo stays behind.
 KEEP_SECONDS = 130
 
 
 @cache
 def client() -> redis.Redis:
-    """This process's connection pool to Redis."""
+    """This process's connection pool to the scratch Redis, which keeps nothing on a disk."""
     settings = get_settings()
-    return redis.Redis.from_url(
-        settings.redis_url,
-        socket_connect_timeout=SOCKET_TIMEOUT_SECONDS,
+    return redis_client(
+        settings.scratch_redis_url,
         # A blocking read lasts as long as the search timeout.
-        socket_timeout=settings.search_timeout_seconds + SOCKET_TIMEOUT_SECONDS,
+        timeout=settings.search_timeout_seconds + CONNECT_TIMEOUT_SECONDS,
         health_check_interval=25,
     )
 

@@ -12,6 +12,7 @@ ALPHABET = string.ascii_letters + string.digits
 SECRETS = {
     "database_password": ("", 40),
     "redis_password": ("", 40),
+    "scratch_redis_password": ("", 40),
     "session_secret": ("", 64),
     "admin_api_key": ("fp_", 40),
     "originals_token": ("", 40),

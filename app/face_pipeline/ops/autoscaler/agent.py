@@ -26,6 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from face_pipeline.config import Settings, get_settings
 from face_pipeline.errors import ConfigurationError
+from face_pipeline.network import redis_client
 from face_pipeline.ops.autoscaler.host import remembered, room, running_workers, tell
 from face_pipeline.ops.autoscaler.rule import Cause, Decision, Observation, Policy, Rule
 from face_pipeline.ops.autoscaler.spread import Host, spread
@@ -90,11 +91,7 @@ class Agent:
         self._count = count
         self._running = self._first_count()
         self._alive_seconds = settings.autoscale_interval_seconds * ROUNDS_ALIVE
-        self._redis = redis.Redis.from_url(
-            settings.redis_url,
-            socket_connect_timeout=SOCKET_TIMEOUT_SECONDS,
-            socket_timeout=SOCKET_TIMEOUT_SECONDS,
-        )
+        self._redis = redis_client(settings.redis_url, timeout=SOCKET_TIMEOUT_SECONDS)
         self._lock = self._redis.lock(LEADER, timeout=self._alive_seconds, thread_local=False)
         self._troubles: set[str] = set()
         self._step_down()
