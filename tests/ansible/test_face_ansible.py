@@ -17,12 +17,14 @@ SAY = """
   tasks:
     - name: Say it
       ansible.builtin.debug:
-        msg: "host={{ inventory_hostname }} given={{ given | default('nothing') }} roles={{ lookup('config', 'DEFAULT_ROLES_PATH') }}"
+        msg: >-
+          host={{ inventory_hostname }} given={{ given | default('nothing') }}
+          roles={{ lookup('config', 'DEFAULT_ROLES_PATH') }}
 """
 
 
 class Checkout:
-    """A clone of this repository, as far as the wrapper looks, with the Ansible of the tests as the installed one."""
+    """A clone, as far as the wrapper looks, with the Ansible of the tests as the installed one."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
