@@ -28,7 +28,7 @@ def wheel(directory: Path) -> Path:
 
 
 def bootstrap(directory: Path, *arguments: str, digest: str = "") -> tuple[int, str, str]:
-    """Exit status, output, errors: the lock names that package, and pip is to look into a place that is gone."""
+    """Exit status, output and errors; the lock names that package, and pip looks into a place that is not."""
     package = directory / "packages" / "standin-0.1-py3-none-any.whl"
     if not package.exists():
         wheel(package.parent)
