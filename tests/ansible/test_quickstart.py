@@ -113,6 +113,7 @@ def test_a_photo_is_found_before_what_observes_is_installed(checkout: Checkout) 
     assert said.index("The pipeline runs at https://") < said.index("Installing what observes it")
     assert "leaving out grafana: its repository does not answer" in said
     assert '{"face_grafana_enabled": false}' in checkout.calls[2]
+    assert f'"face_cache_dir": "{checkout.directory}/.quickstart/cache"' in checkout.calls[2]
     assert checkout.calls[-1] == "try --summary-only grafana=its repository does not answer"
 
 

@@ -2,7 +2,7 @@
 """try_it.py GUEST ADDRESS CA STATE [--proof-only | --summary-only] [--unwell] [PART=REASON ...]
 
 Puts a photo into a new installation, finds the person with another one (--proof-only ends there), and writes
-STATE/summary.json; a PART was left out for its REASON. The exit status is 1 where a part of ours does not run,
+STATE/summary.json; a PART was left out for its REASON. The exit status is 1 where a part of ours is down,
 or where Ansible failed (--unwell) and no part of a vendor's that failed explains it. Standard library only:
 it runs on the machine that holds the guest.
 """
