@@ -19,7 +19,8 @@ BARE = re.compile(
     r"""(?<![\w/-])(?<!face-ansible\ )ansible-(?:playbook|galaxy|inventory|vault)\ (?=[-\w./{<])
     | \.venv(?:-deploy)?/bin/ansible
     | (?<![\w/.-])(?<!face-ansible\ )(?:site|playbooks/[\w/-]+)\.yml\ (?:-e|-i|-K|--[a-z])
-    | \b[Rr]un\ `?site\.yml""",
+    | \b[Rr]un\ `?site\.yml
+    | (?:\bthen\ |\|\ )`site\.yml`""",
     re.VERBOSE,
 )
 CALLED = re.compile(r"\./face-ansible ((?:site|playbooks/[\w/-]+)\.yml)")
