@@ -110,10 +110,12 @@ class Settings(BaseSettings):
         except OSError as error:
             raise ConfigurationError(
                 f"credential {name}: cannot read {path} ({error.strerror}); "
-                "run site.yml, which makes it, or set FACE_CREDENTIALS_DIR"
+                "run ./face-ansible site.yml, which makes it, or set FACE_CREDENTIALS_DIR"
             ) from error
         if not value:
-            raise ConfigurationError(f"credential {name}: {path} is empty; delete it and run site.yml")
+            raise ConfigurationError(
+                f"credential {name}: {path} is empty; delete it and run ./face-ansible site.yml"
+            )
         conceal(value)
         return value
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -42,17 +43,41 @@ def test_every_playbook_knows_the_variables_of_every_host(playbook: Path, invent
         assert product_variables() - set(known) == set(), name
 
 
-@pytest.mark.parametrize("where", ["file", "group_vars"])
-def test_an_inventorys_value_wins(where: str, tmp_path: Path) -> None:
+def test_an_inventorys_value_wins_and_the_nearer_one_over_the_farther(tmp_path: Path) -> None:
+    """Each of these places wins over those before it, and the first over group_vars beside site.yml."""
     inventory = tmp_path / "hosts.yml"
-    hosts: dict[str, Any] = {"hosts": {"one": {}}}
-    if where == "file":
-        hosts["vars"] = {"face_workers": 7}
-    else:
-        (tmp_path / "group_vars").mkdir()
-        (tmp_path / "group_vars" / "all.yml").write_text("face_workers: 7\n")
-    inventory.write_text(yaml.safe_dump({"all": hosts}))
-    assert hostvars(ROOT / "playbooks", inventory)["one"]["face_workers"] == 7
+    hosts: dict[str, Any] = {"hosts": {"one": {}}, "children": {"web": {"hosts": {"one": {}}}}}
+    (tmp_path / "group_vars").mkdir()
+
+    def given(number: int) -> None:
+        inventory.write_text(yaml.safe_dump({"all": hosts}))
+        hostvars.cache_clear()
+        for playbooks in (ROOT, ROOT / "playbooks"):
+            assert hostvars(playbooks, inventory)["one"]["face_workers"] == number
+
+    hosts["vars"] = {"face_workers": 11}
+    given(11)
+    hosts["children"]["web"]["vars"] = {"face_workers": 12}
+    given(12)
+    (tmp_path / "group_vars" / "all.yml").write_text("face_workers: 13\n")
+    given(13)
+    (tmp_path / "group_vars" / "web.yml").write_text("face_workers: 14\n")
+    given(14)
+    hosts["hosts"]["one"] = {"face_workers": 15}
+    given(15)
+
+
+def test_the_quickstart_has_the_free_pack_in_every_playbook() -> None:
+    for playbooks in (ROOT, ROOT / "playbooks"):
+        (host,) = hostvars(playbooks, ROOT / "inventory/quickstart/hosts.yml").values()
+        assert host["face_model_pack"] == "dlib"
+
+
+def test_the_example_of_an_operators_values_names_variables_that_exist() -> None:
+    example = (ROOT / "inventory/group_vars/all.example.yml").read_text()
+    named = set(re.findall(r"(?m)^(?:# )?(face_\w+):", example))
+    assert named == {"face_model_pack", "face_accept_model_licence"}
+    assert named <= product_variables()
 
 
 @pytest.mark.parametrize("role", ROLES, ids=lambda path: path.name)

@@ -116,7 +116,7 @@ def test_a_part_that_fails_costs_the_others_only_what_they_need_of_it(one_host: 
     how = {"elasticsearch@one": "loop", "logstash@one": "hidden", "filebeat@one": "handler"}
     status, said = one_host.play(LOGGING, how=how)
     assert status == 2
-    assert "Elasticsearch on one failed: the second one is bad. Try it again: ansible-playbook" in said
+    assert "Elasticsearch on one failed: the second one is bad. Try it again: ./face-ansible" in said
     assert "playbooks/logging.yml --tags elasticsearch -i " in said
     assert "4 part(s) failed, all else is installed and works" in said
     assert one_host.parts_that_ran() == {"elastic@one"}

@@ -75,7 +75,10 @@ def test_the_doctor_names_a_worker_that_could_not_compute_on_its_card(clean: Ins
     assert "ok   device           workers compute on the CPU" in said
     result = _run(clean, "doctor", FACE_DEVICE="cuda")
     assert result.returncode != 0
-    assert "FACE_DEVICE is cuda, and this release has the CPU's onnxruntime; run site.yml" in result.stdout
+    assert (
+        "FACE_DEVICE is cuda, and this release has the CPU's onnxruntime;"
+        " run ./face-ansible site.yml" in result.stdout
+    )
 
 
 def test_the_doctor_names_a_damaged_pack_and_a_lost_table(clean: Installation, tmp_path: Path) -> None:

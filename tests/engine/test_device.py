@@ -26,7 +26,9 @@ without_cuda = pytest.mark.skipif(
 
 @without_cuda
 def test_the_wheel_without_cuda_is_named() -> None:
-    with pytest.raises(EngineError, match=r"the installed onnxruntime .* has no CUDA: run site.yml"):
+    with pytest.raises(
+        EngineError, match=r"the installed onnxruntime .* has no CUDA: run ./face-ansible site.yml"
+    ):
         load_engine(packs.insightface_pack(), threads=1, device="cuda")
 
 

@@ -166,7 +166,8 @@ def test_a_driver_is_installed_held_and_its_reboot_announced_then_done(host: Hos
     status, said = bring_the_driver()
     assert status != 0
     assert "the driver 550 is installed and counts after a start of the host (nouveau has the card)" in said
-    assert "systemctl reboot, then run site.yml again; or set face_allow_reboot" in said
+    assert "systemctl reboot, then run ./face-ansible site.yml -i " in said
+    assert "again; or set face_allow_reboot" in said
     assert boot(host) == before
 
     versions = host.run("dpkg-query -W -f '${Package} ${Version}\\n' " + " ".join(PACKAGES))

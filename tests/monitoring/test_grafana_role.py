@@ -54,6 +54,7 @@ def play(
     return subprocess.run(
         [*command, str(directory / "play.yml"), "-e", json.dumps({**local, **variables})],
         cwd=ROOT,
+        env={**os.environ, "ANSIBLE_FILTER_PLUGINS": str(ROLE / "filter_plugins")},
         capture_output=True,
         text=True,
         check=False,

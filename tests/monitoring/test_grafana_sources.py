@@ -170,7 +170,7 @@ def test_a_reader_without_the_right_to_ask_is_told_with_the_command_that_tries_a
         in told
     )
     assert "(Health check failed: Failed to get data source info)" in told
-    assert "then: ansible-playbook playbooks/grafana.yml" in told
+    assert "then: ./face-ansible playbooks/grafana.yml -i " in told
 
 
 def test_an_elasticsearch_that_is_not_ready_is_told_in_its_own_words(asked: Asked) -> None:
@@ -193,10 +193,7 @@ def test_a_source_that_is_away_is_named_and_the_others_are_not(
             in told
         )
         assert "There was an error returned querying the Prometheus API." in told
-        assert (
-            "playbooks/monitoring.yml --tags prometheus), then: ansible-playbook playbooks/grafana.yml"
-            in told
-        )
+        assert "mend it (./face-ansible playbooks/monitoring.yml --tags prometheus -i " in told
         assert "source Alertmanager" not in told.split("Say which of them")[1]
         assert "(Health check failed: Failed to get data source info)" in there.told("health")
     finally:

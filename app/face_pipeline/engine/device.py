@@ -98,7 +98,7 @@ def _load_libraries() -> None:
     if CUDA not in onnxruntime.get_available_providers():
         raise EngineError(
             f"FACE_DEVICE=cuda, and the installed onnxruntime {onnxruntime.__version__} has no CUDA: "
-            "run site.yml with this host in the group `gpu`, or set FACE_DEVICE=cpu"
+            "run ./face-ansible site.yml with this host in the group `gpu`, or set FACE_DEVICE=cpu"
         )
     # Those that came as wheels beside it.
     onnxruntime.preload_dlls()

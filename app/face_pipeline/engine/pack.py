@@ -89,7 +89,8 @@ def read_pack(directory: Path) -> Pack:
         raw = json.loads(manifest.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise PackMissing(
-            f"there is no model pack in {directory} ({MANIFEST} is missing); run site.yml, which installs it"
+            f"there is no model pack in {directory} ({MANIFEST} is missing);"
+            " run ./face-ansible site.yml, which installs it"
         ) from None
     except (OSError, ValueError) as error:
         raise PackInvalid(f"{manifest} cannot be read: {error}; install the pack again") from error
@@ -161,12 +162,12 @@ def verify_pack(pack: Pack) -> None:
         except OSError as error:
             raise PackDamaged(
                 f"pack {pack.name}: {path} cannot be read ({error.strerror}); "
-                "run site.yml to install it again"
+                "run ./face-ansible site.yml to install it again"
             ) from error
         if actual != each.sha256:
             raise PackDamaged(
                 f"pack {pack.name}: {path} has SHA-256 {actual}, its manifest says {each.sha256}; "
-                "run site.yml to install it again"
+                "run ./face-ansible site.yml to install it again"
             )
 
 

@@ -79,7 +79,8 @@ def _packages() -> str:
     runtimes = [name for name in ("onnxruntime", "onnxruntime-gpu") if _installed(name)]
     if len(runtimes) != 1:
         raise Unwell(
-            f"exactly one onnxruntime wheel must be installed, found {runtimes or 'none'}; run site.yml"
+            f"exactly one onnxruntime wheel must be installed, found {runtimes or 'none'};"
+            " run ./face-ansible site.yml"
         )
     opencv = [
         name
@@ -87,7 +88,9 @@ def _packages() -> str:
         if _installed(name)
     ]
     if opencv != ["opencv-python-headless"]:
-        raise Unwell(f"only opencv-python-headless may be installed, found {opencv}; run site.yml")
+        raise Unwell(
+            f"only opencv-python-headless may be installed, found {opencv}; run ./face-ansible site.yml"
+        )
     return f"{runtimes[0]} {importlib.metadata.version(runtimes[0])}, opencv-python-headless"
 
 
@@ -107,14 +110,16 @@ def _device() -> str:
     if get_settings().device == "cpu":
         return "workers compute on the CPU"
     if not _installed("onnxruntime-gpu"):
-        raise Unwell("FACE_DEVICE is cuda, and this release has the CPU's onnxruntime; run site.yml")
+        raise Unwell(
+            "FACE_DEVICE is cuda, and this release has the CPU's onnxruntime; run ./face-ansible site.yml"
+        )
     try:
         pynvml.nvmlInit()
         cards = pynvml.nvmlDeviceGetCount()
         driver = pynvml.nvmlSystemGetDriverVersion()
     except pynvml.NVMLError as error:
         raise Unwell(
-            f"FACE_DEVICE is cuda, and NVIDIA's driver does not answer ({error}); run site.yml"
+            f"FACE_DEVICE is cuda, and NVIDIA's driver does not answer ({error}); run ./face-ansible site.yml"
         ) from error
     if not cards:
         raise Unwell("FACE_DEVICE is cuda, and the driver sees no card; look at `nvidia-smi`")

@@ -61,7 +61,8 @@ class RemoteOriginals:
             raise OriginalMissing(f"the original {sha256} is not at {self.url}")
         if answer.status != 200:
             raise OriginalUnavailable(
-                f"{self.url} answers {answer.status}; run site.yml, which gives both sides one token"
+                f"{self.url} answers {answer.status};"
+                " run ./face-ansible site.yml, which gives both sides one token"
             )
         if hashlib.sha256(answer.data).hexdigest() != sha256:
             raise OriginalUnavailable(f"{self.url} sent other bytes than those of {sha256}")

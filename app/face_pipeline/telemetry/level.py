@@ -126,5 +126,5 @@ def _or_unavailable(work: Any) -> Any:
     except (RedisError, OSError) as error:
         raise Unavailable(
             f"Redis does not answer at {settings.redis_host}:{settings.redis_port}, so the level stays as it "
-            f"is ({error}); without Redis, set face_log_level and run site.yml"
+            f"is ({error}); without Redis, set face_log_level and run ./face-ansible site.yml"
         ) from error

@@ -131,7 +131,7 @@ def _analyse(data: bytes) -> list[dict[str, Any]]:
     if answer["contract_id"] != contract_id(packs.installed()):
         raise Conflict(
             f"a worker runs {answer['contract_id']}, this server {contract_id(packs.installed())}; "
-            "run site.yml so that both have the same model pack",
+            "run ./face-ansible site.yml so that both have the same model pack",
             code="contract_mismatch",
         )
     faces: list[dict[str, Any]] = answer["faces"]
