@@ -167,12 +167,16 @@ def _log_level(options: argparse.Namespace) -> int:
         return 0
     wanted = None if options.level == "default" else options.level
     level.choose(wanted, options.service, options.seconds)
+    others = [each for each in level.chosen() if each[0] != options.service]
     who = "every service" if options.service == EVERYONE else options.service
-    lasts = f"{options.seconds} seconds" if wanted else "good"
-    print(
-        f"{who} logs at {wanted or 'its FACE_LOG_LEVEL'} for {lasts}, "
-        f"from {level.LOOK_SECONDS:g} seconds from now at the latest"
-    )
+    how = f"at {wanted} for {options.seconds} seconds" if wanted else "at its FACE_LOG_LEVEL for good"
+    for service, chosen, left in others:
+        if not wanted and service == EVERYONE:
+            how = f"at {chosen}, as every service, for {left / 60:.0f} more minutes"
+    print(f"{who} logs {how}, from {level.LOOK_SECONDS:g} seconds from now at the latest")
+    if options.service == EVERYONE:
+        for service, chosen, left in others:
+            print(f"{service} keeps its own: {chosen} for {left / 60:.0f} more minutes")
     return 0
 
 
