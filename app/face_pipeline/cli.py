@@ -70,9 +70,10 @@ def _keys_revoke(options: argparse.Namespace) -> int:
 
 def _reconcile(_: argparse.Namespace) -> int:
     from face_pipeline.ops.reconciler import reconcile
-    from face_pipeline.telemetry import level
+    from face_pipeline.telemetry import level, streams
     from face_pipeline.telemetry.logging import configure_logging
 
+    streams.capture("face-reconciler")
     configure_logging("face-reconciler", get_settings().log_level)
     level.look_once("face-reconciler")
     reconcile()
@@ -81,9 +82,10 @@ def _reconcile(_: argparse.Namespace) -> int:
 
 def _index(_: argparse.Namespace) -> int:
     from face_pipeline.ops.indexer import build_indexes, sweep_originals
-    from face_pipeline.telemetry import level
+    from face_pipeline.telemetry import level, streams
     from face_pipeline.telemetry.logging import configure_logging
 
+    streams.capture("face-indexer")
     configure_logging("face-indexer", get_settings().log_level)
     level.look_once("face-indexer")
     build_indexes()
@@ -93,8 +95,10 @@ def _index(_: argparse.Namespace) -> int:
 
 def _autoscaler(_: argparse.Namespace) -> int:
     from face_pipeline.ops.autoscaler.agent import run
+    from face_pipeline.telemetry import streams
     from face_pipeline.telemetry.logging import configure_logging
 
+    streams.capture("face-autoscaler")
     configure_logging("face-autoscaler", get_settings().log_level)
     run()
     return 0

@@ -106,7 +106,7 @@ def look_once(service: str) -> None:
 
 
 def choose(level: str | None, service: str, seconds: int) -> None:
-    """Set the level of `service` (or EVERYONE) for `seconds`; None takes it back, for EVERYONE that of each."""
+    """Set the level of `service` (or EVERYONE) for `seconds`; None takes it back, with EVERYONE each."""
     keys = [_key(service)]
     if service == EVERYONE:
         keys += map(_key, SERVICES)
