@@ -30,8 +30,8 @@ STAGE_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 def memory_bytes() -> dict[str, int]:
     """Memory of this process, bytes: `resident` now, and the `peak` it ever had.
 
-    Of one reading of proc_pid_status(5). getrusage's ru_maxrss lags behind, and begins with what the process was
-    started from had.
+    Of one reading of proc_pid_status(5). getrusage's ru_maxrss lags behind, and begins with that of the
+    program which started this one.
     """
     text = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace")
     kibibytes = dict(re.findall(r"^(VmRSS|VmHWM):\s+(\d+) kB$", text, re.MULTILINE))
