@@ -94,7 +94,7 @@ def fill(collection: Collection, count: int, random: np.random.Generator) -> npt
 
 
 def build_as_installed() -> None:
-    """Give index builds the memory that the role `postgres` gives them: a tenth of the host's, 64 MB to 8 GB."""
+    """Give index builds the memory that the role `postgres` gives them, a tenth of the host's."""
     host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
     megabytes = min(max(host // 10, 64), 8192)
     with transaction() as session:
