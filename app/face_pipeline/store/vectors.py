@@ -24,8 +24,8 @@ from face_pipeline.store.models import Collection, Face, Person
 INDEX_FROM_FACES = 16_000
 HNSW_M = 16
 HNSW_EF_CONSTRUCTION = 64
-# (faces up to, ef_search). Share of true matches found with faces of 128 dimensions (bench/search.py): 0.997 at
-# 100,000 faces with 100; at a million 0.911 with 200 and 0.993 with 800. Faces of 512 need less. Between and
+# (faces up to, ef_search). Share of true matches found, with faces of 128 dimensions (bench/search.py): 0.997
+# at 100,000 faces with 100; at a million 0.911 with 200, 0.993 with 800. Faces of 512 need less. Between and
 # beyond these sizes nothing was measured; pgvector takes 1000 at most.
 EF_SEARCH_BY_SIZE = ((150_000, 100), (400_000, 400))
 EF_SEARCH_MAX = 800
