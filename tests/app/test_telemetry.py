@@ -362,3 +362,20 @@ held = bytearray(b"x") * 300_000_000
 os.execv(sys.executable, [sys.executable, "-c", sys.argv[1] + "print(json.dumps(memory()))"])
 """)
     assert found["peak"] < 200e6
+
+
+def test_the_installations_own_smoke_test_is_not_counted_among_the_users(live_app: App) -> None:
+    before = _values(live_app.get("/metrics").text)
+    for agent in ("face-pipeline-verify", "curl/8"):
+        live_app.request("GET", f"/api/v1/batches/{uuid.uuid4()}", headers={"User-Agent": agent})
+    after = _values(live_app.get("/metrics").text)
+
+    def grown(endpoint: str) -> float:
+        return sum(
+            value - before.get(name, 0)
+            for name, value in after.items()
+            if name.startswith("face_recognition_http_requests_total{") and f"endpoint={endpoint}" in name
+        )
+
+    assert grown("verify") == 1
+    assert grown("api.") == 1

@@ -12,6 +12,9 @@ from face_pipeline.telemetry.metrics import web as metrics
 
 log = logging.getLogger("face_pipeline.request")
 
+# The smoke test at the end of site.yml says who it is: no user, so that metrics count it apart.
+VERIFY_AGENT = "face-pipeline-verify"
+
 # Asked every few seconds by the host itself: their lines would drown the others.
 QUIET_ENDPOINTS = {"health.live", "health.ready", "health.metrics", "gate.admin"}
 
@@ -34,8 +37,9 @@ def _end(response: Response) -> Response:
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     # Anything may be asked for: unknown paths share one label value.
     endpoint = request.endpoint or "none"
-    metrics.http_requests.labels(_method(), endpoint, response.status_code).inc()
-    metrics.http_request_duration.labels(endpoint).observe(elapsed)
+    counted = "verify" if request.headers.get("User-Agent") == VERIFY_AGENT else endpoint
+    metrics.http_requests.labels(_method(), counted, response.status_code).inc()
+    metrics.http_request_duration.labels(counted).observe(elapsed)
     if endpoint not in QUIET_ENDPOINTS and not endpoint.endswith(".static"):
         log.info(
             "%s %s", request.method, request.path,

@@ -67,7 +67,7 @@ def upload() -> tuple[Response, int]:
     batch_id, accepted = _accept(good)
     metrics.files_uploaded.inc(len(accepted))
     log.info(
-        "%d photos accepted, %d refused", len(accepted), len(rejected),
+        "%d photo%s accepted, %d refused", len(accepted), "" if len(accepted) == 1 else "s", len(rejected),
         extra={
             "operation": "upload", "batch_id": str(batch_id), "count": len(accepted),
             "photo_id": [str(each.photo_id) for each in accepted],
