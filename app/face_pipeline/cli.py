@@ -70,9 +70,10 @@ def _keys_revoke(options: argparse.Namespace) -> int:
 
 def _reconcile(_: argparse.Namespace) -> int:
     from face_pipeline.ops.reconciler import reconcile
-    from face_pipeline.telemetry import level
+    from face_pipeline.telemetry import level, streams
     from face_pipeline.telemetry.logging import configure_logging
 
+    streams.capture("face-reconciler")
     configure_logging("face-reconciler", get_settings().log_level)
     level.look_once("face-reconciler")
     reconcile()
@@ -81,9 +82,10 @@ def _reconcile(_: argparse.Namespace) -> int:
 
 def _index(_: argparse.Namespace) -> int:
     from face_pipeline.ops.indexer import build_indexes, sweep_originals
-    from face_pipeline.telemetry import level
+    from face_pipeline.telemetry import level, streams
     from face_pipeline.telemetry.logging import configure_logging
 
+    streams.capture("face-indexer")
     configure_logging("face-indexer", get_settings().log_level)
     level.look_once("face-indexer")
     build_indexes()
@@ -93,8 +95,10 @@ def _index(_: argparse.Namespace) -> int:
 
 def _autoscaler(_: argparse.Namespace) -> int:
     from face_pipeline.ops.autoscaler.agent import run
+    from face_pipeline.telemetry import streams
     from face_pipeline.telemetry.logging import configure_logging
 
+    streams.capture("face-autoscaler")
     configure_logging("face-autoscaler", get_settings().log_level)
     run()
     return 0
@@ -167,12 +171,16 @@ def _log_level(options: argparse.Namespace) -> int:
         return 0
     wanted = None if options.level == "default" else options.level
     level.choose(wanted, options.service, options.seconds)
+    others = [each for each in level.chosen() if each[0] != options.service]
     who = "every service" if options.service == EVERYONE else options.service
-    lasts = f"{options.seconds} seconds" if wanted else "good"
-    print(
-        f"{who} logs at {wanted or 'its FACE_LOG_LEVEL'} for {lasts}, "
-        f"from {level.LOOK_SECONDS:g} seconds from now at the latest"
-    )
+    how = f"at {wanted} for {options.seconds} seconds" if wanted else "at its FACE_LOG_LEVEL for good"
+    for service, chosen, left in others:
+        if not wanted and service == EVERYONE:
+            how = f"at {chosen}, as every service, for {left / 60:.0f} more minutes"
+    print(f"{who} logs {how}, from {level.LOOK_SECONDS:g} seconds from now at the latest")
+    if options.service == EVERYONE:
+        for service, chosen, left in others:
+            print(f"{service} keeps its own: {chosen} for {left / 60:.0f} more minutes")
     return 0
 
 

@@ -73,6 +73,30 @@ def test_one_service_alone_and_back_by_hand(live_app: App) -> None:
     assert "INFO" in installation.run("log-level").stdout
 
 
+def test_back_for_all_is_back_for_each(clean: Installation) -> None:
+    clean.run("log-level", "DEBUG", "--for", "1h", "--service", "face-worker")
+    clean.run("log-level", "ERROR", "--for", "1h")
+    said = clean.run("log-level", "default").stdout
+    assert "every service" in said
+    assert "none is chosen" in clean.run("log-level").stdout
+
+
+def test_a_level_for_all_says_which_services_keep_one_of_their_own(clean: Installation) -> None:
+    clean.run("log-level", "DEBUG", "--for", "1h", "--service", "face-worker")
+    said = clean.run("log-level", "ERROR").stdout
+    assert "face-worker keeps its own: DEBUG for 60 more minutes" in said
+    assert "keeps" not in clean.run("log-level", "ERROR", "--service", "face-worker").stdout
+    assert "every service logs at ERROR for 600 seconds" in said
+
+
+def test_back_for_one_says_what_counts_for_it_then(clean: Installation) -> None:
+    clean.run("log-level", "DEBUG", "--for", "1h", "--service", "face-worker")
+    clean.run("log-level", "ERROR", "--for", "1h")
+    said = clean.run("log-level", "default", "--service", "face-worker").stdout
+    assert "face-worker logs at ERROR, as every service, for 60 more minutes" in said
+    clean.run("log-level", "default")
+
+
 def test_a_short_process_looks_once(clean: Installation) -> None:
     clean.run("log-level", "DEBUG")
     assert '"log level is DEBUG, was INFO' in clean.run("reconcile").stdout

@@ -5,8 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import os
 import re
 import signal
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,10 +29,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy.exc import DBAPIError
 
 from tests.installation import ADMIN_KEY, App, Installation, free_port, start_web, wait_until
-from tests.photos import astronaut_again, astronaut_jpeg
+from tests.photos import ROOT, astronaut_again, astronaut_jpeg
 
-# Written by C libraries and by Celery's own shutdown, past every logger.
-FOREIGN = re.compile(r"libpng (error|warning)|Corrupt JPEG data|Restoring \d+ unacknowledged|$")
 WRONG_KEY = "fp_" + "z9Y8" * 10
 EMBEDDING = re.compile(r"(-?\d+\.\d+,\s*){3}")
 KNOWN = {
@@ -40,11 +41,8 @@ RESERVED = {"host", "error", "event", "log", "service", "process", "agent"}
 
 
 def _entries(text: str) -> list[dict[str, Any]]:
-    """The JSON lines of a log; any other line must be one of those we cannot help."""
-    lines = text.splitlines()
-    strange = [line for line in lines if not line.startswith("{") and not FOREIGN.match(line)]
-    assert strange == []
-    return [json.loads(line) for line in lines if line.startswith("{")]
+    """The lines of a log: each is JSON, also what C libraries and Celery print past every logger."""
+    return [json.loads(line) for line in text.splitlines()]
 
 
 def values(text: str) -> dict[str, float]:
@@ -374,3 +372,63 @@ def test_ordinary_words_are_not_taken_for_secrets() -> None:
         "follow-me-12345 11111111-1111-4111-8111-111111111111",
     ):  # fmt: skip
         assert clean_text(text) == text
+
+
+def _memory(code: str) -> dict[str, int]:
+    """What a process of its own says of its memory after `code`."""
+    told = """
+import json, os, sys
+from face_pipeline.telemetry.metrics import MemoryCollector
+def memory():
+    (family,) = MemoryCollector().collect()
+    return {sample.labels["type"]: sample.value for sample in family.samples}
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", told + code, told],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "app")},
+        capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    found: dict[str, int] = json.loads(done.stdout)
+    return found
+
+
+def test_the_most_memory_a_process_had_is_never_less_than_it_has() -> None:
+    worst = _memory("""
+held, worst = [], None
+for _ in range(400):
+    held.append(bytearray(b"x") * 300_000)
+    now = memory()
+    worst = min(worst or now, now, key=lambda each: each["peak"] - each["resident"])
+print(json.dumps(worst))
+""")  # fmt: skip
+    assert worst["peak"] >= worst["resident"] > 0
+
+
+def test_the_most_memory_stays_when_it_is_given_back() -> None:
+    found = _memory("held = bytearray(300_000_000); del held\nprint(json.dumps(memory()))")
+    assert found["peak"] > 300e6 > found["resident"]
+
+
+def test_the_most_memory_is_not_that_of_what_started_the_process() -> None:
+    found = _memory("""
+held = bytearray(b"x") * 300_000_000
+os.execv(sys.executable, [sys.executable, "-c", sys.argv[1] + "print(json.dumps(memory()))"])
+""")
+    assert found["peak"] < 200e6
+
+
+def test_the_installations_own_smoke_test_is_not_counted_among_the_users(live_app: App) -> None:
+    before = _values(live_app.get("/metrics").text)
+    for agent in ("face-pipeline-verify", "curl/8"):
+        live_app.request("GET", f"/api/v1/batches/{uuid.uuid4()}", headers={"User-Agent": agent})
+    after = _values(live_app.get("/metrics").text)
+
+    def grown(endpoint: str) -> float:
+        return sum(
+            value - before.get(name, 0)
+            for name, value in after.items()
+            if name.startswith("face_recognition_http_requests_total{") and f"endpoint={endpoint}" in name
+        )
+
+    assert grown("verify") == 1
+    assert grown("api.") == 1

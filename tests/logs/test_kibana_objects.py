@@ -51,7 +51,7 @@ SCHEMAS = {
     "histogram": {"metric", "segment", "group"}, "line": {"metric", "segment", "group"},
     "table": {"metric", "bucket"},
 }  # fmt: skip
-METRICS = {"count", "max", "percentiles"}
+METRICS = {"avg", "count", "max", "percentiles"}
 BUCKETS = {"date_histogram", "terms", "filters"}
 GRID_WIDTH = 48
 KQL_FIELD = re.compile(r"([@\w.]+)\s*(?::|>=|<=|>|<)")
@@ -210,12 +210,33 @@ def test_kibana_can_aggregate_what_is_aggregated(each: Object, mapping: Object) 
     wanted = {
         "terms": {"keyword"},
         "percentiles": {"float"},
+        "avg": {"float"},
         "max": {"date", "float"},
         "date_histogram": {"date"},
     }
     for agg in json.loads(each["attributes"]["visState"])["aggs"]:
         if "field" in agg["params"]:
             assert flat[agg["params"]["field"]]["type"] in wanted[agg["type"]]
+
+
+def test_errors_are_counted_and_times_averaged_by_service() -> None:
+    """The words of the guide that operators of such pipelines know."""
+    found = {each["id"]: each["attributes"] for each in _objects() if each["type"] == "visualization"}
+
+    def asked(name: str) -> tuple[str, list[tuple[str, str | None]]]:
+        attributes = found[f"face-pipeline-{name}"]
+        query = json.loads(attributes["kibanaSavedObjectMeta"]["searchSourceJSON"])["query"]["query"]
+        aggs = json.loads(attributes["visState"])["aggs"]
+        return query, [(agg["type"], agg["params"].get("field")) for agg in aggs]
+
+    assert asked("error-rate") == (
+        'log_level : ("ERROR" or "CRITICAL")',
+        [("count", None), ("date_histogram", "@timestamp"), ("terms", "service_name")],
+    )
+    assert asked("response-times") == (
+        "duration_seconds : *",
+        [("avg", "duration_seconds"), ("date_histogram", "@timestamp"), ("terms", "service_name")],
+    )
 
 
 @pytest.mark.parametrize("each", _of("dashboard"))

@@ -33,13 +33,14 @@ FIRST_SCREEN = 18
 
 # PostgreSQL's and nginx's exporters give these no `_total`, and this gauge an ending of histograms.
 COUNTERS_BY_NAME = re.compile(
-    r"pg_stat_database_(xact|blks|tup|temp)_\w+|nginx_connections_(accepted|handled)"
+    r"pg_stat_database_((xact|blks|tup|temp)_\w+|deadlocks)|nginx_connections_(accepted|handled)"
 )
 GAUGES_BY_NAME = {"pg_stat_activity_count"}
 # Names no exporter of the tests shows, and where they come from.
 NOT_SHOWN = {
     "ALERTS": "Prometheus makes it of the alerts that fire",
     "up": "Prometheus makes it of each target",
+    "face_recognition_database_retries_total": "counted by who meets another's transaction; tests/app",
     "probe_ssl_earliest_cert_expiry": "needs an https address; tests/hosts",
     "node_systemd_unit_state": "needs systemd's bus; tests/hosts",
     "node_systemd_service_restart_total": "needs systemd's bus; tests/hosts",
@@ -296,3 +297,22 @@ def test_every_metric_exists() -> None:
 def test_what_may_be_empty_is_a_panel() -> None:
     there = {key for name, title, _ in panel_queries() for key in ((name, title), title)}
     assert set(MAY_BE_EMPTY) <= there
+
+
+def test_the_overview_counts_all_faces_that_were_found() -> None:
+    (panel,) = [each for each in panels(DASHBOARDS["overview"]) if each["title"] == "Total faces detected"]
+    assert panel["type"] == "stat"
+    assert "face_recognition_faces_detected_total" in panel["targets"][0]["expr"]
+
+
+def test_deadlocks_are_seen_and_where_to_read_on() -> None:
+    (panel,) = [each for each in panels(DASHBOARDS["infrastructure"]) if "eadlocks" in each["title"]]
+    asked = " ".join(target["expr"] for target in panel["targets"])
+    assert "pg_stat_database_deadlocks" in asked
+    assert "face_recognition_database_retries_total" in asked
+    assert panel["links"][0]["url"].endswith("runbooks/DatabaseConflicts.md")
+
+
+def test_two_redis_of_a_host_are_not_mixed() -> None:
+    mixed = [where for where, query, _ in targets() if "by (host) (" in query and "redis_" in query]
+    assert mixed == []

@@ -214,6 +214,32 @@ def test_a_rule_that_prometheus_would_refuse_is_refused_before_it_is_written(tmp
     assert not (tmp_path / "role/one/etc/prometheus.yml").exists()
 
 
+def test_an_alerts_settings_are_installed_and_a_switched_off_one_is_not(tmp_path: Path) -> None:
+    settings = {"HighCPUUsage": {"threshold": 0.95, "for": "1h"}, "LowCacheHitRate": {"enabled": False}}
+    done = play("prometheus", tmp_path, ONE_HOST, **PLACES, face_alerts=settings)
+    assert done.returncode == 0, done.stdout
+    hosts = (tmp_path / "one/etc/rules/hosts.yml").read_text()
+    found = {rule["alert"]: rule for rule in yaml.safe_load(hosts)["groups"][0]["rules"]}
+    assert (found["HighCPUUsage"]["expr"], found["HighCPUUsage"]["for"]) == (
+        "host:cpu_used_ratio:rate5m > 0.95",
+        "1h",
+    )
+    assert "for an hour (over 95 %)" in found["HighCPUUsage"]["annotations"]["description"]
+    assert "LowCacheHitRate" not in (tmp_path / "one/etc/rules/pipeline.yml").read_text()
+    again = play("prometheus", tmp_path, ONE_HOST, **PLACES, face_alerts=settings)
+    assert re.findall(r"changed=(\d+)", again.stdout) == ["0"], again.stdout
+
+
+def test_an_alert_that_does_not_exist_is_named_before_anything_changes(tmp_path: Path) -> None:
+    assert play("prometheus", tmp_path / "good", ONE_HOST, "check").returncode == 0
+    wrong = {"HighCpuUsage": {"threshold": 0.9}, "HostDown": {"level": "critical"}}
+    done = play("prometheus", tmp_path / "wrong", ONE_HOST, "check", face_alerts=wrong)
+    assert done.returncode == 2
+    assert "no alert is called HighCpuUsage (meant is HighCPUUsage?); there are Alertmanager" in told(done)
+    assert "HostDown: it has no level; an alert takes enabled, threshold, for, severity" in told(done)
+    assert "nothing was changed" in told(done)
+
+
 WORKER_FILES = (
     "face-workers",
     "face-worker-targets",

@@ -103,10 +103,13 @@ def look_once(service: str) -> None:
 
 
 def choose(level: str | None, service: str, seconds: int) -> None:
-    """Set the level of `service` (or EVERYONE) for `seconds`; None takes it back."""
+    """Set the level of `service` (or EVERYONE) for `seconds`; None takes it back, with EVERYONE each."""
+    keys = [_key(service)]
+    if service == EVERYONE:
+        keys += map(_key, SERVICES)
     _or_unavailable(
         lambda connection: (
-            connection.set(_key(service), level, ex=seconds) if level else connection.delete(_key(service))
+            connection.set(_key(service), level, ex=seconds) if level else connection.delete(*keys)
         )
     )
 

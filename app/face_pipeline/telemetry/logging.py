@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import sys
 from datetime import UTC, datetime
 from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter
 
-from face_pipeline.telemetry import context
+from face_pipeline.telemetry import context, streams
 from face_pipeline.telemetry.redact import clean
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -69,7 +68,7 @@ def stage_seconds(timings: dict[str, float]) -> dict[str, float]:
 
 def configure_logging(service_name: str, level: str) -> None:
     """Send every logger of this process to stdout as JSON."""
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(streams.output())
     handler.setFormatter(LineFormatter(service_name))
     logging.captureWarnings(True)
     logging.getLogger().handlers[:] = [handler]

@@ -6,10 +6,11 @@ import os
 from typing import Any
 
 from face_pipeline.config import get_settings
-from face_pipeline.telemetry import level
+from face_pipeline.telemetry import level, streams
 from face_pipeline.telemetry.logging import configure_logging
 from face_pipeline.web import refusals
 
+streams.capture("face-web")
 _settings = get_settings()
 
 workers = _settings.web_processes
@@ -44,6 +45,7 @@ def on_starting(_: Any) -> None:
 
 
 def post_fork(_: Any, __: Any) -> None:
+    streams.capture("face-web")
     configure_logging("face-web", _settings.log_level)
     refusals.install()
     level.follow("face-web")

@@ -9,7 +9,6 @@ import json
 import logging
 import os
 import socket
-import sys
 import time
 from datetime import UTC, datetime
 from typing import Any, NoReturn
@@ -23,7 +22,7 @@ from face_pipeline.engine import Budget, PackError, Turns, load_engine
 from face_pipeline.errors import ConfigurationError, FacePipelineError
 from face_pipeline.store import ledger
 from face_pipeline.store.database import in_transaction
-from face_pipeline.telemetry import context, level
+from face_pipeline.telemetry import context, level, streams
 from face_pipeline.telemetry.gpu import GpuCollector
 from face_pipeline.telemetry.logging import configure_logging
 from face_pipeline.telemetry.metrics import MemoryCollector
@@ -118,7 +117,7 @@ def _serve_metrics(host: str, port: int) -> None:
 
 def _refuse(message: str) -> NoReturn:
     log.critical(message, extra={"operation": "start"})
-    sys.stdout.flush()
+    streams.settle()
     # Celery's own exit waits for parts that have not started; systemd is to see this status.
     os._exit(ConfigurationError.exit_status)
 

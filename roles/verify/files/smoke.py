@@ -47,7 +47,11 @@ class Service:
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         self.target = (wanted["address"], int(wanted["port"]), wanted["host"], context)
-        self.headers = {"Authorization": f"Bearer {get_settings().credential('admin_api_key')}"}
+        self.headers = {
+            "Authorization": f"Bearer {get_settings().credential('admin_api_key')}",
+            # The web service counts these requests apart from those of users.
+            "User-Agent": "face-pipeline-verify",
+        }
 
     def call(self, method, path, form=None, photo=None):
         body, headers = None, dict(self.headers)

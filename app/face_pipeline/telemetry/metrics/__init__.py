@@ -8,7 +8,7 @@ whole installation (queue lengths, ledger states, cache hit ratio) are read when
 
 from __future__ import annotations
 
-import resource
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -27,10 +27,15 @@ FILE_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 STAGE_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
-def resident_bytes() -> int:
-    """Resident memory of this process, bytes."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * resource.getpagesize()
+def memory_bytes() -> dict[str, int]:
+    """Memory of this process, bytes: `resident` now, and the `peak` it ever had.
+
+    Of one reading of proc_pid_status(5). getrusage's ru_maxrss lags behind, and begins with that of the
+    program which started this one.
+    """
+    text = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace")
+    kibibytes = dict(re.findall(r"^(VmRSS|VmHWM):\s+(\d+) kB$", text, re.MULTILINE))
+    return {kind: int(kibibytes[name]) * 1024 for kind, name in (("resident", "VmRSS"), ("peak", "VmHWM"))}
 
 
 def release() -> str:
@@ -57,8 +62,8 @@ class MemoryCollector(Collector):
         family = GaugeMetricFamily(
             "face_recognition_memory_usage_bytes", "Memory of this process, bytes.", labels=["type"]
         )
-        family.add_metric(["resident"], resident_bytes())
-        family.add_metric(["peak"], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+        for kind, value in memory_bytes().items():
+            family.add_metric([kind], value)
         yield family
 
 
