@@ -101,7 +101,7 @@ def test_a_restart_keeps_all_and_makes_each_new(host: Host) -> None:
     command = "systemctl show --property MainPID --value 'celery@*.service'"
     before = set(host.run(command).split())
     batch = host.upload_many("scaling-restart")
-    done = playbook("workers", action="restart")
+    done = playbook("workers", do="restart")
     assert done.returncode == 0, done.stdout
     assert running(host) == 4
     assert not before & set(host.run(command).split())
@@ -110,19 +110,21 @@ def test_a_restart_keeps_all_and_makes_each_new(host: Host) -> None:
 
 
 def test_stop_and_start_bring_back_the_same_number(host: Host) -> None:
-    assert playbook("workers", action="stop").returncode == 0
+    assert playbook("workers", do="stop").returncode == 0
     assert running(host) == 0
-    assert playbook("workers", action="start").returncode == 0
+    assert playbook("workers", do="start").returncode == 0
     assert running(host) == 2
 
 
 def test_the_status_names_each_worker_and_the_queues(host: Host, tmp_path: Path) -> None:
-    table = playbook("workers", action="status").stdout
+    table = playbook("workers", do="status").stdout
     for words in ("processed", "2 workers x", "queues: search 0, ingest 0"):
         assert words in table
     output = tmp_path / "status.json"
-    assert playbook("workers", format="json", output=output).returncode == 0
+    printed = playbook("workers", do="status", format="json", output=output)
+    assert printed.returncode == 0
     status = json.loads(output.read_text())
+    assert json.loads(printed.stdout).keys() == status.keys()
     assert status["queues"]["ingest"] == 0
     (workers,) = status["hosts"].values()
     assert [(each["instance"], each["state"], each["enabled"]) for each in workers] == [
@@ -132,6 +134,6 @@ def test_the_status_names_each_worker_and_the_queues(host: Host, tmp_path: Path)
 
 
 def test_an_unknown_action_is_one_clear_line(host: Host) -> None:
-    wrong = playbook("workers", action="explode")
+    wrong = playbook("workers", do="explode")
     assert wrong.returncode != 0
-    assert "take -e action=status, restart, stop or start" in re.sub(r"\s+", " ", wrong.stdout)
+    assert "take -e do=status, restart, stop, start or help" in re.sub(r"\s+", " ", wrong.stdout)
