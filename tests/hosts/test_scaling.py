@@ -133,6 +133,24 @@ def test_the_status_names_each_worker_and_the_queues(host: Host, tmp_path: Path)
     assert all(each["memory_bytes"] > 50 * 1024**2 and each["active"] == 0 for each in workers)
 
 
+def test_what_is_edited_for_one_worker_holds_for_it_alone(host: Host) -> None:
+    directory = "/etc/systemd/system/celery@2.service.d"
+    edited = "[Service]\\nEnvironment=FACE_WORKER_CONCURRENCY=1\\nMemoryMax=3G\\n"
+    # What `systemctl edit celery@2` writes.
+    host.run(f"mkdir -p {directory}; printf '{edited}' >{directory}/override.conf; systemctl daemon-reload")
+    try:
+        host.run("systemctl restart celery@2")
+        threads = [
+            host.run(f"curl -sf http://127.0.0.1:981{n}/metrics | sed -n 's/^celery_worker_concurrency //p'")
+            for n in (1, 2)
+        ]
+        assert [float(number) for number in threads] == [4, 1]
+        limit = host.run("systemctl show --property MemoryMax --value celery@2").strip()
+        assert int(limit) == 3 * 1024**3
+    finally:
+        host.run(f"rm {directory}/override.conf; systemctl daemon-reload; systemctl restart celery@2")
+
+
 def test_an_unknown_action_is_one_clear_line(host: Host) -> None:
     wrong = playbook("workers", do="explode")
     assert wrong.returncode != 0
