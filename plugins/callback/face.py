@@ -131,17 +131,17 @@ class CallbackModule(Default):  # type: ignore[misc,unused-ignore]
     # No more than there is to say
 
     def v2_runner_on_ok(self, result: Any) -> None:
-        if result.task.action in MESSAGES and "msg" in result.result and self._display.verbosity == 0:
+        if self._speaks(result):
             self._message(result.task, result.host.get_name(), result.result["msg"])
-        elif result.result.get("changed", False) or self._display.verbosity > 0:
+        elif result.task.action in MESSAGES or result.result.get("changed") or self._display.verbosity > 0:
             super().v2_runner_on_ok(result)
         else:
             self._handle_warnings_and_exception(result)
 
     def v2_runner_item_on_ok(self, result: Any) -> None:
-        if result.task.action in MESSAGES and "msg" in result.result and self._display.verbosity == 0:
+        if self._speaks(result):
             self._message(result.task, result.host.get_name(), result.result["msg"])
-        elif result.result.get("changed", False) or self._display.verbosity > 0:
+        elif result.task.action in MESSAGES or result.result.get("changed") or self._display.verbosity > 0:
             super().v2_runner_item_on_ok(result)
 
     def v2_playbook_on_include(self, included_file: Any) -> None:
@@ -162,12 +162,17 @@ class CallbackModule(Default):  # type: ignore[misc,unused-ignore]
         if ignored:
             self._display.display("...ignoring", color=C.COLOR_SKIP)
 
-    def _message(self, task: Any, host: str, message: Any) -> None:
+    def _speaks(self, result: Any) -> bool:
+        """Is it a message in lines, which need nothing around them? Data are shown as Ansible shows them."""
+        message = result.result.get("msg")
+        lines = message if isinstance(message, list) else [message]
+        plain = result.task.action in MESSAGES and all(isinstance(line, str) for line in lines)
+        return plain and self._display.verbosity == 0
+
+    def _message(self, task: Any, host: str, message: str | list[str]) -> None:
         if self._last_task_banner != task._uuid:
             self._print_task_banner(task)
         if not task.run_once:
             self._display.display(f"ok: [{host}]")
-        if not isinstance(message, str | list):
-            message = json.dumps(message, indent=2, ensure_ascii=False)
         for line in [message] if isinstance(message, str) else message:
-            self._display.display(str(line))
+            self._display.display(line)

@@ -148,6 +148,8 @@ def test_a_run_prints_what_changed_and_not_what_did_not(tmp_path: Path) -> None:
         {"name": "Skip it", "ansible.builtin.command": "true", "when": False},
         {"name": "Change it", "ansible.builtin.command": "true", "changed_when": True},
         {"name": "Tell it", "ansible.builtin.debug": {"msg": ["one line", "another"]}},
+        {"name": "Show it", "ansible.builtin.debug": {"msg": [{"part": "a part"}]}},
+        {"name": "Bring it (a minute or two)", "ansible.builtin.command": "true", "changed_when": False},
     ]
     play = [{"name": "A play", "hosts": "localhost", "gather_facts": False, "tasks": tasks}]
     (tmp_path / "play.yml").write_text(yaml.safe_dump(play))
@@ -164,6 +166,8 @@ def test_a_run_prints_what_changed_and_not_what_did_not(tmp_path: Path) -> None:
     assert "PLAY [A play]" in short
     assert "changed: [localhost]" in short
     assert "\none line\nanother\n" in short
+    assert "part: a part" in short
+    assert "TASK [Bring it (a minute or two)]" in short
     assert "Leave it" not in short
     assert "Skip it" not in short
     assert "Leave it" in printed("-v")
