@@ -201,7 +201,7 @@ class App:
         port = free_port()
         worker = self.installation.spawn(
             f"worker{instance}.log", str(BIN / "celery"), "--quiet", "-A", "face_pipeline.worker", "worker",
-            "--concurrency", str(concurrency), "--queues", "search,ingest",
+            "--queues", "search,ingest",
             "--hostname", f"worker{instance}@tests", "--without-mingle", "--without-gossip",
             "--loglevel", "INFO",
             FACE_WORKER_INSTANCE=str(instance), FACE_WORKER_CONCURRENCY=str(concurrency),

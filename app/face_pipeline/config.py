@@ -162,8 +162,11 @@ class Settings(BaseSettings):
 def get_settings() -> Settings:
     """The settings of this process; raises ConfigurationError naming each wrong variable."""
     env_file = Path(os.environ.get("FACE_ENV_FILE", ENV_FILE))
+    readable = os.access(env_file, os.R_OK)
+    if not readable and os.access(env_file, os.F_OK):
+        raise ConfigurationError(f"configuration: {env_file} is not readable; run this as root")
     try:
-        return Settings(_env_file=env_file if os.access(env_file, os.R_OK) else None)
+        return Settings(_env_file=env_file if readable else None)
     except ValidationError as error:
         wrong = "; ".join(
             f"FACE_{'_'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"

@@ -418,10 +418,10 @@ os.execv(sys.executable, [sys.executable, "-c", sys.argv[1] + "print(json.dumps(
 
 
 def test_the_installations_own_smoke_test_is_not_counted_among_the_users(live_app: App) -> None:
-    before = _values(live_app.get("/metrics").text)
+    before = values(live_app.get("/metrics").text)
     for agent in ("face-pipeline-verify", "curl/8"):
         live_app.request("GET", f"/api/v1/batches/{uuid.uuid4()}", headers={"User-Agent": agent})
-    after = _values(live_app.get("/metrics").text)
+    after = values(live_app.get("/metrics").text)
 
     def grown(endpoint: str) -> float:
         return sum(

@@ -101,7 +101,7 @@ def test_a_restart_keeps_all_and_makes_each_new(host: Host) -> None:
     command = "systemctl show --property MainPID --value 'celery@*.service'"
     before = set(host.run(command).split())
     batch = host.upload_many("scaling-restart")
-    done = playbook("workers", action="restart")
+    done = playbook("workers", do="restart")
     assert done.returncode == 0, done.stdout
     assert running(host) == 4
     assert not before & set(host.run(command).split())
@@ -110,19 +110,21 @@ def test_a_restart_keeps_all_and_makes_each_new(host: Host) -> None:
 
 
 def test_stop_and_start_bring_back_the_same_number(host: Host) -> None:
-    assert playbook("workers", action="stop").returncode == 0
+    assert playbook("workers", do="stop").returncode == 0
     assert running(host) == 0
-    assert playbook("workers", action="start").returncode == 0
+    assert playbook("workers", do="start").returncode == 0
     assert running(host) == 2
 
 
 def test_the_status_names_each_worker_and_the_queues(host: Host, tmp_path: Path) -> None:
-    table = playbook("workers", action="status").stdout
+    table = playbook("workers", do="status").stdout
     for words in ("processed", "2 workers x", "queues: search 0, ingest 0"):
         assert words in table
     output = tmp_path / "status.json"
-    assert playbook("workers", format="json", output=output).returncode == 0
+    printed = playbook("workers", do="status", format="json", output=output)
+    assert printed.returncode == 0
     status = json.loads(output.read_text())
+    assert json.loads(printed.stdout).keys() == status.keys()
     assert status["queues"]["ingest"] == 0
     (workers,) = status["hosts"].values()
     assert [(each["instance"], each["state"], each["enabled"]) for each in workers] == [
@@ -131,7 +133,25 @@ def test_the_status_names_each_worker_and_the_queues(host: Host, tmp_path: Path)
     assert all(each["memory_bytes"] > 50 * 1024**2 and each["active"] == 0 for each in workers)
 
 
+def test_what_is_edited_for_one_worker_holds_for_it_alone(host: Host) -> None:
+    directory = "/etc/systemd/system/celery@2.service.d"
+    edited = "[Service]\\nEnvironment=FACE_WORKER_CONCURRENCY=1\\nMemoryMax=3G\\n"
+    # What `systemctl edit celery@2` writes.
+    host.run(f"mkdir -p {directory}; printf '{edited}' >{directory}/override.conf; systemctl daemon-reload")
+    try:
+        host.run("systemctl restart celery@2")
+        threads = [
+            host.run(f"curl -sf http://127.0.0.1:981{n}/metrics | sed -n 's/^celery_worker_concurrency //p'")
+            for n in (1, 2)
+        ]
+        assert [float(number) for number in threads] == [4, 1]
+        limit = host.run("systemctl show --property MemoryMax --value celery@2").strip()
+        assert int(limit) == 3 * 1024**3
+    finally:
+        host.run(f"rm {directory}/override.conf; systemctl daemon-reload; systemctl restart celery@2")
+
+
 def test_an_unknown_action_is_one_clear_line(host: Host) -> None:
-    wrong = playbook("workers", action="explode")
+    wrong = playbook("workers", do="explode")
     assert wrong.returncode != 0
-    assert "take -e action=status, restart, stop or start" in re.sub(r"\s+", " ", wrong.stdout)
+    assert "take -e do=status, restart, stop, start or help" in re.sub(r"\s+", " ", wrong.stdout)

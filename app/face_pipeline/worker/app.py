@@ -56,6 +56,7 @@ def celery_app() -> Celery:
         task_ignore_result=True,
         task_acks_late=True,
         worker_prefetch_multiplier=1,
+        worker_concurrency=settings.worker_concurrency,
         worker_enable_remote_control=True,
         worker_pool="face_pipeline.worker.pool:WorkerPool",
         worker_hijack_root_logger=False,

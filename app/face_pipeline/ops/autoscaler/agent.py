@@ -29,7 +29,7 @@ from face_pipeline.errors import ConfigurationError
 from face_pipeline.network import redis_client
 from face_pipeline.ops.autoscaler.host import remembered, room, running_workers, tell
 from face_pipeline.ops.autoscaler.rule import Cause, Decision, Observation, Policy, Rule
-from face_pipeline.ops.autoscaler.spread import Host, spread
+from face_pipeline.ops.autoscaler.spread import Host, places, spread
 from face_pipeline.store import ledger
 from face_pipeline.store.database import reading
 from face_pipeline.telemetry import level
@@ -219,10 +219,11 @@ class Agent:
         self._record(Decision(by_hand, Cause.PAUSED, reason), by_hand)
 
     def _assign(self, workers: int, agents: list[Heartbeat], before: dict[str, int]) -> None:
-        shares = spread(workers, [Host(agent.host, agent.weight, agent.capacity) for agent in agents])
-        placed = sum(shares.values())
+        hosts = [Host(agent.host, agent.weight, agent.capacity) for agent in agents]
+        placed = min(workers, places(hosts))
         full = f"{placed} of {workers} workers have a place: no host has room for another"
         self._trouble("room", full if placed < workers else None)
+        shares = spread(placed, hosts)
         if shares != before:
             self._redis.set(ASSIGNMENT, json.dumps(shares))
 

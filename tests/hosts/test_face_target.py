@@ -1,0 +1,64 @@
+"""All of a host is stopped and started by one name, as an operator types it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.hosts.test_host import SUMMARY, Host, wait
+
+pytestmark = [
+    pytest.mark.hosts,
+    pytest.mark.skipif(not SUMMARY, reason="needs an installed host (FACE_HOST_SUMMARY)"),
+]
+DATA = ("nginx.service", "postgresql@17-main.service", "redis-server.service")
+
+
+def states(host: Host) -> dict[str, str]:
+    lines = host.run("face-units status", check=False).splitlines()
+    return {line.split()[0]: line.split()[1] for line in lines}
+
+
+def test_one_target_stops_all_and_starts_all_and_waits_for_both(host: Host) -> None:
+    before = states(host)
+    assert {"face-web.service", "celery@1.service", *DATA} <= set(before)
+    assert set(before.values()) == {"active"}
+    try:
+        host.run("systemctl stop face.target")
+        # Asked right after: nothing is on its way any more.
+        stopped = states(host)
+        assert set(stopped) == set(before)
+        assert set(stopped.values()) <= {"inactive", "failed"}, stopped
+        left = "systemctl list-units --plain --no-legend --state=active,activating,deactivating"
+        assert host.run(f"{left} 'face-*.service' 'celery@*' 'prometheus*.service' 'postgresql@*'") == ""
+        assert host.run("systemctl list-jobs --no-legend") == ""
+    finally:
+        host.run("systemctl start face.target")
+    assert states(host) == before
+    assert host.run("systemctl is-active face.target").strip() == "active"
+    assert host.run("systemctl list-units --plain --no-legend --state=failed 'face-*' 'celery@*'") == ""
+    wait(lambda: host.call("GET", "/health/ready").status_code == 200, 60, "the service to be ready")
+
+
+def test_a_start_brings_back_what_was_stopped_by_hand(host: Host) -> None:
+    host.run("systemctl stop redis-server celery@1")
+    host.run("systemctl start face.target")
+    assert set(states(host).values()) == {"active"}
+    wait(lambda: json.loads(host.run("face-pipeline queues"))["search"] == 0, 60, "Redis")
+
+
+def test_a_start_that_fails_says_so_and_everything_else_runs(host: Host) -> None:
+    drop_in = "/run/systemd/system/face-flower.service.d"
+    host.run("systemctl stop face.target")
+    broken = "printf '[Service]\\nExecStartPre=/bin/false\\n'"
+    host.run(f"mkdir -p {drop_in}; {broken} >{drop_in}/test.conf; systemctl daemon-reload")
+    try:
+        done = host.run("systemctl start face.target; echo exit $?", check=False)
+        assert "exit 1" in done
+        assert {unit for unit, state in states(host).items() if state != "active"} == {"face-flower.service"}
+        assert "face-flower.service" in host.run("journalctl -u face-start -n 10 -o cat")
+    finally:
+        host.run(f"rm -r {drop_in}; systemctl daemon-reload; systemctl reset-failed")
+        host.run("systemctl start face.target")
+    assert set(states(host).values()) == {"active"}
