@@ -196,6 +196,7 @@ def test_a_refused_upload_is_answered_before_its_body(edge: Edge, reader: str) -
         ("POST /api/v1/nothing", [KEY], 404, "not_found"),
         ("POST /api//v1/photos", [KEY], 404, "not_found"),
         ("POST //api/v1/photos", [], 401, "api_key_missing"),
+        ("POST /api/v1/search", [], 401, "api_key_missing"),
         ("POST /%61pi/v1/search", [], 401, "api_key_missing"),
         ("POST /api/v1/photos/%00", [KEY], 400, "bad_request"),
         ("POST /api/", [], 404, "not_found"),
@@ -249,6 +250,9 @@ def test_an_upload_and_a_page_still_come_through(edge: Edge) -> None:
     (token,) = re.findall(r'name="csrf-token" content="([^"]+)"', page.text)
     sent = edge.request("POST", PHOTOS, files=files, headers={"X-CSRF-Token": token}, cookies=page.cookies)
     assert sent.status_code == 202
+    large = {"photo": ("a.jpg", b"no photo" * 50_000)}
+    searched = edge.request("POST", "/api/v1/search", files=large, headers={"X-API-Key": ADMIN_KEY})
+    assert searched.json()["error"]["code"] == "unsupported_type", "its body was taken and looked at"
     # From outside there is no gate to ask.
     assert edge.get("/_gate", headers={"X-API-Key": ADMIN_KEY}).status_code == 404
 
