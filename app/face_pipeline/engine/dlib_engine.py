@@ -10,7 +10,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,7 +21,7 @@ import numpy as np
 from face_pipeline.engine.decode import decode
 from face_pipeline.engine.pack import Pack, contract_id
 from face_pipeline.engine.quality import quality
-from face_pipeline.engine.types import Analysis, DetectedFace, EngineError, FloatArray, Image
+from face_pipeline.engine.types import Analysis, DetectedFace, EngineError, FloatArray, Image, go_on
 
 DIMENSION = 128
 ALIGNED_SIDE = 112
@@ -78,7 +78,7 @@ class DlibEngine:
         with self._embedding:
             self._recogniser.compute_face_descriptor(np.zeros((CHIP_SIDE, CHIP_SIDE, 3), np.uint8))
 
-    def analyse(self, data: bytes, *, promptly: bool = False) -> Analysis:
+    def analyse(self, data: bytes, *, promptly: bool = False, check: Callable[[], None] = go_on) -> Analysis:
         del promptly  # dlib computes a photo on one core
         began = time.perf_counter()
         photo = decode(data, detector_side=self.pack.detector_side)
@@ -86,16 +86,17 @@ class DlibEngine:
         rgb = np.ascontiguousarray(pixels[:, :, ::-1])
         scale = photo.scale * shrink
         decoded = time.perf_counter()
+        check()
         enlarge = 1 if min(rgb.shape[:2]) < ENLARGE_BELOW_PIXELS else 0
         with self._detector() as detector:
             boxes, scores, _ = detector.run(rgb, enlarge, HOG_MARGIN)
         detected = time.perf_counter()
         chips = [self._chip(rgb, box) for box in boxes]
         aligned = time.perf_counter()
-        faces = [
-            self._face(shape, chip, box, score, scale)
-            for (shape, chip), box, score in zip(chips, boxes, scores, strict=True)
-        ]
+        faces = []
+        for (shape, chip), box, score in zip(chips, boxes, scores, strict=True):
+            check()
+            faces.append(self._face(shape, chip, box, score, scale))
         embedded = time.perf_counter()
         timings = {
             "decode": decoded - began, "detect": detected - decoded,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 import warnings
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from face_pipeline.engine.device import Device, audit, session
 from face_pipeline.engine.pack import Pack, PackFile, contract_id
 from face_pipeline.engine.quality import quality
 from face_pipeline.engine.turns import Turns
-from face_pipeline.engine.types import Analysis, DetectedFace, EngineError, FloatArray, Image
+from face_pipeline.engine.types import Analysis, DetectedFace, EngineError, FloatArray, Image, go_on
 
 DETECTION_THRESHOLD = 0.5
 ALIGNED_SIDE = 112
@@ -142,21 +143,25 @@ class InsightFaceEngine:
         ):  # fmt: skip
             audit(self.pack.file(role), self.device, infer)
 
-    def analyse(self, data: bytes, *, promptly: bool = False) -> Analysis:
+    def analyse(self, data: bytes, *, promptly: bool = False, check: Callable[[], None] = go_on) -> Analysis:
         if promptly or self.device.kind == "cuda":
-            return self._analyse(data, self._prompt_detector)
+            return self._analyse(data, self._prompt_detector, check)
         with self._turns():
-            return self._analyse(data, self._detector)
+            # The turn may have been long in coming.
+            check()
+            return self._analyse(data, self._detector, check)
 
-    def _analyse(self, data: bytes, detector: Any) -> Analysis:
+    def _analyse(self, data: bytes, detector: Any, check: Callable[[], None]) -> Analysis:
         began = time.perf_counter()
         photo = decode(data, detector_side=self.pack.detector_side)
         decoded = time.perf_counter()
+        check()
         boxes, landmarks = detector.detect(photo.pixels)
         detected = time.perf_counter()
+        check()
         crops = [face_align.norm_crop(photo.pixels, points, ALIGNED_SIDE) for points in landmarks]
         aligned = time.perf_counter()
-        faces = [] if len(boxes) == 0 else self._faces(crops, photo.scale, boxes, landmarks)
+        faces = [] if len(boxes) == 0 else self._faces(crops, photo.scale, boxes, landmarks, check)
         embedded = time.perf_counter()
         timings = {
             "decode": decoded - began, "detect": detected - decoded,
@@ -165,9 +170,14 @@ class InsightFaceEngine:
         return Analysis(faces, photo.width, photo.height, timings)
 
     def _faces(
-        self, crops: list[Image], scale: float, boxes: FloatArray, landmarks: FloatArray
+        self,
+        crops: list[Image],
+        scale: float,
+        boxes: FloatArray,
+        landmarks: FloatArray,
+        check: Callable[[], None],
     ) -> list[DetectedFace]:
-        raw = self._embed(crops)
+        raw = self._embed(crops, check)
         norms = np.linalg.norm(raw, axis=1, keepdims=True)
         faces = []
         for box, points, crop, vector, norm in zip(boxes, landmarks, crops, raw, norms, strict=True):
@@ -186,14 +196,15 @@ class InsightFaceEngine:
             )
         return faces
 
-    def _embed(self, crops: list[Image]) -> FloatArray:
+    def _embed(self, crops: list[Image], check: Callable[[], None] = go_on) -> FloatArray:
         """Raw vectors of the crops, one row each."""
         if self.device.kind == "cuda":
             return self._batcher(crops)
-        parts = range(0, len(crops), self._batch)
-        return np.concatenate(
-            [self._recogniser.get_feat(crops[start : start + self._batch]) for start in parts]
-        )
+        made = []
+        for start in range(0, len(crops), self._batch):
+            check()
+            made.append(self._recogniser.get_feat(crops[start : start + self._batch]))
+        return np.concatenate(made)
 
 
 def _check_shapes(pack: Pack, detector: Any, recogniser: Any) -> None:
