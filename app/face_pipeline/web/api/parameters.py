@@ -29,6 +29,14 @@ def decimal(values: Mapping[str, str], name: str, default: float, low: float, hi
     return number
 
 
+def choice(values: Mapping[str, str], name: str, options: tuple[str, ...]) -> str:
+    """One of `options`, the first when it is left out."""
+    word = values.get(name, options[0])
+    if word not in options:
+        raise BadRequest(f"{name} must be one of {', '.join(options)}", code="parameter")
+    return word
+
+
 def identifier(text: str, what: str) -> uuid.UUID:
     try:
         return uuid.UUID(text)

@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 
 bp = Blueprint("search", __name__)
 
+# Whether matches are faces, or people with their best face.
+GROUP_BY = ("face", "person")
+
 STATUS_BY_REJECTION = {"too_large": 413, "unsupported_type": 415}
 
 
@@ -44,12 +47,16 @@ def search() -> Response:
     limit = parameters.integer(request.form, "limit", 5, 1, 100)
     threshold = parameters.decimal(request.form, "threshold", pack.match_threshold, -1.0, 1.0)
     min_quality = parameters.decimal(request.form, "min_quality", 0.0, 0.0, 1.0)
+    group_by = parameters.choice(request.form, "group_by", GROUP_BY)
     photo = _photo()
     name = request.form.get("collection", collections.DEFAULT_COLLECTION)
     collection = _collection(name, pack)
     connection = exchange.client()
     # Read before the search: a photo that is added meanwhile starts a version this answer is not kept under.
-    key = cache.key(collection, photo.row.sha256, limit=limit, threshold=threshold, min_quality=min_quality)
+    key = cache.key(
+        collection, photo.row.sha256,
+        limit=limit, threshold=threshold, min_quality=min_quality, group_by=group_by,
+    )  # fmt: skip
     faces = cache.get(connection, key)
     status = "hit" if faces is not None else "miss"
     outcome, parts = status, {}
@@ -57,7 +64,7 @@ def search() -> Response:
         asked = time.monotonic()
         found, shared = _analyse(photo, pack)
         answered = time.monotonic()
-        faces = [_match(collection, face, limit, threshold, min_quality) for face in found]
+        faces = [_match(collection, face, limit, threshold, min_quality, group_by) for face in found]
         outcome = "shared" if shared else status
         parts = {
             "wait_seconds": round(answered - asked, 4),
@@ -177,13 +184,19 @@ def _faces(reply: dict[str, Any], contract: str) -> list[dict[str, Any]]:
 
 
 def _match(
-    collection: Collection, face: dict[str, Any], limit: int, threshold: float, min_quality: float
+    collection: Collection,
+    face: dict[str, Any],
+    limit: int,
+    threshold: float,
+    min_quality: float,
+    group_by: str,
 ) -> dict[str, Any]:
     embedding = np.frombuffer(base64.b64decode(face["embedding"]), dtype="<f4")
     matches: list[vectors.Match] = []
+    search_faces = vectors.nearest_people if group_by == "person" else vectors.nearest
     if face["quality"] >= min_quality:
         with reading() as session:
-            matches = vectors.nearest(
+            matches = search_faces(
                 session, collection, embedding, limit=limit, threshold=threshold, min_quality=min_quality
             )
     log.debug(
@@ -200,6 +213,7 @@ def _match(
                 "face_id": str(match.face_id),
                 "photo_id": str(match.photo_id),
                 "similarity": match.similarity,
+                **({"face_count": match.face_count} if match.face_count is not None else {}),
             }
             for match in matches
         ],
