@@ -7,17 +7,18 @@ from pathlib import Path
 from flask import Flask, Response, send_file
 
 from face_pipeline.config import get_settings
-from face_pipeline.web import api, auth, errors, gate, health, observe, session, ui
+from face_pipeline.web import api, auth, errors, forms, gate, health, observe, session, ui
 
 
 def create_app() -> Flask:
     """Make the application of one web process, from this process's settings."""
     settings = get_settings()
     app = Flask(__name__, static_folder=None)
+    app.request_class = forms.Request
     app.config.update(
         SECRET_KEY=settings.credential("session_secret"),
         MAX_CONTENT_LENGTH=settings.request_max_bytes,
-        MAX_FORM_PARTS=settings.upload_max_photos + 20,
+        MAX_FORM_PARTS=settings.upload_max_photos + forms.OTHER_PARTS,
         SESSION_COOKIE_NAME="face_session",
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Strict",
