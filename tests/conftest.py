@@ -11,6 +11,7 @@ import pytest
 
 from tests import packs
 from tests.installation import App, Installation, start_web
+from tests.photos import ROOT
 from tests.services import Postgres, Redis
 
 pytest_plugins = ["tests.services.fixtures"]
@@ -69,3 +70,9 @@ def live_app(web_app: App) -> App:
     """Web and one worker."""
     web_app.start_worker()
     return web_app
+
+
+@pytest.fixture
+def slow_code(installation: Installation) -> str:
+    """A PYTHONPATH with which a worker takes `slow:SECONDS` for a photo that ends so."""
+    return f"{ROOT / 'tests' / 'standins' / 'slow'}{os.pathsep}{installation.environment['PYTHONPATH']}"

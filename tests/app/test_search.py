@@ -7,7 +7,15 @@ import concurrent.futures
 import pytest
 
 from tests.installation import App
-from tests.photos import LABELLED, astronaut_again, astronaut_jpeg, labelled, no_face
+from tests.photos import (
+    LABELLED,
+    astronaut,
+    astronaut_again,
+    astronaut_jpeg,
+    jpeg,
+    labelled,
+    no_face,
+)
 
 
 def _upload(app: App, *photos: tuple[str, bytes], **form: str) -> list[str]:
@@ -86,6 +94,35 @@ def test_limit_threshold_and_quality_shape_the_answer(live_app: App) -> None:
     assert matches(min_quality=1) == 0
 
 
+def test_by_person_everybody_is_named_once_with_their_best_face(live_app: App) -> None:
+    """Six photos of one person do not push another one out of five matches."""
+    _upload(live_app, *((f"{n}.jpg", astronaut_jpeg(n)) for n in range(6)), person="Eileen Collins")
+    (other,) = _upload(live_app, ("other.jpg", astronaut_again()), person="Somebody alike")
+    query = jpeg(astronaut().crop((50, 0, 450, 400)))
+    (plain,) = live_app.search(query, limit=5).json()["faces"]
+    assert [match["person_name"] for match in plain["matches"]] == ["Eileen Collins"] * 5
+    assert "face_count" not in plain["matches"][0]
+    answer = live_app.search(query, limit=5, group_by="person").json()
+    assert answer["cache"] == "miss", "another question than the one without it"
+    (face,) = answer["faces"]
+    first, second = face["matches"]
+    assert (first["person_name"], first["face_count"]) == ("Eileen Collins", 6)
+    assert (second["person_name"], second["face_count"]) == ("Somebody alike", 1)
+    assert second["photo_id"] == other
+    assert first["similarity"] == plain["matches"][0]["similarity"]
+    assert live_app.search(query, limit=5, group_by="person").json()["cache"] == "hit"
+    (face,) = live_app.search(query, limit=1, group_by="person").json()["faces"]
+    assert len(face["matches"]) == 1
+    (face,) = live_app.search(query, limit=5, group_by="face").json()["faces"]
+    assert face == plain
+
+
+def test_by_person_a_face_without_a_name_stands_for_itself(live_app: App) -> None:
+    _upload(live_app, *((f"{n}.jpg", astronaut_jpeg(n)) for n in range(3)))
+    (face,) = live_app.search(astronaut_again(), group_by="person").json()["faces"]
+    assert [(match["person_id"], match["face_count"]) for match in face["matches"]] == [(None, 1)] * 3
+
+
 @pytest.mark.parametrize(
     ("form", "status", "code"),
     [
@@ -93,6 +130,8 @@ def test_limit_threshold_and_quality_shape_the_answer(live_app: App) -> None:
         ({"limit": "x"}, 400, "parameter"),
         ({"threshold": "nan"}, 400, "parameter"),
         ({"threshold": "2"}, 400, "parameter"),
+        ({"group_by": "photo"}, 400, "parameter"),
+        ({"group_by": ""}, 400, "parameter"),
         ({"collection": "nowhere"}, 404, "collection_not_found"),
     ],
 )

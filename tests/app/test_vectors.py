@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from face_pipeline.engine import read_pack
 from face_pipeline.ops import doctor, indexer
 from face_pipeline.store import collections, vectors
 from face_pipeline.store.database import engine, reading, transaction
-from face_pipeline.store.models import Batch, Collection, Person, Photo
+from face_pipeline.store.models import Batch, Collection, Face, Person, Photo
 from sqlalchemy import event, insert, select, text, update
 
 pytestmark = pytest.mark.usefixtures("clean")
@@ -164,7 +165,99 @@ def test_faces_added_after_the_build_are_found(monkeypatch: pytest.MonkeyPatch) 
     assert match.similarity == pytest.approx(1, abs=1e-3)
 
 
-def _plan(collection: Collection, query: npt.NDArray[np.float32], exact: bool | None = None) -> str:
+def add_person(collection: Collection, name: str) -> uuid.UUID:
+    person_id = uuid.uuid4()
+    with transaction() as session:
+        session.execute(insert(Person).values(collection_id=collection.id, name=name, id=person_id))
+    return person_id
+
+
+def name_faces(
+    collection: Collection, person_id: uuid.UUID, like: npt.NDArray[np.float32], most: int
+) -> None:
+    """Give the `most` faces nearest to `like` to a person."""
+    with transaction() as session:
+        faces = session.scalars(
+            select(Face.id)
+            .where(Face.collection_id == collection.id)
+            .order_by(Face.embedding.max_inner_product(like))
+            .limit(most)
+        ).all()
+        session.execute(update(Face).where(Face.id.in_(faces)).values(person_id=person_id))
+
+
+def near(base: npt.NDArray[np.float32], number: int, cosine: float, seed: int) -> npt.NDArray[np.float32]:
+    """Rows of that cosine to `base`."""
+    random = np.random.default_rng(seed).normal(size=(number, DIMENSION)).astype(np.float32)
+    across = unit(random - (random @ base)[:, None] * base)
+    return np.asarray(cosine * base + np.sqrt(1 - cosine**2) * across, np.float32)
+
+
+def axis(number: int) -> npt.NDArray[np.float32]:
+    return np.eye(DIMENSION, dtype=np.float32)[number]
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_the_best_face_of_each_person_comes_once_with_how_many_match(
+    monkeypatch: pytest.MonkeyPatch, indexed: bool
+) -> None:
+    """Anna has more faces than an index gives at once, all nearer than Bert's; two faces are nobody's."""
+    monkeypatch.setattr(vectors, "INDEX_FROM_FACES", 500)
+    collection = make_collection("default")
+    names = {}
+    for seed, (name, number, cosine) in enumerate(
+        [("Anna", 1200, 0.97), ("Bert", 3, 0.95), ("Carla", 2, 0.93), ("Dora", 400, 0.80)]
+    ):
+        rows = near(axis(0), number, cosine, seed)
+        fill(collection, rows)
+        names[name] = add_person(collection, name)
+        unnamed = select(Face.id).where(Face.collection_id == collection.id, Face.person_id.is_(None))
+        with transaction() as session:
+            session.execute(update(Face).where(Face.id.in_(unnamed)).values(person_id=names[name]))
+    fill(collection, near(axis(0), 2, 0.94, 9))
+    fill(collection, near(axis(5), 100, 0.9, 10))
+    if indexed:
+        indexer.build_indexes()
+    collection = make_collection("default")
+    assert collection.index_ready is indexed
+
+    def found(limit: int, **options: Any) -> list[tuple[str | None, int | None]]:
+        with reading() as session:
+            matches = vectors.nearest_people(
+                session, collection, axis(0), limit=limit, threshold=0.9, **options
+            )
+        similar = [match.similarity for match in matches]
+        assert similar == sorted(similar, reverse=True)
+        return [(match.person_name, match.face_count) for match in matches]
+
+    everybody = [("Anna", 1200), ("Bert", 3), (None, 1), (None, 1), ("Carla", 2)]
+    assert found(10) == everybody
+    assert found(2) == everybody[:2]
+    assert found(1) == everybody[:1]
+    assert found(10, min_quality=0.9) == []
+    with reading() as session:
+        (best, *_) = vectors.nearest_people(session, collection, axis(0), limit=5, threshold=0.9)
+        (same,) = vectors.nearest(session, collection, axis(0), limit=1, threshold=0.9, exact=True)
+    assert best.similarity == same.similarity
+
+
+def test_the_best_face_of_a_person_is_taken_from_the_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A collection in which the index decides is not scanned for it."""
+    monkeypatch.setattr(vectors, "INDEX_FROM_FACES", 500)
+    collection = make_collection("default")
+    fill(collection, unit(np.random.default_rng(3).normal(size=(3000, DIMENSION)).astype(np.float32)))
+    fill(collection, near(axis(0), 6, 0.95, 1))
+    indexer.build_indexes()
+    name_faces(make_collection("default"), add_person(collection, "Anna"), axis(0), 6)
+    assert "faces_hnsw" in _plan(make_collection("default"), axis(0), search=vectors.nearest_people)
+
+
+def _plan(
+    collection: Collection,
+    query: npt.NDArray[np.float32],
+    exact: bool | None = None,
+    search: Callable[..., list[vectors.Match]] = vectors.nearest,
+) -> str:
     """How PostgreSQL runs the statement that a search sends, in a session as a search has it."""
     statements: list[str] = []
 
@@ -176,7 +269,7 @@ def _plan(collection: Collection, query: npt.NDArray[np.float32], exact: bool | 
         pool = session.get_bind().engine
         event.listen(pool, "before_cursor_execute", remember)
         try:
-            vectors.nearest(session, collection, query, limit=5, threshold=-1, exact=exact)
+            search(session, collection, query, limit=5, threshold=-1, exact=exact)
         finally:
             event.remove(pool, "before_cursor_execute", remember)
         *settings, search = statements[0].split("; ")

@@ -176,6 +176,24 @@ def test_a_search_shows_the_match_beside_the_photo(
     assert troubles(browser) == []
 
 
+def test_a_search_names_each_person_once_and_says_of_how_many_faces(
+    browser: webdriver.Chrome, live_app: App, tmp_path: Path
+) -> None:
+    for name, numbers in (("Eileen Collins", range(6)), ("\u202esnilloC", range(6, 7))):
+        body = live_app.upload(*((f"{n}.jpg", astronaut_jpeg(n)) for n in numbers), person=name).json()
+        live_app.wait_finished(body["batch_id"])
+    sign_in(browser, live_app)
+    browser.find_element(By.CSS_SELECTOR, "[data-view=search]").click()
+    (known,) = write(tmp_path, known=astronaut_again())
+    browser.find_element(By.ID, "search-file").send_keys(known)
+    result = browser.find_element(By.ID, "search-result")
+    wait(browser, lambda _: "Eileen Collins" in result.text, "the person's name")
+    names = result.find_elements(By.CSS_SELECTOR, "a.match bdi.person")
+    assert len(names) == 2, "each person once; a name that turns the direction of text stands apart"
+    assert "best of 6 matching faces" in result.text
+    assert troubles(browser) == []
+
+
 def test_the_page_asks_no_other_host(browser: webdriver.Chrome, live_app: App, tmp_path: Path) -> None:
     import json
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,11 +18,12 @@ import cv2
 import dlib
 import numpy as np
 
+from face_pipeline.engine.border import bordered
 from face_pipeline.engine.decode import decode, room_for
 from face_pipeline.engine.memory import UNLIMITED, Budget
 from face_pipeline.engine.pack import Pack, contract_id
 from face_pipeline.engine.quality import quality
-from face_pipeline.engine.types import Analysis, DetectedFace, EngineError, FloatArray, Image
+from face_pipeline.engine.types import Analysis, DetectedFace, EngineError, FloatArray, Image, go_on
 
 DIMENSION = 128
 ALIGNED_SIDE = 112
@@ -80,34 +81,50 @@ class DlibEngine:
         with self._embedding:
             self._recogniser.compute_face_descriptor(np.zeros((CHIP_SIDE, CHIP_SIDE, 3), np.uint8))
 
-    def analyse(self, data: bytes, *, promptly: bool = False) -> Analysis:
+    def analyse(self, data: bytes, *, promptly: bool = False, check: Callable[[], None] = go_on) -> Analysis:
         # dlib computes a photo on one core, also where somebody waits for it.
         with room_for(data, self._memory, detector_side=self.pack.detector_side, promptly=promptly):
-            return self._analyse(data)
+            # There may have been no room for long.
+            check()
+            return self._analyse(data, check)
 
-    def _analyse(self, data: bytes) -> Analysis:
+    def _analyse(self, data: bytes, check: Callable[[], None]) -> Analysis:
         began = time.perf_counter()
         photo = decode(data, detector_side=self.pack.detector_side)
         pixels, shrink = _bounded(photo.pixels, self.pack.detector_side)
         rgb = np.ascontiguousarray(pixels[:, :, ::-1])
         scale = photo.scale * shrink
         decoded = time.perf_counter()
+        check()
         enlarge = 1 if min(rgb.shape[:2]) < ENLARGE_BELOW_PIXELS else 0
         with self._detector() as detector:
             boxes, scores, _ = detector.run(rgb, enlarge, HOG_MARGIN)
+            if not boxes:
+                check()
+                boxes, scores = self._look_again(rgb, detector)
         detected = time.perf_counter()
         chips = [self._chip(rgb, box) for box in boxes]
         aligned = time.perf_counter()
-        faces = [
-            self._face(shape, chip, box, score, scale)
-            for (shape, chip), box, score in zip(chips, boxes, scores, strict=True)
-        ]
+        faces = []
+        for (shape, chip), box, score in zip(chips, boxes, scores, strict=True):
+            check()
+            faces.append(self._face(shape, chip, box, score, scale))
         embedded = time.perf_counter()
         timings = {
             "decode": decoded - began, "detect": detected - decoded,
             "align": aligned - detected, "embed": embedded - aligned,
         }  # fmt: skip
         return Analysis(faces, photo.width, photo.height, timings)
+
+    def _look_again(self, rgb: Image, detector: Any) -> tuple[list[Any], list[float]]:
+        """Box and score of a face that fills the photo."""
+        again = bordered(rgb, self.pack.detector_side)
+        if again is None:
+            return [], []
+        boxes, scores, _ = detector.run(again.pixels, 0, HOG_MARGIN)
+        found = [(again.cut(_corners(box)), score) for box, score in zip(boxes, scores, strict=True)]
+        found = [each for each in found if again.is_filled_by(each[0])]
+        return [dlib.rectangle(*map(int, box.round())) for box, _ in found], [score for _, score in found]
 
     def _chip(self, rgb: Image, box: Any) -> tuple[Any, Image]:
         with self._embedding:
@@ -117,16 +134,25 @@ class DlibEngine:
     def _face(self, shape: Any, chip: Image, box: Any, score: float, scale: float) -> DetectedFace:
         with self._embedding:
             raw = np.array(self._recogniser.compute_face_descriptor(chip), np.float32)
-        detection_score = float(1 / (1 + np.exp(-score / HOG_SCORE_SPREAD)))
+        detection_score = _share(score)
         aligned = np.asarray(cv2.resize(chip[:, :, ::-1], (ALIGNED_SIDE, ALIGNED_SIDE)), np.uint8)
         full = _five_points(shape) * np.float32(scale)
         return DetectedFace(
-            bbox=np.array([box.left(), box.top(), box.right(), box.bottom()], np.float32) * np.float32(scale),
+            bbox=_corners(box) * np.float32(scale),
             landmarks=full,
             detection_score=detection_score,
             quality=quality(aligned, full, detection_score),
             embedding=raw / np.linalg.norm(raw),
         )
+
+
+def _corners(box: Any) -> FloatArray:
+    return np.array([box.left(), box.top(), box.right(), box.bottom()], np.float32)
+
+
+def _share(margin: float) -> float:
+    """HOG's margin as a score from 0 to 1."""
+    return float(1 / (1 + np.exp(-margin / HOG_SCORE_SPREAD)))
 
 
 def _bounded(pixels: Image, side: int) -> tuple[Image, float]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 import warnings
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,19 +21,22 @@ from insightface.model_zoo.scrfd import SCRFD
 from insightface.utils import face_align
 
 from face_pipeline.engine.batching import SIZES, Batcher
+from face_pipeline.engine.border import bordered
 from face_pipeline.engine.decode import decode, room_for
 from face_pipeline.engine.device import Device, audit, session
 from face_pipeline.engine.memory import UNLIMITED, Budget
 from face_pipeline.engine.pack import Pack, PackFile, contract_id
 from face_pipeline.engine.quality import quality
 from face_pipeline.engine.turns import Turns
-from face_pipeline.engine.types import Analysis, DetectedFace, EngineError, FloatArray, Image
+from face_pipeline.engine.types import Analysis, DetectedFace, EngineError, FloatArray, Image, go_on
 
 DETECTION_THRESHOLD = 0.5
 ALIGNED_SIDE = 112
 ON_CPU = Device()
 # On a CPU a larger batch costs more for each face.
 EMBEDDING_BATCH = 4
+# A face inside a border has to be surer: those of photos cut to a face reach 0.6 to 0.9.
+LEAST_BORDERED_SCORE = 0.6
 
 # scikit-image renames the call insightface aligns faces with; requirements/ pins a version that has both.
 warnings.filterwarnings("ignore", category=FutureWarning, module=r"insightface\.utils\.face_align")
@@ -149,23 +153,31 @@ class InsightFaceEngine:
         ):  # fmt: skip
             audit(self.pack.file(role), self.device, infer)
 
-    def analyse(self, data: bytes, *, promptly: bool = False) -> Analysis:
+    def analyse(self, data: bytes, *, promptly: bool = False, check: Callable[[], None] = go_on) -> Analysis:
         side = self.pack.detector_side
         if promptly or self.device.kind == "cuda":
             with room_for(data, self._memory, detector_side=side, promptly=promptly):
-                return self._analyse(data, self._prompt_detector)
+                # There may have been no room for long.
+                check()
+                return self._analyse(data, self._prompt_detector, check)
         with self._turns(), room_for(data, self._memory, detector_side=side):
-            return self._analyse(data, self._detector)
+            check()
+            return self._analyse(data, self._detector, check)
 
-    def _analyse(self, data: bytes, detector: Any) -> Analysis:
+    def _analyse(self, data: bytes, detector: Any, check: Callable[[], None]) -> Analysis:
         began = time.perf_counter()
         photo = decode(data, detector_side=self.pack.detector_side)
         decoded = time.perf_counter()
+        check()
         boxes, landmarks = detector.detect(photo.pixels)
+        if len(boxes) == 0:
+            check()
+            boxes, landmarks = self._look_again(photo.pixels, detector)
         detected = time.perf_counter()
+        check()
         crops = [face_align.norm_crop(photo.pixels, points, ALIGNED_SIDE) for points in landmarks]
         aligned = time.perf_counter()
-        faces = [] if len(boxes) == 0 else self._faces(crops, photo.scale, boxes, landmarks)
+        faces = [] if len(boxes) == 0 else self._faces(crops, photo.scale, boxes, landmarks, check)
         embedded = time.perf_counter()
         timings = {
             "decode": decoded - began, "detect": detected - decoded,
@@ -173,10 +185,34 @@ class InsightFaceEngine:
         }  # fmt: skip
         return Analysis(faces, photo.width, photo.height, timings)
 
+    def _look_again(self, pixels: Image, detector: Any) -> tuple[FloatArray, FloatArray]:
+        """Boxes (n, 5) and landmarks (n, 5, 2) of a face that fills the photo."""
+        again = bordered(pixels, self.pack.detector_side)
+        none = np.empty((0, 5), np.float32), np.empty((0, 5, 2), np.float32)
+        if again is None:
+            return none
+        boxes, landmarks = detector.detect(again.pixels)
+        found = [
+            (again.cut(box[:4]), box[4], again.back(points))
+            for box, points in zip(boxes, landmarks, strict=True)
+        ]
+        found = [each for each in found if each[1] >= LEAST_BORDERED_SCORE and again.is_filled_by(each[0])]
+        if not found:
+            return none
+        return (
+            np.array([[*box, score] for box, score, _ in found], np.float32),
+            np.array([points for _, _, points in found], np.float32),
+        )
+
     def _faces(
-        self, crops: list[Image], scale: float, boxes: FloatArray, landmarks: FloatArray
+        self,
+        crops: list[Image],
+        scale: float,
+        boxes: FloatArray,
+        landmarks: FloatArray,
+        check: Callable[[], None],
     ) -> list[DetectedFace]:
-        raw = self._embed(crops)
+        raw = self._embed(crops, check)
         norms = np.linalg.norm(raw, axis=1, keepdims=True)
         faces = []
         for box, points, crop, vector, norm in zip(boxes, landmarks, crops, raw, norms, strict=True):
@@ -195,14 +231,15 @@ class InsightFaceEngine:
             )
         return faces
 
-    def _embed(self, crops: list[Image]) -> FloatArray:
+    def _embed(self, crops: list[Image], check: Callable[[], None] = go_on) -> FloatArray:
         """Raw vectors of the crops, one row each."""
         if self.device.kind == "cuda":
             return self._batcher(crops)
-        parts = range(0, len(crops), self._batch)
-        return np.concatenate(
-            [self._recogniser.get_feat(crops[start : start + self._batch]) for start in parts]
-        )
+        made = []
+        for start in range(0, len(crops), self._batch):
+            check()
+            made.append(self._recogniser.get_feat(crops[start : start + self._batch]))
+        return np.concatenate(made)
 
 
 def _check_shapes(pack: Pack, detector: Any, recogniser: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -65,6 +66,10 @@ class Analysis:
     timings: dict[str, float]
 
 
+def go_on() -> None:
+    """What an engine asks between its stages unless it is told what to ask."""
+
+
 class Engine(Protocol):
     """A loaded pack. `analyse` may be called from several threads at once."""
 
@@ -74,12 +79,13 @@ class Engine(Protocol):
     match_threshold: float
     providers: tuple[str, ...]
 
-    def analyse(self, data: bytes, *, promptly: bool = False) -> Analysis:
+    def analyse(self, data: bytes, *, promptly: bool = False, check: Callable[[], None] = go_on) -> Analysis:
         """Decode a photo and find its faces, best detection first.
 
         Raises PhotoBroken, PhotoRejected, MemoryBusy.
 
-        `promptly`: somebody waits for this one, so it may take more than its share of the cores.
+        `promptly`: somebody waits for this one, so it may take more than its share of the cores. `check` is
+        called between the stages; what it raises ends the analysis.
         """
         ...
 

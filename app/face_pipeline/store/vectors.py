@@ -7,6 +7,7 @@ over several collections finds too little in the small ones (docs/architecture.m
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -15,7 +16,7 @@ from typing import cast as cast_type
 import numpy as np
 import numpy.typing as npt
 from pgvector.sqlalchemy import HALFVEC
-from sqlalchemy import Index, Select, Table, bindparam, cast, select, text
+from sqlalchemy import Double, Index, Row, Select, Table, bindparam, case, cast, func, select, text
 from sqlalchemy.orm import Session
 
 from face_pipeline.store.models import Collection, Face, Person
@@ -26,9 +27,13 @@ HNSW_M = 16
 HNSW_EF_CONSTRUCTION = 64
 # (faces up to, ef_search). Share of true matches found, with faces of 128 dimensions (bench/search.py): 0.997
 # at 100,000 faces with 100; at a million 0.911 with 200, 0.993 with 800. Faces of 512 need less. Between and
-# beyond these sizes nothing was measured; pgvector takes 1000 at most.
+# beyond these sizes nothing was measured.
 EF_SEARCH_BY_SIZE = ((150_000, 100), (400_000, 400))
 EF_SEARCH_MAX = 800
+# pgvector takes no more.
+EF_SEARCH_LIMIT = 1000
+# Faces the index is asked for, to find among them the best of each person; the next when these were too few.
+FACES_FOR_PEOPLE = (200, EF_SEARCH_LIMIT)
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,8 @@ class Match:
     person_id: uuid.UUID | None
     person_name: str | None
     similarity: float
+    # Faces of this person over the threshold, where matches are people; 1 for a face of nobody.
+    face_count: int | None = None
 
 
 def index_name(collection_id: int) -> str:
@@ -98,9 +105,91 @@ def nearest(
     ]
 
 
+def nearest_people(
+    session: Session,
+    collection: Collection,
+    embedding: npt.NDArray[np.float32],
+    *,
+    limit: int,
+    threshold: float,
+    min_quality: float = 0.0,
+    exact: bool | None = None,
+) -> list[Match]:
+    """The people most like `embedding`: of each the best face, and how many of theirs reach the threshold.
+
+    A face of nobody stands for itself. `limit` counts people (and such faces) and is always honoured: where
+    the faces that the index gives belong to fewer, it is asked for more, and in the end all are scanned.
+    """
+    if exact is None:
+        exact = not collection.index_ready
+    values = {
+        "in_collection": collection.id, "searched": embedding, "worst": min_quality, "most": limit,
+        "farthest": -threshold,
+    }  # fmt: skip
+    for fetched in () if exact else FACES_FOR_PEOPLE:
+        rows = session.execute(
+            _nearest_people(collection.dimension, min_quality > 0),
+            {**values, "fetched": fetched},
+            execution_options={"local_settings": _index_settings(collection, fetched)},
+        ).all()
+        if len(rows) >= limit or not rows or rows[0].over_threshold < fetched:
+            return _people(rows)
+    return _people(session.execute(_nearest_people(None, min_quality > 0), values).all())
+
+
+def _people(rows: Sequence[Row[Any]]) -> list[Match]:
+    return [
+        Match(row.id, row.photo_id, row.person_id, row.name, _cosine(row.distance), row.face_count)
+        for row in rows
+    ]
+
+
 @cache
-def _nearest(index_dimension: int | None, by_quality: bool) -> Select[Any]:
-    """The query, made once for each of its shapes; with a dimension it can use that cast's index."""
+def _nearest_people(index_dimension: int | None, by_quality: bool) -> Select[Any]:
+    """With a dimension, among the `fetched` faces that its index gives first; else among all."""
+    faces, distance = _candidates(index_dimension, by_quality)
+    if index_dimension is not None:
+        faces = faces.order_by(distance).limit(bindparam("fetched"))
+    near = faces.cte("near")
+    who = func.coalesce(near.c.person_id, near.c.id)
+    ranked = (
+        select(
+            near,
+            func.row_number().over(partition_by=who, order_by=(near.c.distance, near.c.id)).label("place"),
+            func.count().over().label("over_threshold"),
+        )
+        .where(near.c.distance <= bindparam("farthest", type_=Double()))
+        .subquery("ranked")
+    )
+    best = (
+        select(ranked)
+        .where(ranked.c.place == 1)
+        .order_by(ranked.c.distance)
+        .limit(bindparam("most"))
+        .subquery("best")
+    )
+    # Counted apart: a person may have more faces than were fetched.
+    theirs, their_distance = _candidates(None, by_quality)
+    face_count = (
+        theirs.with_only_columns(func.count())
+        .where(Face.person_id == best.c.person_id, their_distance <= bindparam("farthest", type_=Double()))
+        .correlate(best)
+        .scalar_subquery()
+    )
+    return (
+        select(
+            best,
+            Person.name,
+            case((best.c.person_id.is_(None), 1), else_=face_count).label("face_count"),
+        )
+        .outerjoin(Person, Person.id == best.c.person_id)
+        .order_by(best.c.distance, best.c.id)
+    )
+
+
+def _candidates(index_dimension: int | None, by_quality: bool) -> tuple[Select[Any], Any]:
+    """Faces of the collection with their distance, and the distance; with a dimension it can use that
+    cast's index."""
     column: Any = Face.embedding
     if index_dimension is not None:
         column = cast(Face.embedding, HALFVEC(index_dimension))
@@ -112,6 +201,13 @@ def _nearest(index_dimension: int | None, by_quality: bool) -> Select[Any]:
     )
     if by_quality:
         query = query.where(Face.quality >= bindparam("worst"))
+    return query, distance
+
+
+@cache
+def _nearest(index_dimension: int | None, by_quality: bool) -> Select[Any]:
+    """The query, made once for each of its shapes."""
+    query, distance = _candidates(index_dimension, by_quality)
     found = query.order_by(distance).limit(bindparam("most")).subquery()
     return (
         select(found, Person.name)
@@ -127,7 +223,7 @@ def _cosine(distance: float) -> float:
 
 def _index_settings(collection: Collection, limit: int) -> tuple[tuple[str, str], ...]:
     return (
-        ("hnsw.ef_search", str(max(ef_search(collection.face_count), limit))),
+        ("hnsw.ef_search", str(min(EF_SEARCH_LIMIT, max(ef_search(collection.face_count), limit)))),
         ("hnsw.iterative_scan", "relaxed_order"),
         # With old statistics the planner may think that sorting the collection is cheaper than its index.
         ("enable_sort", "off"),

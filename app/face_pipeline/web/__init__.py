@@ -7,7 +7,7 @@ from pathlib import Path
 from flask import Flask, Response, send_file
 
 from face_pipeline.config import get_settings
-from face_pipeline.web import api, auth, errors, gate, health, observe, session, ui
+from face_pipeline.web import api, auth, errors, forms, gate, health, observe, session, ui
 from face_pipeline.web.bodies import PhotoRequest
 
 
@@ -19,8 +19,7 @@ def create_app() -> Flask:
     app.config.update(
         SECRET_KEY=settings.credential("session_secret"),
         MAX_CONTENT_LENGTH=settings.request_max_bytes,
-        # Twice what a request takes, so that somewhat too many photos are counted and named.
-        MAX_FORM_PARTS=2 * settings.upload_max_photos + 20,
+        MAX_FORM_PARTS=settings.upload_max_photos + forms.OTHER_PARTS,
         SESSION_COOKIE_NAME="face_session",
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Strict",

@@ -9,10 +9,10 @@ from __future__ import annotations
 import io
 from typing import IO, Any
 
-from flask import Request
 from werkzeug.formparser import default_stream_factory
 
 from face_pipeline.config import get_settings
+from face_pipeline.web import forms
 
 # Endpoints whose files are kept anyway.
 SPOOLED = {"api.photos.upload"}
@@ -32,7 +32,7 @@ class Head(io.BytesIO):
         return len(data)
 
 
-class PhotoRequest(Request):
+class PhotoRequest(forms.Request):
     """A request of the application."""
 
     _files_in_memory = 0

@@ -21,10 +21,12 @@ log = logging.getLogger(__name__)
 COUNTER = "face:search:cache:{status}"
 
 
-def key(collection: Collection, sha256: str, *, limit: int, threshold: float, min_quality: float) -> str:
+def key(
+    collection: Collection, sha256: str, *, limit: int, threshold: float, min_quality: float, group_by: str
+) -> str:
     return (
         f"face:search:answer:{collection.id}:{collection.version}:{collection.contract_id}:{sha256}:"
-        f"{limit}:{threshold:.4f}:{min_quality:.4f}"
+        f"{limit}:{threshold:.4f}:{min_quality:.4f}:{group_by}"
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import redis
 from celery import Celery, Task
 from sqlalchemy import Connection
 
@@ -24,7 +25,7 @@ from face_pipeline.telemetry.logging import stage_seconds
 from face_pipeline.telemetry.metrics import worker as metrics
 from face_pipeline.worker import exchange
 from face_pipeline.worker.app import TASK_INGEST, TASK_SEARCH
-from face_pipeline.worker.runtime import runtime
+from face_pipeline.worker.runtime import DEADLINE_CODE, Running, TimeOver, runtime
 
 log = logging.getLogger(__name__)
 
@@ -68,9 +69,9 @@ def ingest(task: Task, photo_id: str) -> None:
         # The reconciler sent this message; the row knows who asked.
         context.request_id.set(held.request_id)
     log.debug("photo taken by %s", runtime.name, extra={"photo_id": photo_id, "operation": "ingest"})
-    with runtime.leases.hold(held.token):
+    with runtime.leases.hold(held) as running:
         try:
-            ended = _process(held)
+            ended = _process(held, running)
         except ledger.LeaseLost:
             log.warning(
                 "photo was taken over; result dropped", extra={"photo_id": photo_id, "operation": "ingest"}
@@ -90,7 +91,7 @@ def ingest(task: Task, photo_id: str) -> None:
     )  # fmt: skip
 
 
-def _process(held: ledger.Claim) -> Ended:
+def _process(held: ledger.Claim, running: Running) -> Ended:
     """Analyse and write one claimed photo."""
     if held.contract_id != runtime.engine.contract_id:
         return _failed(
@@ -102,7 +103,9 @@ def _process(held: ledger.Claim) -> Ended:
     try:
         data = _patiently(lambda: worker_originals().read(held.sha256))
         read = time.monotonic() - began
-        analysis = runtime.engine.analyse(data)
+        analysis = runtime.engine.analyse(data, check=running.check)
+    except TimeOver:
+        return _failed(held, DEADLINE_CODE, runtime.leases.deadline_message())
     except (OriginalUnavailable, MemoryBusy) as error:
         return _given_back(held, str(error))
     except (PhotoBroken, PhotoRejected, OriginalMissing) as error:
@@ -172,34 +175,56 @@ def _observe(analysis: Analysis) -> None:
 
 
 def search(task: Task, search_id: str) -> None:
-    """Find the faces of a photo that waits in Redis, and send them back to the web process that asks."""
-    del task
+    """Find the faces of a photo that waits in Redis, and send them to all web processes that ask for them."""
     client = exchange.client()
     data = exchange.take_photo(client, search_id)
     if data is None:
         log.info("search was given up", extra={"operation": "search"})
         return
     started = time.monotonic()
-    reply: dict[str, Any]
-    told: dict[str, Any] = {"outcome": "failed"}
-    try:
-        analysis = runtime.engine.analyse(data, promptly=True)
-        _observe_detection(analysis)
-        _tell(analysis, "search")
-        told = {"outcome": "success", "count": len(analysis.faces), **stage_seconds(analysis.timings)}
-        reply = {"contract_id": runtime.engine.contract_id, "faces": [_face(face) for face in analysis.faces]}
-    except (PhotoBroken, PhotoRejected) as error:
-        told["reason_code"] = error.code
-        reply = {"error": {"code": error.code, "message": str(error)}}
-    except Exception:
-        log.exception("engine failed", extra={"operation": "search"})
-        told["reason_code"] = "engine_error"
-        reply = {"error": {"code": "engine_error", "message": ENGINE_FAILED}}
-    exchange.send_reply(client, search_id, json.dumps(reply))
+    with (
+        runtime.leases.hold(None),
+        exchange.computing(client, search_id, get_settings().search_timeout_seconds),
+    ):
+        try:
+            told, reply = _analyse(client, search_id, data)
+        except exchange.NobodyWaits:
+            exchange.drop(client, search_id)
+            log.info("search was given up", extra={"operation": "search", "outcome": "given_up"})
+            return
+    reply["task_id"] = task.request.id
+    keep = exchange.ERROR_SECONDS if told["outcome"] == "failed" else exchange.ANSWER_SECONDS
+    exchange.send_reply(client, search_id, json.dumps(reply), keep_seconds=keep)
     log.info(
         "search analysed",
         extra={"operation": "search", "duration_seconds": round(time.monotonic() - started, 4), **told},
     )
+
+
+def _analyse(client: redis.Redis, search_id: str, data: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Fields of the log's line, and the reply; raises NobodyWaits."""
+    made_by = {"contract_id": runtime.engine.contract_id}
+    if search_id != exchange.search_id(runtime.engine.contract_id, search_id.rpartition(":")[2]):
+        return {"outcome": "failed", "reason_code": "contract_mismatch"}, {**made_by, "faces": []}
+    try:
+        analysis = runtime.engine.analyse(
+            data, promptly=True, check=lambda: exchange.check_waited_for(client, search_id)
+        )
+    except exchange.NobodyWaits:
+        raise
+    except (PhotoBroken, PhotoRejected, MemoryBusy) as error:
+        return {"outcome": "failed", "reason_code": error.code}, {
+            "error": {"code": error.code, "message": str(error)}
+        }
+    except Exception:
+        log.exception("engine failed", extra={"operation": "search"})
+        return {"outcome": "failed", "reason_code": "engine_error"}, {
+            "error": {"code": "engine_error", "message": ENGINE_FAILED}
+        }
+    _observe_detection(analysis)
+    _tell(analysis, "search")
+    told = {"outcome": "success", "count": len(analysis.faces), **stage_seconds(analysis.timings)}
+    return told, {**made_by, "faces": [_face(face) for face in analysis.faces]}
 
 
 def _observe_detection(analysis: Analysis) -> None:

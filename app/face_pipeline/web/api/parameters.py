@@ -45,6 +45,14 @@ def one_text(request: Request, name: str, code: str) -> str | None:
     return (values.pop() if values else None) or None
 
 
+def choice(values: Mapping[str, str], name: str, options: tuple[str, ...]) -> str:
+    """One of `options`, the first when it is left out."""
+    word = values.get(name, options[0])
+    if word not in options:
+        raise BadRequest(f"{name} must be one of {', '.join(options)}", code="parameter")
+    return word
+
+
 def identifier(text: str, what: str) -> uuid.UUID:
     if not IDENTIFIER.fullmatch(text):
         raise NotFound(f"there is no {what} {text!r}", code=f"{what}_not_found")

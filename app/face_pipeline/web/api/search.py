@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import socket
 import time
-import uuid
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from face_pipeline.config import get_settings
-from face_pipeline.engine import Pack, contract_id
+from face_pipeline.engine import MemoryBusy, Pack, contract_id
 from face_pipeline.errors import Conflict, NotFound, Unavailable, Unprocessable
 from face_pipeline.store import collections, vectors
 from face_pipeline.store.database import reading, transaction
@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 
 bp = Blueprint("search", __name__)
 
+# Whether matches are faces, or people with their best face.
+GROUP_BY = ("face", "person")
+
 
 @bp.post("/search")
 @requires("read")
@@ -42,20 +45,25 @@ def search() -> Response:
     limit = parameters.integer(request.form, "limit", 5, 1, 100)
     threshold = parameters.decimal(request.form, "threshold", pack.match_threshold, -1.0, 1.0)
     min_quality = parameters.decimal(request.form, "min_quality", 0.0, 0.0, 1.0)
+    group_by = parameters.choice(request.form, "group_by", GROUP_BY)
     photo = uploads.read_one(request, "photo")
     name = request.form.get("collection", collections.DEFAULT_COLLECTION)
     collection = _collection(name, pack)
     connection = exchange.client()
     # Read before the search: a photo that is added meanwhile starts a version this answer is not kept under.
-    key = cache.key(collection, photo.row.sha256, limit=limit, threshold=threshold, min_quality=min_quality)
+    key = cache.key(
+        collection, photo.row.sha256,
+        limit=limit, threshold=threshold, min_quality=min_quality, group_by=group_by,
+    )  # fmt: skip
     faces = cache.get(connection, key)
     status = "hit" if faces is not None else "miss"
-    parts = {}
+    outcome, parts = status, {}
     if faces is None:
         asked = time.monotonic()
-        found = _analyse(photo.data)
+        found, shared = _analyse(photo, pack)
         answered = time.monotonic()
-        faces = [_match(collection, face, limit, threshold, min_quality) for face in found]
+        faces = [_match(collection, face, limit, threshold, min_quality, group_by) for face in found]
+        outcome = "shared" if shared else status
         parts = {
             "wait_seconds": round(answered - asked, 4),
             "match_seconds": round(time.monotonic() - answered, 4),
@@ -69,7 +77,7 @@ def search() -> Response:
     log.info(
         "search answered",
         extra={
-            "operation": "search", "outcome": status, "count": len(faces),
+            "operation": "search", "outcome": outcome, "count": len(faces),
             "duration_seconds": round(elapsed, 4), **parts,
         },
     )  # fmt: skip
@@ -96,56 +104,87 @@ def _collection(name: str, pack: Pack) -> Collection:
         return collections.open_collection(session, name, pack)
 
 
-def _analyse(data: bytes) -> list[dict[str, Any]]:
-    """Let a worker find the faces of a photo."""
+def _analyse(photo: uploads.Upload, pack: Pack) -> tuple[list[dict[str, Any]], bool]:
+    """The faces that a worker finds, and whether another request for the same photo had asked it already."""
     timeout = get_settings().search_timeout_seconds
-    search_id = uuid.uuid4().hex
-    # From here on the request's lines name its task, also where it is never answered.
-    context.task_id.set(search_id)
-    connection = exchange.client()
+    search_id = exchange.search_id(contract_id(pack), photo.row.sha256)
     try:
-        exchange.put_photo(connection, search_id, data)
-        celery_app().send_task(
-            TASK_SEARCH,
-            args=[search_id],
-            task_id=search_id,
-            queue=QUEUE_SEARCH,
-            expires=timeout,
-            headers={"request_id": context.request_id.get()},
-            retry=False,
-        )
-        reply = exchange.wait_reply(connection, search_id, timeout)
+        answer = exchange.ask(
+            exchange.client(), search_id, photo.data,
+            send=lambda task_id: _send(task_id, search_id, timeout),
+            timeout=timeout,
+            gone=lambda: _has_hung_up(request.environ.get("gunicorn.socket")),
+            # From here on the request's lines name its task, also where it is never answered.
+            told=context.task_id.set,
+        )  # fmt: skip
     except (OperationalError, RedisError, OSError) as error:
         raise Unavailable(
             "the task queue cannot be reached; send the search again", code="search_unavailable"
         ) from error
-    if reply is None:
+    if answer is None:
         raise Unavailable(
             f"no worker answered within {timeout:g} seconds; they are busy or stopped", code="search_timeout"
         )
-    answer = json.loads(reply)
-    if "error" in answer:
-        if answer["error"]["code"] == "engine_error":
+    return _faces(json.loads(answer.reply), contract_id(pack)), answer.shared
+
+
+def _send(task_id: str, search_id: str, timeout: float) -> None:
+    celery_app().send_task(
+        TASK_SEARCH,
+        args=[search_id],
+        task_id=task_id,
+        queue=QUEUE_SEARCH,
+        expires=timeout,
+        headers={"request_id": context.request_id.get()},
+        retry=False,
+    )
+
+
+def _has_hung_up(connection: socket.socket | None) -> bool:
+    """Whether the client closed its connection; None: the server does not show it."""
+    if connection is None:
+        return False
+    try:
+        return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+def _faces(reply: dict[str, Any], contract: str) -> list[dict[str, Any]]:
+    """The faces of a worker's reply, or its error raised."""
+    context.task_id.set(reply.get("task_id"))
+    if "error" in reply:
+        if reply["error"]["code"] == "engine_error":
             raise Unavailable("the worker could not analyse the photo", code="search_failed")
-        raise Unprocessable(answer["error"]["message"], code=answer["error"]["code"])
-    if answer["contract_id"] != contract_id(packs.installed()):
+        if reply["error"]["code"] == MemoryBusy.code:
+            raise Unavailable(reply["error"]["message"], code=MemoryBusy.code)
+        raise Unprocessable(reply["error"]["message"], code=reply["error"]["code"])
+    if reply["contract_id"] != contract:
         raise Conflict(
-            f"a worker runs {answer['contract_id']}, this server {contract_id(packs.installed())}; "
+            f"a worker runs {reply['contract_id']}, this server {contract}; "
             "run ./face-ansible site.yml so that both have the same model pack",
             code="contract_mismatch",
         )
-    faces: list[dict[str, Any]] = answer["faces"]
+    faces: list[dict[str, Any]] = reply["faces"]
     return faces
 
 
 def _match(
-    collection: Collection, face: dict[str, Any], limit: int, threshold: float, min_quality: float
+    collection: Collection,
+    face: dict[str, Any],
+    limit: int,
+    threshold: float,
+    min_quality: float,
+    group_by: str,
 ) -> dict[str, Any]:
     embedding = np.frombuffer(base64.b64decode(face["embedding"]), dtype="<f4")
     matches: list[vectors.Match] = []
+    search_faces = vectors.nearest_people if group_by == "person" else vectors.nearest
     if face["quality"] >= min_quality:
         with reading() as session:
-            matches = vectors.nearest(
+            matches = search_faces(
                 session, collection, embedding, limit=limit, threshold=threshold, min_quality=min_quality
             )
     log.debug(
@@ -162,6 +201,7 @@ def _match(
                 "face_id": str(match.face_id),
                 "photo_id": str(match.photo_id),
                 "similarity": match.similarity,
+                **({"face_count": match.face_count} if match.face_count is not None else {}),
             }
             for match in matches
         ],

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import unicodedata
 from dataclasses import dataclass
 
 from flask import Request
@@ -15,6 +17,9 @@ from face_pipeline.store.ledger import NewPhoto
 
 FILENAME_MAX = 255
 STATUS_BY_REJECTION = {"too_large": 413, "unsupported_type": 415}
+# Of which the end is kept, where the number and the ending of a file stand.
+FILENAME_END = 40
+WINDOWS_PATH = re.compile(r"(?:[A-Za-z]:\\|\\\\).*\\")
 
 
 @dataclass(frozen=True)
@@ -26,9 +31,28 @@ class Upload:
 
 
 def filename_of(file: FileStorage) -> str:
-    """The name the client gave, for people to read; it never becomes a path."""
-    name = (file.filename or "photo").replace("\\", "/").rsplit("/", 1)[-1]
-    return "".join(character for character in name if character.isprintable())[:FILENAME_MAX] or "photo"
+    """The name the client gave, for people to read; it never becomes a path.
+
+    Directories are left out. Control characters are shown as their pictures (U+2400 and following) or, like
+    line separators and what no text can hold, as a backslash, `u` and their number. Nothing else is changed.
+    """
+    name = (file.filename or "").rsplit("/", 1)[-1]
+    name = "".join(map(_visible, WINDOWS_PATH.sub("", name)))
+    if len(name) > FILENAME_MAX:
+        name = f"{name[: FILENAME_MAX - FILENAME_END - 1]}…{name[-FILENAME_END:]}"
+    return name if name.strip() else "photo"
+
+
+def _visible(character: str) -> str:
+    number = ord(character)
+    if number < 0x20:
+        return chr(0x2400 + number)
+    if number == 0x7F:
+        return "\u2421"
+    # Control characters, line and paragraph separator, halves of a pair, no character at all.
+    if unicodedata.category(character) in ("Cc", "Zl", "Zp", "Cs"):
+        return f"\\u{number:04x}"
+    return character
 
 
 def read_upload(file: FileStorage, settings: Settings) -> Upload:

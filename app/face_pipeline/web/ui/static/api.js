@@ -65,6 +65,7 @@ export const signOut = () => send("DELETE", "/session");
 export function search(photo, { collection, threshold }, signal) {
   const form = new FormData();
   form.append("photo", photo, photo.name || "photo");
+  form.append("group_by", "person");
   if (collection) form.append("collection", collection);
   if (threshold !== null) form.append("threshold", threshold);
   return send("POST", `${BASE}/search`, { body: form, signal });

@@ -88,7 +88,7 @@ function card(photo) {
   const link = h("a", { class: "photo-card", href: `#photo/${photo.id}` },
     h("span", { class: "frame" },
       h("img", { src: pictureUrl(photo, CARD), alt: "", loading: "lazy", decoding: "async", onerror: broken }), parts.badge),
-    h("span", { class: "card-name", title: photo.filename }, photo.filename), parts.facts);
+    h("bdi", { class: "card-name", title: photo.filename }, photo.filename), parts.facts);
   draw(photo, link, parts);
   if (!FINISHED.has(photo.state)) stops.push(watch(photo, (news) => draw({ ...photo, ...news }, link, parts)));
   return h("li", {}, link);
@@ -101,7 +101,7 @@ function draw(photo, link, { badge, facts }) {
   // A photo of several faces was given a name, but none of its faces has it.
   const person = photo.reason ? null : photo.person;
   const faces = photo.state === "done" ? `${count(photo.face_count, "face")} · ` : "";
-  facts.replaceChildren(person ? `${person.name} · ` : "", faces, time(photo.received_at));
+  facts.replaceChildren(...(person ? [h("bdi", {}, person.name), " · "] : []), faces, time(photo.received_at));
 }
 
 function learnCollections(photos) {

@@ -72,7 +72,7 @@ function makeRow(item) {
   };
   parts.row = h("li", { class: "row" }, thumbnail(item.file),
     h("div", { class: "row-text" },
-      h("span", { class: "row-name", title: item.file.name }, item.file.name),
+      h("bdi", { class: "row-name", title: item.file.name }, item.file.name),
       h("span", { class: "row-detail" }, h("span", {}, bytes(item.file.size)), parts.note),
       parts.bar),
     parts.state, parts.action);

@@ -55,7 +55,7 @@ function fail(error, id) {
 }
 
 function show(photo) {
-  byId("viewer-title").textContent = photo.filename;
+  byId("viewer-title").replaceChildren(h("bdi", {}, photo.filename));
   const size = photo.width ? `${photo.width} × ${photo.height}` : "";
   byId("viewer-facts").replaceChildren(
     [photo.collection, size, bytes(photo.byte_size)].filter(Boolean).join(" · "), " · received ", time(photo.received_at));
@@ -103,7 +103,7 @@ function faceItem(face, index, mark) {
     h("span", { class: "number", "aria-hidden": "true" }, String(index + 1)),
     h("img", { class: "crop", src: cropUrl(face.id), alt: "", loading: "lazy", width: 56, height: 56 }),
     h("span", { class: "face-text" },
-      h("span", { class: name ? "person" : "person unnamed" }, name ?? "unnamed"),
+      h("bdi", { class: name ? "person" : "person unnamed" }, name ?? "unnamed"),
       h("span", { class: "scores" },
         h("span", {}, "detection ", h("b", {}, percent(face.detection_score))),
         h("span", {}, "quality ", h("b", {}, percent(face.quality)))))));

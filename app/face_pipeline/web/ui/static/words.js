@@ -19,6 +19,7 @@ const REASONS = {
   decoding_busy: "The server is busy with other photos. Try again in a moment.",
   original_missing: "The original is no longer on the server. Upload it again.",
   out_of_memory: "The photo needs more memory than a worker has. Make it smaller.",
+  deadline_exceeded: "The photo took a worker too long. Make it smaller and upload it again.",
   engine_error: "The recognition engine failed on this photo. The server’s log says why.",
   search_timeout: "No worker answered in time: they are busy or stopped. Try again.",
   search_unavailable: "The task queue cannot be reached. Try again in a moment.",
