@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -91,9 +92,9 @@ def test_a_real_model_gives_the_same_embedding_alone_and_in_a_batch() -> None:
     crops: list[Image] = []
     plain = engine._embed  # type: ignore[attr-defined]
 
-    def keep(found: list[Image]) -> FloatArray:
+    def keep(found: list[Image], *rest: Any) -> FloatArray:
         crops.extend(found)
-        made: FloatArray = plain(found)
+        made: FloatArray = plain(found, *rest)
         return made
 
     engine._embed = keep  # type: ignore[attr-defined]
