@@ -81,6 +81,18 @@ def test_a_file_of_nothing_but_fill_bytes_is_refused_at_once() -> None:
     assert refusal(b"\xff\xd8\xff" + b"\xff" * 20_000_000).code == "broken_image"
 
 
+def test_what_comes_behind_the_last_pixel_of_a_png_is_not_decompressed(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Ten megabytes of it took half a minute; a decoder that reads it says that it is too much."""
+    data = oddities.flat_png((100, 100))
+    at = data.index(b"IDAT") - 4
+    rest = zlib.compress(bytes(2**24), 9)
+    bomb = data[:at] + oddities.png_chunk(b"IDAT", rest) + oddities.png_chunk(b"IEND", b"")
+    assert pixels(bomb).max() == 0
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "AVIF"])
 @pytest.mark.parametrize("size", [(1, 641), (641, 1), (20, 5000)])
 def test_a_strip_is_refused_in_every_format(form: str, size: tuple[int, int]) -> None:

@@ -162,12 +162,9 @@ def jpeg_is_whole(data: bytes) -> bool:
 
 def _png_pixels(data: bytes, header: Header) -> Image:
     still = png.first_picture(data)
-    if png.is_deep_colour(data):
-        # OpenCV keeps 16 bits: twice the memory for bits that are dropped here.
-        with PillowImage.open(io.BytesIO(still.data), formats=["PNG"]) as image:
-            pixels = _pillow_pixels(image)
-    else:
-        pixels = _opencv_pixels(still.data, cv2.IMREAD_UNCHANGED)
+    # OpenCV would decompress what comes behind the last pixel, which may be gigabytes, and keep 16 bits.
+    with PillowImage.open(io.BytesIO(still.data), formats=["PNG"]) as image:
+        pixels = _pillow_pixels(image)
     if (still.width, still.height) == (header.width, header.height):
         return pixels
     canvas = np.full((header.height, header.width, 3), WHITE, np.uint8)
@@ -189,6 +186,8 @@ def _heic_pixels(data: bytes, header: Header) -> Image:
 def _pillow_pixels(image: PillowImage.Image) -> Image:
     """The first frame, strip by strip, so that no second whole copy is made."""
     image.load()
+    if image.mode.startswith("I"):
+        return _to_bgr(np.asarray(image).astype(np.uint16))
     flat = np.empty((image.height, image.width, 3), np.uint8)
     for top in range(0, image.height, STRIP_ROWS):
         strip = image.crop((0, top, image.width, min(top + STRIP_ROWS, image.height)))

@@ -13,7 +13,7 @@ from face_pipeline.engine.formats.header import MOST_PARTS, Header, broken, too_
 MEDIA_TYPE = "image/png"
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-PALETTE, TRUECOLOUR = 3, 2
+GREY, PALETTE = 0, 3
 DEPTHS = {0: {1, 2, 4, 8, 16}, 2: {8, 16}, 3: {1, 2, 4, 8}, 4: {8, 16}, 6: {8, 16}}
 DEEP = 16
 PIECE_BYTES = 2**20
@@ -36,16 +36,15 @@ class Still:
 def read(data: bytes) -> Header:
     """Raises PhotoRejected: broken_image, truncated."""
     width, height, depth, kind = _basics(data)
-    turn, transparent, pixels, ended = 1, kind in (4, 6), False, False
+    turn, pixels, ended = 1, False, False
     for name, start, length in _chunks(data):
         if name == b"eXIf" and not pixels:
             turn = orientation(data[start : start + length])
-        transparent |= name == b"tRNS"
         pixels |= name == b"IDAT"
         ended |= name == b"IEND"
     if not pixels:
         raise broken("the file has no pixels") if ended else truncated()
-    working = _working(kind, depth, transparent, _is_animated(data))
+    working = _working(kind, depth, _is_animated(data))
     return Header(MEDIA_TYPE, width, height, turn, working, ended=ended)
 
 
@@ -68,14 +67,9 @@ def is_whole(data: bytes) -> bool:
     return bool(stream.eof or left <= 0)
 
 
-def is_deep_colour(data: bytes) -> bool:
-    """More than a byte for each of several channels."""
-    return data[24] == DEEP and CHANNELS[data[25]] > 1
-
-
 def first_picture(data: bytes) -> Still:
     """Raises PhotoRejected (broken_image) where the first frame of an animation lies outside its canvas."""
-    width, height, _, _ = _basics(data)
+    width, height, _, colour = _basics(data)
     frame, animated = (width, height, 0, 0), _is_animated(data)
     whole = memoryview(data)
     parts: list[bytes | memoryview] = []
@@ -98,7 +92,7 @@ def first_picture(data: bytes) -> Still:
     colours = [
         data[start - 8 : start + length + 4]
         for name, start, length in _chunks(data)
-        if name == b"PLTE" or (name == b"tRNS" and _is_sound(data, start, length))
+        if name == b"PLTE" or (name == b"tRNS" and colour == PALETTE and _is_sound(data, start, length))
     ]
     return Still(b"".join((SIGNATURE, header, *colours, *parts, _chunk(b"IEND", b""))), wide, high, left, top)
 
@@ -148,14 +142,11 @@ def _is_sound(data: bytes, start: int, length: int) -> bool:
     return bool(zlib.crc32(data[start - 4 : start + length]) == found)
 
 
-def _working(kind: int, depth: int, transparent: bool, animated: bool) -> float:
-    """Bytes a pixel of what the decoder fills before it is laid over white."""
-    if depth == DEEP:
-        # Two bytes of grey; colour is cut to 8 bits as it is read, four bytes a pixel.
-        own = 3 if kind == 0 else 4
-    elif transparent:
-        own = 5
-    else:
-        own = 0 if kind in (TRUECOLOUR, PALETTE) else 1
+def _working(kind: int, depth: int, animated: bool) -> float:
+    """Bytes a pixel of what the decoder fills before it is laid over white: four for colour, however many
+    channels or bits it has."""
+    own = 1 if kind == PALETTE else 4
+    if kind == GREY and depth != DEEP:
+        own = 1
     # The first picture of an animation is laid on its canvas.
     return own + (3 if animated else 0)
