@@ -102,6 +102,7 @@ def test_the_target_is_ordered_with_what_waits_and_with_nothing_else(tmp_path: P
     assert value(target, "Unit", "After") == value(target, "Unit", "Requires") == "face-start.service"
     assert value(target, "Unit", "Before") == "shutdown.target"
     assert value(files["face-stop.service"], "Unit", "After") == "face.target"
+    assert value(files["face-start.service"], "Unit", "OnFailure") == "face-start-failed.service"
     for waiting in ("face-start.service", "face-stop.service"):
         assert value(files[waiting], "Unit", "PartOf") == "face.target"
 
