@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -34,6 +35,7 @@ class Checkout:
             (directory / file).write_text((ROOT / file).read_text())
         for file in ("inventory/cluster.example.yml", "inventory/quickstart/hosts.yml"):
             (directory / file).write_text("all: {hosts: {elsewhere: {ansible_connection: local}}}\n")
+        shutil.copytree(ROOT / "plugins", directory / "plugins")
         wrapper = directory / "face-ansible"
         if (ROOT / "face-ansible").exists():
             wrapper.write_text((ROOT / "face-ansible").read_text())

@@ -151,14 +151,14 @@ def _scratch() -> str:
     if not policy.startswith("volatile-"):
         raise Unwell(
             f"maxmemory-policy of the scratch Redis is {policy}: a full one would refuse searches; "
-            "run site.yml (role redis)"
+            "run ./face-ansible site.yml (role redis)"
         )
     for setting in ("appendonly", "save"):
         value = connection.config_get(setting)[setting]  # type: ignore[index]
         if value not in ("", "no"):
             raise Unwell(
                 f"{setting} of the scratch Redis is '{value}': searched photos would reach its disk; "
-                "run site.yml (role redis)"
+                "run ./face-ansible site.yml (role redis)"
             )
     return "nothing of a search is written to a disk, old answers give way"
 

@@ -36,6 +36,7 @@ UNITS = {
     "flower": "face-flower.service",
     "postgres": "postgresql@17-main.service",
     "redis": "redis-server.service",
+    "redis-scratch": "redis-server@scratch.service",
     "prometheus": "prometheus.service",
     "alertmanager": "prometheus-alertmanager.service",
     "grafana": "grafana-server.service",
