@@ -74,7 +74,8 @@ def test_one_target_names_all_that_was_installed(
     tmp_path: Path, variables: dict[str, Any], missing: set[str]
 ) -> None:
     everything = [
-        "postgresql.service", "postgresql@17-main.service", "redis-server.service", "redis-server@scratch.service",
+        "postgresql.service", "postgresql@17-main.service",
+        "redis-server.service", "redis-server@scratch.service",
         "elasticsearch.service",
         "logstash.service", "kibana.service", "filebeat.service", "face-pipeline.target", "nginx.service",
         "face-monitoring.target",
