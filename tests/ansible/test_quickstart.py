@@ -171,7 +171,7 @@ def test_the_screen_shows_a_line_a_part_with_its_time_and_what_failed(tmp_path: 
     )
     played = subprocess.run(
         [ROOT / ".venv/bin/ansible-playbook", tmp_path / "play.yml"],
-        env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
+        env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_STDOUT_CALLBACK": "default"},
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -61,24 +61,25 @@ def _each_face_once(count: int) -> None:
 def test_photos_survive_a_killed_worker(web_app: App) -> None:
     worker = web_app.start_worker()
     _upload_many(web_app)
-    wait_until(lambda: _states().get("done", 0) >= 3, 30, "the first photos")
+    wait_until(lambda: _states().get("done", 0) >= 3, 120, "the first photos")
     web_app.installation.end(worker, signal.SIGKILL)
     assert not _all_done(PHOTOS)
     web_app.start_worker(2)
-    _reconcile_until_done(web_app.installation, PHOTOS, 60)
+    _reconcile_until_done(web_app.installation, PHOTOS, 240)
     _each_face_once(PHOTOS)
 
 
 def test_a_killed_worker_takes_its_photos_up_again_when_it_returns(web_app: App) -> None:
-    worker = web_app.start_worker()
+    worker = web_app.start_worker(FACE_LEASE_SECONDS="600")
     _upload_many(web_app, 20)
-    wait_until(lambda: _states().get("processing"), 30, "a photo under way")
+    wait_until(lambda: _states().get("processing"), 120, "a photo under way")
     web_app.installation.end(worker, signal.SIGKILL)
-    web_app.start_worker()
+    # Far sooner than the lease lapses by itself.
+    web_app.start_worker(FACE_LEASE_SECONDS="600")
     wait_until(
-        lambda: not _states().get("processing") or _all_done(20), 5, "the lease to be given back at start"
+        lambda: not _states().get("processing") or _all_done(20), 120, "the lease to be given back at start"
     )
-    _reconcile_until_done(web_app.installation, 20, 30)
+    _reconcile_until_done(web_app.installation, 20, 240)
     _each_face_once(20)
 
 
@@ -86,9 +87,9 @@ def test_a_busy_worker_survives_a_restart_of_redis(web_app: App) -> None:
     """The reason for the pinned pair of celery and kombu: 5.7 exits here, 5.6 runs tasks twice."""
     worker = web_app.start_worker()
     _upload_many(web_app)
-    wait_until(lambda: _states().get("processing"), 30, "a photo under way")
+    wait_until(lambda: _states().get("processing"), 120, "a photo under way")
     web_app.installation.redis.restart()
-    _reconcile_until_done(web_app.installation, PHOTOS, 60)
+    _reconcile_until_done(web_app.installation, PHOTOS, 240)
     _each_face_once(PHOTOS)
     assert worker.poll() is None, "the worker ended"
 
@@ -133,7 +134,7 @@ def test_uploads_answer_503_while_the_database_is_down_and_nothing_is_half_writt
         assert live_app.get("/health/live").status_code == 200
     finally:
         live_app.installation.postgres.start()
-    wait_until(lambda: live_app.get("/health/ready").ok, 20, "the service to be ready again")
+    wait_until(lambda: live_app.get("/health/ready").ok, 120, "the service to be ready again")
     assert _states() == {}
     batch = _upload_many(live_app, 2)
     assert live_app.wait_finished(batch)["states"]["done"] == 2
@@ -142,11 +143,11 @@ def test_uploads_answer_503_while_the_database_is_down_and_nothing_is_half_writt
 def test_work_under_way_waits_for_a_database_that_restarts(web_app: App) -> None:
     worker = web_app.start_worker()
     _upload_many(web_app, 20)
-    wait_until(lambda: _states().get("processing"), 30, "a photo under way")
+    wait_until(lambda: _states().get("processing"), 120, "a photo under way")
     web_app.installation.postgres.stop()
     time.sleep(3)
     web_app.installation.postgres.start()
-    _reconcile_until_done(web_app.installation, 20, 60)
+    _reconcile_until_done(web_app.installation, 20, 240)
     _each_face_once(20)
     assert worker.poll() is None
 
@@ -154,7 +155,7 @@ def test_work_under_way_waits_for_a_database_that_restarts(web_app: App) -> None
 def test_a_stopped_worker_ends_its_tasks_first(web_app: App) -> None:
     worker = web_app.start_worker()
     _upload_many(web_app, 10)
-    wait_until(lambda: _states().get("processing"), 30, "a photo under way")
+    wait_until(lambda: _states().get("processing"), 120, "a photo under way")
     assert web_app.installation.end(worker) == 0
     states = _states()
     assert "processing" not in states
