@@ -197,7 +197,8 @@ def test_the_statistics_of_statements_name_them_without_their_values(live_app: A
     """What is slow is read there, in the place of a log with every value."""
     batch = live_app.upload(("a.jpg", astronaut_jpeg(78)), person=NAME).json()["batch_id"]
     live_app.wait_finished(batch)
-    assert live_app.search(astronaut_jpeg(79)).status_code == 200
+    for number, options in enumerate(({}, {"group_by": "person"}, {"min_quality": "0.1"})):
+        assert live_app.search(astronaut_jpeg(79 + number), **options).status_code == 200
     with _connect(made) as connection:
         # What nobody may count: statements that no plan is made for keep their values.
         connection.cursor().execute(f"DO $$ BEGIN PERFORM '{NAME}'; END $$")
