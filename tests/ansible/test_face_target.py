@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import configparser
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -115,3 +116,31 @@ def test_the_units_of_one_host_are_listed_by_a_valid_program(tmp_path: Path) -> 
     shown = subprocess.run(["sh", tmp_path / "face-units"], capture_output=True, text=True, check=False)
     assert shown.returncode == 2
     assert [line.split()[1] for line in shown.stderr.splitlines()] == ["list", "status", "start", "stop"]
+
+
+SYSTEMCTL = """#!/bin/sh
+# A stand-in: one unit is there, and its stop lasts until the host has shut down.
+case $1 in
+  show) [ "$4" = loaded ] || echo loaded ;;
+  is-system-running) cat "$STATE"; exit 1 ;;
+  stop) echo stopping >"$STATE"; exec sleep 600 ;;
+esac
+"""
+
+
+def test_a_host_that_shuts_down_is_not_held_up(tmp_path: Path) -> None:
+    """Its own stop of a unit may come after this program's end."""
+    program = written(tmp_path, {group: ["one"] for group in GROUPS})["one"]["face-units"]
+    (tmp_path / "face-units").write_text(program)
+    (tmp_path / "systemctl").write_text(SYSTEMCTL)
+    (tmp_path / "systemctl").chmod(0o755)
+    (tmp_path / "state").write_text("running\n")
+    done = subprocess.run(
+        ["sh", tmp_path / "face-units", "stop"],
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "STATE": str(tmp_path / "state")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0
