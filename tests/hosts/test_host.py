@@ -223,7 +223,7 @@ def test_a_searched_photo_its_vector_and_its_answer_are_in_no_file_below_var(hos
     ).json()  # fmt: skip
     wait(lambda: (host.batch(uploaded["batch_id"]) or {}).get("finished"), 60, "the photo")
     picture = io.BytesIO()
-    Image.open(io.BytesIO(astronaut_again())).resize((2600, 2600)).save(
+    Image.open(io.BytesIO(astronaut_again())).resize((4600, 4600)).save(
         picture, "JPEG", quality=97, comment=(mark * 40).encode()
     )
     assert len(picture.getvalue()) > 2 * 1024**2, "larger than what nginx and the web service hold at first"
