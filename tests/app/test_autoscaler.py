@@ -320,13 +320,13 @@ def test_two_hosts_share_what_the_queue_needs(hosts: Hosts, queue: redis.Redis) 
     one, two = hosts("one"), hosts("two", FACE_AUTOSCALE_WEIGHT="2")
     one.start()
     two.start()
-    wait_until(lambda: one.leads != two.leads, 10, "one leader")
-    wait_until(lambda: two.leads or one.metrics()["current_workers"] == 2, 10, "both hosts to be seen")
+    wait_until(lambda: one.leads != two.leads, 60, "one leader")
+    wait_until(lambda: two.leads or one.metrics()["current_workers"] == 2, 60, "both hosts to be seen")
     leader = one if one.leads else two
     up_before = leader.metrics()['decisions_total{direction="up"}']
     _fill(queue, 60)
-    wait_until(lambda: _settle(one, two) == [2, 4], 10, "both shares")
-    wait_until(lambda: leader.metrics().get("current_workers") == 6, 10, "the workers to be counted")
+    wait_until(lambda: _settle(one, two) == [2, 4], 60, "both shares")
+    wait_until(lambda: leader.metrics().get("current_workers") == 6, 60, "the workers to be counted")
     seen = leader.metrics()
     assert (seen["desired_workers"], seen["waiting_tasks"]) == (6, 60)
     assert seen['decisions_total{direction="up"}'] == up_before + 1
@@ -345,14 +345,14 @@ def test_another_host_leads_when_the_leader_ends(hosts: Hosts, queue: redis.Redi
     two.start()
     assert (one.leads, two.leads) == (True, False)
     _fill(queue, 60)
-    wait_until(lambda: _settle(one, two) == [3, 3], 10, "both shares")
+    wait_until(lambda: _settle(one, two) == [3, 3], 60, "both shares")
     code = one.end(number)
     assert code == (0 if number == signal.SIGTERM else -signal.SIGKILL)
-    wait_until(lambda: two.leads, 10, "the other host to lead")
+    wait_until(lambda: two.leads, 60, "the other host to lead")
     # The silent host's part goes to the one that is left; the number stays, for nothing has changed.
-    wait_until(lambda: _settle(two) == [6], 10, "the other host to take over the workers")
+    wait_until(lambda: _settle(two) == [6], 60, "the other host to take over the workers")
     one.start()
-    wait_until(lambda: _settle(one, two) == [3, 3], 10, "the shares when the host is back")
+    wait_until(lambda: _settle(one, two) == [3, 3], 60, "the shares when the host is back")
     assert (one.leads, two.leads) == (False, True)
 
 
@@ -377,33 +377,33 @@ def test_a_host_scaled_by_hand_is_left_out_until_it_is_resumed(hosts: Hosts, que
     one.apply(5, paused=True)
     one.start()
     two.start()
-    wait_until(lambda: one.metrics()["paused"] == 1, 10, "the pause to be seen")
+    wait_until(lambda: one.metrics()["paused"] == 1, 60, "the pause to be seen")
     _fill(queue, 80)
     # Its five count: eight in all are needed, three are missing.
-    wait_until(lambda: _settle(one, two)[1] == 3, 10, "the share of the other host")
+    wait_until(lambda: _settle(one, two)[1] == 3, 60, "the share of the other host")
     assert one.wanted is None
     assert remembered(one.state).workers == 5
 
     two.apply(1, paused=True)
-    wait_until(lambda: two.metrics()["paused"] == 1, 10, "the second pause")
-    wait_until(lambda: not queue.exists("face:autoscaler:assignment"), 10, "the assignment to go")
+    wait_until(lambda: two.metrics()["paused"] == 1, 60, "the second pause")
+    wait_until(lambda: not queue.exists("face:autoscaler:assignment"), 60, "the assignment to go")
     leader = one if one.leads else two
-    wait_until(lambda: leader.log[-1].get("reason_code") == "paused", 10, "the pause in the log")
+    wait_until(lambda: leader.log[-1].get("reason_code") == "paused", 60, "the pause in the log")
     assert leader.log[-1]["message"].startswith("6 workers stay")
     assert "desired_workers" not in leader.metrics()
 
     one.apply(5)
     two.apply(1)
-    wait_until(lambda: _settle(one, two) == [4, 4], 10, "both shares")
+    wait_until(lambda: _settle(one, two) == [4, 4], 60, "both shares")
 
 
 def test_a_number_that_got_lost_is_told_again(hosts: Hosts, queue: redis.Redis) -> None:
     one = hosts("one")
     one.start()
     _fill(queue, 50)
-    wait_until(lambda: one.wanted == 5, 10, "the number")
+    wait_until(lambda: one.wanted == 5, 60, "the number")
     (one.directory / "wanted").unlink()
-    wait_until(lambda: one.wanted == 5, 10, "the number again")
+    wait_until(lambda: one.wanted == 5, 60, "the number again")
     one.obey()
     time.sleep(0.7)
     (one.directory / "wanted").unlink()
@@ -415,7 +415,7 @@ def test_without_redis_everything_stays_and_goes_on_by_itself(hosts: Hosts, queu
     one = hosts("one")
     one.start()
     _fill(queue, 40)
-    wait_until(lambda: _settle(one) == [4], 10, "the share")
+    wait_until(lambda: _settle(one) == [4], 60, "the share")
     one.installation.redis.stop()
     try:
         time.sleep(2)
@@ -431,9 +431,9 @@ def test_without_redis_everything_stays_and_goes_on_by_itself(hosts: Hosts, queu
         assert "waiting_tasks" not in one.metrics()
     finally:
         one.installation.redis.start()
-    wait_until(lambda: one.leads, 10, "the agent to lead again")
+    wait_until(lambda: one.leads, 60, "the agent to lead again")
     _fill(queue, 100)
-    wait_until(lambda: _settle(one) == [8], 10, "more workers")
+    wait_until(lambda: _settle(one) == [8], 60, "more workers")
 
 
 def test_an_agent_ends_at_once_while_redis_is_silent(hosts: Hosts, queue: redis.Redis) -> None:
@@ -454,7 +454,7 @@ def test_no_more_workers_than_there_is_room_for(hosts: Hosts, queue: redis.Redis
     one.start()
     two.start()
     _fill(queue, 500)
-    wait_until(lambda: _settle(one, two) == [2, 3], 10, "both hosts to be full")
+    wait_until(lambda: _settle(one, two) == [2, 3], 60, "both hosts to be full")
     assert any("5 of 6 workers have a place" in entry["message"] for entry in one.log + two.log)
 
 
@@ -463,7 +463,7 @@ def test_a_systemd_that_does_not_answer_takes_no_worker_away(hosts: Hosts, queue
     one.start()
     (one.directory / "broken").touch()
     _fill(queue, 40)
-    wait_until(lambda: _settle(one) == [4], 10, "the share")
+    wait_until(lambda: _settle(one) == [4], 60, "the share")
     time.sleep(1)
     assert len([entry for entry in one.log if entry["log_level"] == "WARNING"]) == 1
     one.end()

@@ -264,7 +264,7 @@ def test_tasks_are_shown_and_kept_over_a_restart(monitor: Monitor) -> None:
         tasks = monitor.get("/flower/api/tasks", key).json()
         return {name for name, task in tasks.items() if task["state"] == "SUCCESS"}
 
-    before = wait_until(done, 10, "the task in Flower")
+    before = wait_until(done, 60, "the task in Flower")
     assert monitor.stop() == 0
     assert monitor.get("/flower/", key).status_code == 503
     monitor.start()

@@ -58,7 +58,7 @@ def test_running_processes_change_their_level_and_go_back_by_themselves(live_app
     assert installation.log("web.log") == quiet
     wait_until(lambda: seen("level is INFO", 1), 12 + SEEN, "both to go back")
     live_app.get("/api/v1/collections")
-    wait_until(lambda: len(installation.log("web.log")) > len(quiet), 5, "the request's line")
+    wait_until(lambda: len(installation.log("web.log")) > len(quiet), 60, "the request's line")
 
 
 def test_one_service_alone_and_back_by_hand(live_app: App) -> None:

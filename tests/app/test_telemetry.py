@@ -188,7 +188,7 @@ def test_one_request_id_leads_from_the_request_to_the_task(live_app: App) -> Non
     assert web_line["operation"] == "api.photos.upload"
     assert (web_line["method"], web_line["path"]) == ("POST", "/api/v1/photos")
     assert web_line["status"] == 202
-    wait_until(lambda: lines("worker1.log"), 5, "the worker's line")
+    wait_until(lambda: lines("worker1.log"), 60, "the worker's line")
     worker_line = lines("worker1.log")[-1]
     assert worker_line["operation"] == "ingest"
     assert worker_line["photo_id"] == body["photos"][0]["id"]
@@ -216,7 +216,7 @@ def test_one_request_id_and_one_task_id_lead_through_a_search(live_app: App) -> 
             headers={"X-Request-ID": f"search-for-me-{number}"},
         )  # fmt: skip
     answered, request = _of(live_app, "web.log", "search-for-me-1")
-    wait_until(lambda: _of(live_app, "worker1.log", "search-for-me-1"), 5, "the worker's line")
+    wait_until(lambda: _of(live_app, "worker1.log", "search-for-me-1"), 60, "the worker's line")
     (analysed,) = _of(live_app, "worker1.log", "search-for-me-1")
     assert answered["operation"] == analysed["operation"] == "search"
     assert answered["outcome"] == "miss"
@@ -255,7 +255,7 @@ def test_a_photo_whose_message_was_lost_keeps_its_request_id(web_app: App) -> No
     assert line["photo_id"] == [photo_id]
     web_app.start_worker()
     web_app.wait_finished(body["batch_id"])
-    wait_until(lambda: _of(web_app, "worker1.log", "lose-me-123456"), 5, "the worker's line")
+    wait_until(lambda: _of(web_app, "worker1.log", "lose-me-123456"), 60, "the worker's line")
 
 
 def _assert_harmless(installation: Installation, text: str) -> None:

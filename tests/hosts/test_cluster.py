@@ -77,7 +77,7 @@ def four_workers() -> Iterator[None]:
 
 def begin(host: Host) -> list[str]:
     batches = [host.upload_many("cluster") for _ in range(6)]
-    wait(lambda: (host.batch(batches[0]) or {}).get("states", {}).get("done", 0) > 2, 30, "the first photos")
+    wait(lambda: (host.batch(batches[0]) or {}).get("states", {}).get("done", 0) > 2, 120, "the first photos")
     return batches
 
 

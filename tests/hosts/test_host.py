@@ -111,7 +111,7 @@ def test_a_photo_goes_in_and_the_person_is_found(host: Host) -> None:
     body = answer.json()
     assert [each["code"] for each in body["rejected"]] == ["unsupported_type"]
     photo_id = body["photos"][0]["id"]
-    wait(lambda: host.call("GET", f"/api/v1/photos/{photo_id}").json()["state"] == "done", 30, "the photo")
+    wait(lambda: host.call("GET", f"/api/v1/photos/{photo_id}").json()["state"] == "done", 120, "the photo")
     search = host.call(
         "POST",
         "/api/v1/search",

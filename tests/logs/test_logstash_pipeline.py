@@ -319,7 +319,7 @@ def test_lines_of_the_running_app_become_documents(live_app: App) -> None:
     body = live_app.request("POST", "/api/v1/photos", files=files, headers=headers).json()
     live_app.wait_finished(body["batch_id"])
     live_app.get("/api/v1/photos/none")
-    wait_until(lambda: "photo processed" in live_app.installation.log("worker1.log"), 10, "the worker's line")
+    wait_until(lambda: "photo processed" in live_app.installation.log("worker1.log"), 60, "the worker's line")
     documents = []
     for log, name in (("web.log", "face-web.service"), ("worker1.log", "celery@1.service")):
         for line in live_app.installation.log(log).splitlines():
