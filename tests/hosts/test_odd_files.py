@@ -1,4 +1,7 @@
-"""Every kind of file on an installed host, under its units' limits: upload, search, picture and crop."""
+"""Every kind of file on an installed host, under its units' limits: upload, search, picture and crop.
+
+After the alerts (test_monitoring.py), which wait for the first photo that fails.
+"""
 
 from __future__ import annotations
 
