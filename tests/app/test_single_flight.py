@@ -104,6 +104,8 @@ def test_one_photo_searched_by_many_at_once_is_analysed_once(web_app: App, secon
     assert [answer.status_code for answer in answers] == [200] * 8, answers[0].text
     assert len({json.dumps(answer.json()["faces"]) for answer in answers}) == 1
     assert _counted(worker, ANALYSED) == 1
+    # The reply is there before its task is counted.
+    wait_until(lambda: _counted(worker, TASKS), 60, "the task to be counted")
     assert _counted(worker, TASKS) == 1
     outcomes = [
         entry["outcome"]
@@ -135,6 +137,8 @@ def test_an_error_reaches_everybody_and_the_next_search_is_tried_again(web_app: 
         worker.send_signal(signal.SIGCONT)
         answers = [each.result() for each in asked]
     assert {(each.status_code, each.json()["error"]["code"]) for each in answers} == {(422, "broken_image")}
+    # The reply is there before its task is counted.
+    wait_until(lambda: _counted(worker, TASKS), 60, "the task to be counted")
     assert _counted(worker, TASKS) == 1
 
 
