@@ -7,6 +7,7 @@ pulled cable says nothing, and after its return it knows of no connection.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -98,7 +99,9 @@ from face_pipeline.worker import exchange
 client = exchange.client()
 client.ping()
 print("asks", flush=True)
-exchange.wait_reply(client, "nobody", 100)
+exchange.ask(
+    client, "nobody", b"", send=lambda _: None, timeout=300, gone=lambda: False, told=lambda _: None
+)
 """,
     "the queue": """
 from face_pipeline.worker.app import celery_app
@@ -117,6 +120,8 @@ def test_who_waits_for_a_host_that_died_silently_is_told(elsewhere: Installation
     lose(elsewhere)
     wait_until(lambda: process.poll() is not None, NOTICED_SECONDS, f"an end of the wait for {what}")
     assert process.returncode == 1, "an error, which the caller mends by trying again"
+    last = str(elsewhere.log("waiting.log")).strip()[-2000:]
+    assert re.search("(ConnectionError|TimeoutError|OperationalError)", last), last
 
 
 def test_the_pipeline_goes_on_after_its_data_host_lost_power(elsewhere: Installation) -> None:
