@@ -52,11 +52,12 @@ class Checkout:
         (self.directory / ".venv-deploy/.lock").write_text(f"{hashlib.sha256(lock).hexdigest()}  -\n")
 
     def run(self, *arguments: str, cwd: Path | None = None, **environment: str) -> tuple[int, str]:
-        """Exit status, and what it printed in one line."""
+        """Exit status, and what it printed in one line; nothing of Ansible's is set but `environment`."""
+        callers = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
         done = subprocess.run(
             [self.directory / "face-ansible", *arguments],
             cwd=cwd or self.directory,
-            env={**os.environ, "ANSIBLE_NOCOLOR": "1", **environment},
+            env={**callers, "ANSIBLE_NOCOLOR": "1", **environment},
             capture_output=True,
             text=True,
             check=False,

@@ -377,6 +377,8 @@ def test_lines_of_a_running_nginx_become_documents() -> None:
                 b"GET /\xff\xfe\x80 HTTP/1.1\r\nHost: x\r\nUser-Agent: \xc3\x28\r\nConnection: close\r\n\r\n"
             )
             raw.recv(4096)
+        # A line is written once its request has been answered.
+        wait_until(lambda: (server.directory / "access.log").read_bytes().count(b"\n") == 3, 10, "the lines")
         access = (server.directory / "access.log").read_bytes()
         errors = (server.directory / "error.log").read_bytes()
     # Filebeat's own: bytes that are no UTF-8 become the sign for that.
