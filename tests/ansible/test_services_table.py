@@ -129,7 +129,7 @@ WITHOUT_MONITORING = {
     "elasticsearch_exporter", "prometheus", "alertmanager", "blackbox_exporter", "grafana", "log_metrics",
 }  # fmt: skip
 WITHOUT_LOGS = {"elasticsearch", "logstash", "kibana", "filebeat", "elasticsearch_exporter", "log_metrics"}
-SWITCHED = {
+SWITCHED: dict[str, dict[str, Any]] = {
     "as it comes": {},
     "Flower off": {"face_flower_enabled": False},
     "autoscaler on": {"face_autoscale_enabled": "yes"},
