@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -73,8 +74,16 @@ def test_the_group_face_holds_the_hosts_of_our_groups_that_are_in_the_run(
 ) -> None:
     (tmp_path / "group_vars").symlink_to(ROOT / "group_vars")
     (tmp_path / "hosts.yml").write_text(yaml.safe_dump(INVENTORY))
-    written = {"content": "", "dest": f"{tmp_path}/ran-{{{{ inventory_hostname }}}}", "mode": "0600"}
-    task = {"ansible.builtin.copy": written, "tags": ["always"]}
+    written = {
+        "src": str(ROOT / "roles/summary/templates/deployment.json.j2"),
+        "dest": f"{tmp_path}/ran-{{{{ inventory_hostname }}}}",
+        "mode": "0600",
+    }
+    task = {
+        "ansible.builtin.template": written,
+        "vars": {"summary_found": {"stdout_lines": ["none"]}},
+        "tags": ["always"],
+    }
     made = [
         {"ansible.builtin.import_playbook": str(ROOT / "playbooks/facts.yml")},
         {"hosts": "face", "gather_facts": False, "tasks": [task]},
@@ -91,5 +100,7 @@ def test_the_group_face_holds_the_hosts_of_our_groups_that_are_in_the_run(
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert {path.name.removeprefix("ran-") for path in tmp_path.glob("ran-*")} == expected
+    # What a host keeps of it names the inventory's groups alone.
+    assert json.loads((tmp_path / "ran-worker1").read_text())["groups"] == ["workers"]
     facts, _, _ = done.stdout.partition("ran-")
     assert "group face" not in facts, "the group is made in each run, and is no change"
