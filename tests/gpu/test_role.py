@@ -25,7 +25,11 @@ def check(directory: Path, root: Path, gpu_group: bool = False, **variables: Any
     tasks = [{"ansible.builtin.import_role": {"name": "nvidia", "tasks_from": "check"}}]
     play = {"hosts": "one", "gather_facts": False, "tasks": tasks}
     (directory / "play.yml").write_text(yaml.safe_dump([play]))
-    facts = {"python": {"executable": sys.executable}, "distribution": "Debian"}
+    facts = {
+        "python": {"executable": sys.executable},
+        "distribution": "Debian",
+        "distribution_major_version": "13",
+    }
     given = {"nvidia_root": str(root), "face_model_pack": "buffalo_l", "ansible_facts": facts, **variables}
     command = [ROOT / ".venv/bin/ansible-playbook", "-i", directory / "hosts.yml", directory / "play.yml"]
     done = subprocess.run(

@@ -29,7 +29,7 @@ def disk(least_mb):
 
 
 def ports(wanted):
-    for port, program in wanted:
+    for port, program in ((each["port"], each["process"]) for each in wanted):
         held = subprocess.run(
             ["ss", "-Hltnp", "sport", "=", f":{port}"], capture_output=True, text=True
         ).stdout
