@@ -123,6 +123,32 @@ def _doctor(options: argparse.Namespace) -> int:
     return 0 if all(finding.ok for finding in findings) else 1
 
 
+def _smoke(options: argparse.Namespace) -> int:
+    from urllib.parse import urlsplit
+
+    from face_pipeline.ops import smoke
+
+    settings = get_settings()
+    public = urlsplit(settings.public_url)
+    target = smoke.Target(
+        address=options.address,
+        port=options.port or public.port or 443,
+        host=options.host or public.hostname or smoke.LOOPBACK,
+        trusted=options.trusted.read() if options.trusted else "",
+    )
+    try:
+        remarks = smoke.test(settings, target, options.seconds if options.photo else None)
+    except ConfigurationError:
+        raise
+    except FacePipelineError as error:
+        # As it is: the role `verify` tells it.
+        print(error, file=sys.stderr)
+        return 1
+    for line in remarks:
+        print(line)
+    return 0
+
+
 def _pack_verify(options: argparse.Namespace) -> int:
     from face_pipeline.engine import PackError, read_pack, verify_pack
 
@@ -224,6 +250,7 @@ def _parser() -> argparse.ArgumentParser:
     add("doctor", _doctor, "check every part and say what mends it").add_argument(
         "--format", choices=("text", "json"), default="text"
     )
+    _add_smoke(add)
     add("version", _version, "print the version")
     _add_log_commands(add)
 
@@ -251,6 +278,21 @@ def _parser() -> argparse.ArgumentParser:
         action.add_argument("directory", type=Path)
         action.set_defaults(run=run)
     return parser
+
+
+def _add_smoke(add: Callable[..., argparse.ArgumentParser]) -> None:
+    command = add("smoke", _smoke, "ask the service, put in a photo and find its person (on a web host)")
+    command.add_argument("--address", default="127.0.0.1", help="where it is asked (default: this host)")
+    command.add_argument("--port", type=int, help="default: that of FACE_PUBLIC_URL")
+    command.add_argument("--host", help="the name in its certificate (default: that of FACE_PUBLIC_URL)")
+    command.add_argument(
+        "--trusted",
+        type=argparse.FileType(),
+        metavar="FILE",
+        help="certificates to trust, PEM; -: standard input",
+    )
+    command.add_argument("--no-photo", dest="photo", action="store_false", help="put in no photo")
+    command.add_argument("--seconds", type=float, default=120.0, help="what a photo may take (default: 120)")
 
 
 def _add_log_commands(add: Callable[..., argparse.ArgumentParser]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -48,3 +48,10 @@ def find_collection(session: Session, name: str, pack: Pack) -> Collection:
             details={"collection": collection.contract_id, "installed": contract_id(pack)},
         )
     return collection
+
+
+def forget_incomparable(session: Session, name: str, pack: Pack) -> None:
+    """Delete the collection `name`, and all that is in it, where another engine than `pack`'s made it."""
+    session.execute(
+        delete(Collection).where(Collection.name == name, Collection.contract_id != contract_id(pack))
+    )
