@@ -17,25 +17,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from tests.ansible.programs import ROOT, load, programs
 
 # Ubuntu 22.04's.
 OLDEST_PYTHON = (3, 10)
-# They run in Ansible's Python, beside the project, or in that of an installed release.
-NOT_ON_THE_HOSTS_PYTHON = {
-    "roles/elasticsearch/files/make_node_certificate.py",
-    "roles/nginx/files/make_certificate.py",
-    "roles/preflight/files/check_pack.py",
-}
+# They run in Ansible's Python, beside the project.
+NOT_ON_THE_HOSTS_PYTHON = {"make_certificate", "make_node_certificate", "check_pack"}
 NAMES = [str(file.relative_to(ROOT)) for file in programs()]
 ON_THE_HOSTS_PYTHON = [
-    name
-    for name in NAMES
-    if name not in NOT_ON_THE_HOSTS_PYTHON and "plugins/" not in name
-] + ["app/face_pipeline/ops/workers.py"]  # fmt: skip
+    *(name for name in NAMES if Path(name).stem not in NOT_ON_THE_HOSTS_PYTHON and "plugins/" not in name),
+    "app/face_pipeline/ops/workers.py",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -174,7 +167,7 @@ def test_targets_that_are_down_are_told_but_for_those_left_out() -> None:
     assert silent.startswith("Prometheus at http://127.0.0.1:1 does not answer: ")
 
 
-# unpack, probe, make_node_certificate
+# unpack, probe
 
 
 def test_files_are_taken_out_of_an_archive_wherever_they_lie(tmp_path: Path) -> None:
@@ -212,18 +205,3 @@ def test_a_port_is_free_for_the_program_that_is_to_have_it(monkeypatch: pytest.M
     assert list(probe.ports([(443, "apache2")])) == []
     (line,) = probe.ports([(443, "nginx")])
     assert line == "port 443 is held by apache2; end it or give nginx another one in face_ports"
-
-
-def test_a_nodes_certificate_is_for_a_server_and_a_client_and_made_once(tmp_path: Path) -> None:
-    maker = load("roles/elasticsearch/files/make_node_certificate.py")
-    tool = str(ROOT / "roles/nginx/files/make_certificate.py")
-    node = tmp_path / "node"
-    assert maker.main(tool, tmp_path / "ca", node, ["log1", "10.0.0.7"]) == "made"
-    certificate = x509.load_pem_x509_certificate((node / "server.crt").read_bytes())
-    uses = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    assert set(uses) == {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH}
-    authority = x509.load_pem_x509_certificate((tmp_path / "ca/ca.crt").read_bytes())
-    certificate.verify_directly_issued_by(authority)
-    assert (node / "server.key").stat().st_mode & 0o777 == 0o600
-    assert maker.main(tool, tmp_path / "ca", node, ["log1", "10.0.0.7"]) == "unchanged"
-    assert maker.main(tool, tmp_path / "ca", node, ["log2"]) == "made"
