@@ -14,6 +14,8 @@ from flask import Blueprint, Response, jsonify, request
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from face_pipeline.broker import answers, exchange
+from face_pipeline.broker.celery import publish_search
 from face_pipeline.config import get_settings
 from face_pipeline.engine import MemoryBusy, Pack, contract_id
 from face_pipeline.errors import Conflict, NotFound, Unavailable, Unprocessable
@@ -22,11 +24,9 @@ from face_pipeline.store.database import reading, transaction
 from face_pipeline.store.models import Collection
 from face_pipeline.telemetry import context
 from face_pipeline.telemetry.metrics import web as metrics
-from face_pipeline.web import cache, packs
+from face_pipeline.web import packs
 from face_pipeline.web.api import parameters, uploads
 from face_pipeline.web.auth import requires
-from face_pipeline.worker import exchange
-from face_pipeline.worker.app import QUEUE_SEARCH, TASK_SEARCH, celery_app
 
 log = logging.getLogger(__name__)
 
@@ -51,11 +51,11 @@ def search() -> Response:
     collection = _collection(name, pack)
     connection = exchange.client()
     # Read before the search: a photo that is added meanwhile starts a version this answer is not kept under.
-    key = cache.key(
-        collection, photo.row.sha256,
-        limit=limit, threshold=threshold, min_quality=min_quality, group_by=group_by,
-    )  # fmt: skip
-    faces = cache.get(connection, key)
+    key = answers.Question(
+        collection.id, collection.version, collection.contract_id, photo.row.sha256,
+        limit, threshold, min_quality, group_by,
+    ).key  # fmt: skip
+    faces = answers.get(connection, key)
     status = "hit" if faces is not None else "miss"
     outcome, parts = status, {}
     if faces is None:
@@ -68,9 +68,9 @@ def search() -> Response:
             "wait_seconds": round(answered - asked, 4),
             "match_seconds": round(time.monotonic() - answered, 4),
         }
-        cache.put(connection, key, faces, settings.search_cache_seconds)
+        answers.put(connection, key, faces, settings.search_cache_seconds)
     else:
-        cache.count_hit(connection)
+        answers.count_hit(connection)
     elapsed = time.monotonic() - started
     metrics.searches.labels(status).inc()
     metrics.search_duration.observe(elapsed)
@@ -111,7 +111,9 @@ def _analyse(photo: uploads.Upload, pack: Pack) -> tuple[list[dict[str, Any]], b
     try:
         answer = exchange.ask(
             exchange.client(), search_id, photo.data,
-            send=lambda task_id: _send(task_id, search_id, timeout),
+            send=lambda task_id: publish_search(
+                search_id, task_id=task_id, request_id=context.request_id.get(), expires_seconds=timeout
+            ),
             timeout=timeout,
             gone=lambda: _has_hung_up(request.environ.get("gunicorn.socket")),
             # From here on the request's lines name its task, also where it is never answered.
@@ -126,18 +128,6 @@ def _analyse(photo: uploads.Upload, pack: Pack) -> tuple[list[dict[str, Any]], b
             f"no worker answered within {timeout:g} seconds; they are busy or stopped", code="search_timeout"
         )
     return _faces(json.loads(answer.reply), contract_id(pack)), answer.shared
-
-
-def _send(task_id: str, search_id: str, timeout: float) -> None:
-    celery_app().send_task(
-        TASK_SEARCH,
-        args=[search_id],
-        task_id=task_id,
-        queue=QUEUE_SEARCH,
-        expires=timeout,
-        headers={"request_id": context.request_id.get()},
-        retry=False,
-    )
 
 
 def _has_hung_up(connection: socket.socket | None) -> bool:
