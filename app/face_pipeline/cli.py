@@ -44,13 +44,11 @@ def _keys_create(options: argparse.Namespace) -> int:
 
 
 def _keys_list(_: argparse.Namespace) -> int:
-    from sqlalchemy import select
-
+    from face_pipeline.store import keys
     from face_pipeline.store.database import transaction
-    from face_pipeline.store.models import ApiKey
 
     with transaction() as session:
-        rows = session.scalars(select(ApiKey).order_by(ApiKey.name)).all()
+        rows = keys.listing(session)
     print(f"{'NAME':24} {'SCOPES':20} {'CREATED':20} STATE")
     for row in rows:
         state = "revoked" if row.revoked_at else "active"

@@ -13,7 +13,7 @@ import pytest
 from face_pipeline.config import get_settings
 from face_pipeline.engine import read_pack
 from face_pipeline.ops import doctor, indexer
-from face_pipeline.store import collections, vectors
+from face_pipeline.store import collections, indexes, vectors
 from face_pipeline.store.database import engine, reading, transaction
 from face_pipeline.store.models import Batch, Collection, Face, Person, Photo
 from sqlalchemy import event, insert, select, text, update
@@ -96,7 +96,7 @@ def test_other_collections_are_never_searched() -> None:
 def test_a_grown_collection_gets_an_index_that_finds_what_an_exact_scan_finds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(vectors, "INDEX_FROM_FACES", 2_000)
+    monkeypatch.setattr(indexes, "INDEX_FROM_FACES", 2_000)
     random = np.random.default_rng(2)
     people = unit(random.normal(size=(1000, DIMENSION)).astype(np.float32))
     rows = unit(
@@ -105,7 +105,7 @@ def test_a_grown_collection_gets_an_index_that_finds_what_an_exact_scan_finds(
     small, large = make_collection("small"), make_collection("large")
     fill(small, rows[:100])
     fill(large, rows)
-    assert indexer.build_indexes() == [vectors.index_name(large.id)]
+    assert indexer.build_indexes() == [indexes.index_name(large.id)]
     assert indexer.build_indexes() == [], "a second run builds nothing"
     with transaction() as session:
         ready = {row.name: row.index_ready for row in session.scalars(select(Collection))}
@@ -131,7 +131,7 @@ def test_a_grown_collection_gets_an_index_that_finds_what_an_exact_scan_finds(
 
 def test_the_doctor_finds_an_index_that_misses_faces(monkeypatch: pytest.MonkeyPatch) -> None:
     """An index over other rows than it should have stands for a damaged one."""
-    monkeypatch.setattr(vectors, "INDEX_FROM_FACES", 500)
+    monkeypatch.setattr(indexes, "INDEX_FROM_FACES", 500)
     collection = make_collection("default")
     fill(collection, unit(np.random.default_rng(3).normal(size=(600, DIMENSION)).astype(np.float32)))
     assert indexer.build_indexes()
@@ -142,7 +142,7 @@ def test_the_doctor_finds_an_index_that_misses_faces(monkeypatch: pytest.MonkeyP
 
 
 def test_a_broken_off_build_is_done_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vectors, "INDEX_FROM_FACES", 500)
+    monkeypatch.setattr(indexes, "INDEX_FROM_FACES", 500)
     collection = make_collection("default")
     fill(collection, unit(np.random.default_rng(3).normal(size=(600, DIMENSION)).astype(np.float32)))
     assert len(indexer.build_indexes()) == 1
@@ -152,7 +152,7 @@ def test_a_broken_off_build_is_done_again(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_faces_added_after_the_build_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vectors, "INDEX_FROM_FACES", 500)
+    monkeypatch.setattr(indexes, "INDEX_FROM_FACES", 500)
     collection = make_collection("default")
     fill(collection, unit(np.random.default_rng(4).normal(size=(600, DIMENSION)).astype(np.float32)))
     indexer.build_indexes()
@@ -202,7 +202,7 @@ def test_the_best_face_of_each_person_comes_once_with_how_many_match(
     monkeypatch: pytest.MonkeyPatch, indexed: bool
 ) -> None:
     """Anna has more faces than an index gives at once, all nearer than Bert's; two faces are nobody's."""
-    monkeypatch.setattr(vectors, "INDEX_FROM_FACES", 500)
+    monkeypatch.setattr(indexes, "INDEX_FROM_FACES", 500)
     collection = make_collection("default")
     names = {}
     for seed, (name, number, cosine) in enumerate(
@@ -243,7 +243,7 @@ def test_the_best_face_of_each_person_comes_once_with_how_many_match(
 
 def test_the_best_face_of_a_person_is_taken_from_the_index(monkeypatch: pytest.MonkeyPatch) -> None:
     """A collection in which the index decides is not scanned for it."""
-    monkeypatch.setattr(vectors, "INDEX_FROM_FACES", 500)
+    monkeypatch.setattr(indexes, "INDEX_FROM_FACES", 500)
     collection = make_collection("default")
     fill(collection, unit(np.random.default_rng(3).normal(size=(3000, DIMENSION)).astype(np.float32)))
     fill(collection, near(axis(0), 6, 0.95, 1))

@@ -8,16 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pynvml
-from sqlalchemy import func, select
 
 from face_pipeline.broker import exchange
 from face_pipeline.broker.celery import queue_client
 from face_pipeline.config import get_settings
 from face_pipeline.engine import PackError, read_pack, verify_pack
 from face_pipeline.errors import FacePipelineError
-from face_pipeline.store import ledger, schema, vectors
+from face_pipeline.store import collections, faces, indexes, ledger, schema, vectors
 from face_pipeline.store.database import reading, transaction
-from face_pipeline.store.models import Collection, Face
+from face_pipeline.store.models import Collection, State
 from face_pipeline.store.originals import OriginalMissing, Originals, OriginalUnavailable, worker_originals
 from face_pipeline.words import counted
 
@@ -128,7 +127,7 @@ def _device() -> str:
 
 def _database() -> str:
     with transaction() as session:
-        version = vectors.extension_version(session)
+        version = indexes.extension_version(session)
     current, head = schema.current_revision(), schema.head_revision()
     if current != head:
         raise Unwell(f"schema is at {current}, this release needs {head}; run `face-pipeline migrate`")
@@ -183,7 +182,7 @@ def _ledger() -> str:
         lost = ledger.waiting_older_than(session, 600)
         counts = ledger.states(session)
     text = ", ".join(f"{count} {state}" for state, count in counts.items()) or "nothing waits"
-    if lost and not counts.get("processing"):
+    if lost and not counts.get(State.PROCESSING):
         raise Unwell(
             f"{counted(len(lost), 'photo', 'wait')} for over 10 minutes and none is processed: "
             "are workers running?"
@@ -196,8 +195,8 @@ def _collections() -> str:
 
     installed = contract_id(read_pack(get_settings().pack_dir))
     with transaction() as session:
-        others = session.scalars(select(Collection.name).where(Collection.contract_id != installed)).all()
-        count = session.scalar(select(func.count()).select_from(Collection))
+        others = collections.of_other_contracts(session, installed)
+        count = collections.count(session)
     if others:
         raise Unwell(
             f"{', '.join(others)}: made with another model pack; install that pack again "
@@ -209,10 +208,10 @@ def _collections() -> str:
 def _indexes() -> str:
     """Ask each index for the neighbours of some stored faces, and an exact scan for the same."""
     with transaction() as session:
-        collections = session.scalars(select(Collection).where(Collection.index_ready)).all()
-    if not collections:
-        return f"none yet: collections under {vectors.INDEX_FROM_FACES} faces are searched exactly"
-    shares = {collection.name: _recall(collection) for collection in collections}
+        indexed = indexes.indexed(session)
+    if not indexed:
+        return f"none yet: collections under {indexes.INDEX_FROM_FACES} faces are searched exactly"
+    shares = {collection.name: _recall(collection) for collection in indexed}
     low = {name: share for name, share in shares.items() if share < RECALL_FLOOR}
     if low:
         raise Unwell(
@@ -226,9 +225,7 @@ def _indexes() -> str:
 
 def _recall(collection: Collection) -> float:
     with transaction() as session:
-        samples = session.scalars(
-            select(Face.embedding).where(Face.collection_id == collection.id).limit(RECALL_SAMPLES)
-        ).all()
+        samples = faces.some_embeddings(session, collection, RECALL_SAMPLES)
     found = expected = 0
     for sample in samples:
         with reading() as session:

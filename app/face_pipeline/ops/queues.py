@@ -9,6 +9,7 @@ from face_pipeline.broker.celery import queue_client
 from face_pipeline.broker.lengths import lengths
 from face_pipeline.store import ledger
 from face_pipeline.store.database import reading
+from face_pipeline.store.models import WAITING, State
 
 
 def look() -> dict[str, Any]:
@@ -19,8 +20,8 @@ def look() -> dict[str, Any]:
         oldest = ledger.oldest_waiting(session)
     return {
         **queues,
-        "waiting": states.get("received", 0) + states.get("queued", 0),
-        "processing": states.get("processing", 0),
+        "waiting": sum(states.get(state, 0) for state in WAITING),
+        "processing": states.get(State.PROCESSING, 0),
         "oldest_waiting_seconds": (
             round((datetime.now(UTC) - oldest).total_seconds(), 1) if oldest else None
         ),

@@ -21,6 +21,7 @@ from face_pipeline.broker.names import QUEUE_INGEST
 from face_pipeline.config import get_settings
 from face_pipeline.store import ledger
 from face_pipeline.store.database import in_transaction, transaction
+from face_pipeline.store.models import State
 from face_pipeline.words import counted
 
 log = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ def reconcile() -> Reconciled:
     return Reconciled(released, len(sent))
 
 
-def _without_message(waiting: dict[uuid.UUID, str]) -> list[uuid.UUID]:
+def _without_message(waiting: dict[uuid.UUID, State]) -> list[uuid.UUID]:
     """Rows whose message is not in the queue.
 
     Most of the time the queue is as long as the ledger says, or longer, and one LLEN answers for all rows
@@ -68,8 +69,8 @@ def _without_message(waiting: dict[uuid.UUID, str]) -> list[uuid.UUID]:
     if not waiting:
         return []
     connection = queue_client()
-    queued = [photo_id for photo_id, state in waiting.items() if state == "queued"]
-    received = [photo_id for photo_id, state in waiting.items() if state == "received"]
+    queued = [photo_id for photo_id, state in waiting.items() if state == State.QUEUED]
+    received = [photo_id for photo_id, state in waiting.items() if state == State.RECEIVED]
     if not queued or length(connection, QUEUE_INGEST) >= len(queued):
         return received
     present = set(_queued_photos(connection))

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from flask import Blueprint, Response, jsonify
 from prometheus_client.core import GaugeMetricFamily, Metric
 from redis.exceptions import RedisError
-from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from face_pipeline.broker import answers, exchange
@@ -17,6 +16,7 @@ from face_pipeline.broker.lengths import lengths
 from face_pipeline.config import get_settings
 from face_pipeline.store import ledger
 from face_pipeline.store.database import transaction
+from face_pipeline.store.models import UNFINISHED, State
 from face_pipeline.store.originals import Originals
 
 bp = Blueprint("health", __name__)
@@ -50,7 +50,7 @@ def _check(probe: Callable[[], None]) -> str:
 
 def _database() -> None:
     with transaction() as session:
-        session.execute(text("SELECT 1 FROM photos LIMIT 1"))
+        ledger.probe(session)
 
 
 def _redis() -> None:
@@ -92,8 +92,8 @@ def _from_scratch() -> Iterator[Metric]:
 
 def _from_database() -> Iterator[Metric]:
     with transaction() as session:
-        states = {**dict.fromkeys(ledger.UNFINISHED, 0), **ledger.states(session)}
-        states["failed"] = ledger.failed(session)
+        states = {**dict.fromkeys(UNFINISHED, 0), **ledger.states(session)}
+        states[State.FAILED] = ledger.failed(session)
         oldest = ledger.oldest_waiting(session)
     rows = GaugeMetricFamily(
         "face_recognition_ledger_photos", "Photos that are not done, by state.", labels=["state"]

@@ -34,6 +34,7 @@ from face_pipeline.ops.autoscaler.rule import Cause, Decision, Observation, Poli
 from face_pipeline.ops.autoscaler.spread import Host, places, spread
 from face_pipeline.store import ledger
 from face_pipeline.store.database import reading
+from face_pipeline.store.models import State
 from face_pipeline.telemetry import level
 from face_pipeline.telemetry.metrics import AutoscalerMetrics
 from face_pipeline.telemetry.systemd import notify
@@ -250,7 +251,7 @@ class Agent:
         """Photos under way; None while the database does not answer."""
         try:
             with reading() as session:
-                return ledger.states(session).get("processing", 0)
+                return ledger.states(session).get(State.PROCESSING, 0)
         except SQLAlchemyError:
             return None
 

@@ -8,6 +8,7 @@ from flask import Blueprint, Response, current_app, request
 
 from face_pipeline.engine import pictures
 from face_pipeline.errors import BadRequest
+from face_pipeline.store.models import Scope
 from face_pipeline.web import decoding
 from face_pipeline.web.api import parameters, uploads
 from face_pipeline.web.auth import requires
@@ -19,7 +20,7 @@ SIZE = ("size", 1600, 64, 4096)
 
 
 @bp.post("/renditions")
-@requires("read")
+@requires(Scope.READ)
 def of_a_file() -> Response:
     """Of a file that is not kept: browsers cannot show some, and turn others differently."""
     photo = uploads.read_one(request, "photo")

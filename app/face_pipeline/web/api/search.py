@@ -21,7 +21,7 @@ from face_pipeline.engine import MemoryBusy, Pack, contract_id
 from face_pipeline.errors import Conflict, NotFound, Unavailable, Unprocessable
 from face_pipeline.store import collections, vectors
 from face_pipeline.store.database import reading, transaction
-from face_pipeline.store.models import Collection
+from face_pipeline.store.models import Collection, Scope
 from face_pipeline.telemetry import context
 from face_pipeline.telemetry.metrics import web as metrics
 from face_pipeline.web import packs
@@ -37,7 +37,7 @@ GROUP_BY = ("face", "person")
 
 
 @bp.post("/search")
-@requires("read")
+@requires(Scope.READ)
 def search() -> Response:
     started = time.monotonic()
     settings = get_settings()

@@ -8,6 +8,7 @@ from face_pipeline.config import get_settings
 from face_pipeline.engine.formats import MEDIA_TYPES
 from face_pipeline.errors import Unavailable
 from face_pipeline.store.database import is_unavailable
+from face_pipeline.store.models import Scope
 from face_pipeline.web.auth import identify
 
 bp = Blueprint("ui", __name__, template_folder="templates", static_folder="static", static_url_path="/static")
@@ -56,8 +57,8 @@ def home() -> Response:
     settings = get_settings()
     return _page(
         "ui/app.html",
-        can_read=bool(scopes & {"read", "admin"}),
-        can_write=bool(scopes & {"write", "admin"}),
+        can_read=bool(scopes & {Scope.READ, Scope.ADMIN}),
+        can_write=bool(scopes & {Scope.WRITE, Scope.ADMIN}),
         accept=ACCEPT,
         max_bytes=settings.upload_max_bytes,
         max_pixels=settings.upload_max_pixels,
