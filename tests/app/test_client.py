@@ -14,11 +14,15 @@ from pathlib import Path
 import pytest
 from face_pipeline.client import Client, Refused, Unfinished, Unreachable, calls
 from face_pipeline.ops import sample
+from face_pipeline.parts import Parts
 from PIL import Image
 
 from tests.app.test_edge import Edge, edge  # noqa: F401 (a fixture)
 from tests.installation import ADMIN_KEY, App, Installation, free_port
 from tests.photos import astronaut_jpeg
+
+# Of the fixture, which looks whether nginx answers.
+pytestmark = pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
 
 
 def client_of(app: App) -> Client:
@@ -202,12 +206,11 @@ def test_the_smoke_test_says_what_is_wrong(behind: tuple[Edge, list[str]], clean
 
 
 def test_what_another_pack_left_in_the_smoke_tests_collection_is_forgotten(
-    behind: tuple[Edge, list[str]], clean: Installation
+    behind: tuple[Edge, list[str]], clean: Installation, parts: Parts
 ) -> None:
-    from face_pipeline.store.database import transaction
     from face_pipeline.store.models import Collection
 
-    with transaction() as session:
+    with parts.database.transaction() as session:
         for name in ("_verify", "of_users"):
             session.add(Collection(name=name, contract_id="of-another-pack", dimension=128))
     done = clean.run(*behind[1])

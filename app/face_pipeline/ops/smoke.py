@@ -10,13 +10,11 @@ import time
 from dataclasses import dataclass
 
 from face_pipeline.client import Client, Refused
-from face_pipeline.config import Settings
-from face_pipeline.engine import read_pack
 from face_pipeline.errors import FacePipelineError
 from face_pipeline.ops import sample
 from face_pipeline.ops.doctor import examine
+from face_pipeline.parts import Parts
 from face_pipeline.store import collections
-from face_pipeline.store.database import transaction
 
 COLLECTION = "_verify"
 READY_SECONDS = 30
@@ -48,18 +46,17 @@ class Broken(FacePipelineError):
     code = "smoke"
 
 
-def test(settings: Settings, target: Target, photo_seconds: float | None) -> list[str]:
+def test(parts: Parts, target: Target, photo_seconds: float | None) -> list[str]:
     """Try everything; what an operator should know. photo_seconds: what a photo may take, None: without one.
 
     Raises FacePipelineError where something does not work.
     """
-    client = target.client(settings.credential("admin_api_key"))
+    client = target.client(parts.settings.credential("admin_api_key"))
     _wait_until_ready(client)
-    pack = read_pack(settings.pack_dir)
-    with transaction() as session:
+    with parts.database.transaction() as session:
         # What an earlier model pack left in our own collection can no longer be compared.
-        collections.forget_incomparable(session, COLLECTION, pack)
-    remarks = _consult_doctor()
+        collections.forget_incomparable(session, COLLECTION, parts.pack)
+    remarks = _consult_doctor(parts)
     if target.address == LOOPBACK and "face_recognition_" not in client.metrics():
         raise Broken("/metrics has no numbers of the service")
     if photo_seconds is not None:
@@ -82,8 +79,8 @@ def _wait_until_ready(client: Client) -> None:
         time.sleep(1)
 
 
-def _consult_doctor() -> list[str]:
-    unwell = [each for each in examine() if not each.ok]
+def _consult_doctor(parts: Parts) -> list[str]:
+    unwell = [each for each in examine(parts) if not each.ok]
     wrong = [f"{each.check}: {each.message}" for each in unwell if each.check != "collections"]
     if wrong:
         raise Broken("\n".join(wrong))
