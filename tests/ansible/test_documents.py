@@ -168,8 +168,8 @@ def metrics() -> set[str]:
 
 def jobs() -> set[str]:
     """What Prometheus asks, by name."""
-    asked = yaml.safe_load((ROOT / "roles/prometheus/vars/main.yml").read_text())
-    return {each["name"] for each in asked["prometheus_jobs"]}
+    services = yaml.safe_load((ROOT / "group_vars/all/services.yml").read_text())["face_services"]
+    return {job["name"] for service in services.values() for job in service.get("jobs", [])}
 
 
 def test_every_metric_that_is_named_is_shown() -> None:

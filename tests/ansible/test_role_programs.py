@@ -202,6 +202,6 @@ def test_a_port_is_free_for_the_program_that_is_to_have_it(monkeypatch: pytest.M
 
     # `ss` is not on every machine that runs the tests.
     monkeypatch.setattr(probe.subprocess, "run", listening)
-    assert list(probe.ports([(443, "apache2")])) == []
-    (line,) = probe.ports([(443, "nginx")])
+    assert list(probe.ports([{"port": 443, "process": "apache2"}])) == []
+    (line,) = probe.ports([{"port": 443, "process": "nginx"}])
     assert line == "port 443 is held by apache2; end it or give nginx another one in face_ports"

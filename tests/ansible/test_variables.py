@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,40 @@ def test_a_role_describes_each_of_its_variables(role: Path) -> None:
     assert set(specs["argument_specs"]["main"]["options"] or {}) == set(values or {})
     for name in values or {}:
         assert name.startswith(f"{role.name}_")
+
+
+def entry_points() -> set[tuple[str, str]]:
+    """Role and file of tasks of each tasks_from."""
+
+    def walk(node: Any) -> Iterator[tuple[str, str]]:
+        if isinstance(node, dict):
+            if "tasks_from" in node:
+                yield node["name"], node["tasks_from"].removesuffix(".yml")
+            node = list(node.values())
+        if isinstance(node, list):
+            for each in node:
+                yield from walk(each)
+
+    files = [*(ROOT / "playbooks").rglob("*.yml"), *(ROOT / "roles").glob("*/tasks/*.yml")]
+    files += [*(ROOT / "roles").glob("*/handlers/*.yml"), *(ROOT / "molecule").glob("*/*.yml")]
+    return {found for path in files for found in walk(yaml.safe_load(path.read_text(encoding="utf-8")))}
+
+
+@pytest.mark.parametrize(("role", "entry"), sorted(entry_points()))
+def test_a_role_describes_each_of_its_entry_points(role: str, entry: str) -> None:
+    """And each variable of an entry point is one that its tasks, or a default of the role, name."""
+    assert (ROOT / "roles" / role / "tasks" / f"{entry}.yml").exists()
+    specs = yaml.safe_load((ROOT / "roles" / role / "meta/argument_specs.yml").read_text(encoding="utf-8"))
+    assert entry in specs["argument_specs"]
+    described = specs["argument_specs"][entry]
+    assert described["short_description"]
+    named = "".join(
+        path.read_text(encoding="utf-8")
+        for part in ("tasks", "templates", "defaults", "vars")
+        for path in (ROOT / "roles" / role / part).glob("*")
+    )
+    for name in described.get("options", {}):
+        assert re.search(rf"\b{name}\b", named), name
 
 
 def test_no_variable_is_left_over() -> None:

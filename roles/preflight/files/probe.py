@@ -14,7 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 TIMEOUT = 20
 
@@ -33,8 +33,15 @@ def disk(least_mb: int) -> Iterator[str]:
             yield f"{free} MB are free under {path}, {least_mb} MB are needed"
 
 
-def ports(wanted: Iterable[tuple[int, str]]) -> Iterator[str]:
-    for port, program in wanted:
+class Port(TypedDict):
+    """A port, and the program that is to have it."""
+
+    port: int
+    process: str
+
+
+def ports(wanted: Iterable[Port]) -> Iterator[str]:
+    for port, program in ((each["port"], each["process"]) for each in wanted):
         held = subprocess.run(
             ["ss", "-Hltnp", "sport", "=", f":{port}"], capture_output=True, text=True
         ).stdout

@@ -1,0 +1,95 @@
+"""Which hosts are ours stands in face_groups alone: playbooks name the group face, which facts.yml fills."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+PLAYBOOKS = sorted([ROOT / "site.yml", *(ROOT / "playbooks").glob("*.yml")])
+# The end of those that have parts of other vendors; it is never called alone.
+PARTS = {"vendors_end.yml"}
+
+
+def plays(playbook: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The plays of a playbook and of those it imports, in their order."""
+    for play in yaml.safe_load(playbook.read_text()):
+        imported = play.get("ansible.builtin.import_playbook")
+        if imported:
+            yield from plays(playbook.parent / imported)
+        else:
+            yield playbook, play
+
+
+@pytest.mark.parametrize(
+    "playbook", [path for path in PLAYBOOKS if path.name not in PARTS], ids=lambda path: path.name
+)
+def test_a_playbook_knows_our_hosts_before_it_names_them(playbook: Path) -> None:
+    known = False
+    for path, play in plays(playbook):
+        assert known or play["hosts"] != "face", f"{path.name}: import facts.yml before '{play['name']}'"
+        known = known or path.name == "facts.yml"
+
+
+def test_no_playbook_lists_the_groups_by_itself() -> None:
+    for playbook in PLAYBOOKS:
+        for play in yaml.safe_load(playbook.read_text()):
+            assert play.get("hosts", "").count(":") < 2, f"{playbook.name}: say face, or one service's group"
+
+
+INVENTORY = {
+    "all": {
+        "vars": {"ansible_connection": "local", "ansible_python_interpreter": sys.executable},
+        "hosts": {"stray": {}},
+        "children": {
+            **{
+                group: {"hosts": {"front": {}}}
+                for group in ("proxy", "web", "postgres", "redis", "monitoring")
+            },
+            "workers": {"hosts": {"front": {}, "worker1": {}}},
+        },
+    }
+}
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], {"front", "worker1"}),
+        (["--limit", "worker1"], {"worker1"}),
+        (["--tags", "summary"], {"front", "worker1"}),
+    ],
+    ids=["all", "limit", "tags"],
+)
+def test_the_group_face_holds_the_hosts_of_our_groups_that_are_in_the_run(
+    tmp_path: Path, options: list[str], expected: set[str]
+) -> None:
+    (tmp_path / "group_vars").symlink_to(ROOT / "group_vars")
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump(INVENTORY))
+    written = {"content": "", "dest": f"{tmp_path}/ran-{{{{ inventory_hostname }}}}", "mode": "0600"}
+    task = {"ansible.builtin.copy": written, "tags": ["always"]}
+    made = [
+        {"ansible.builtin.import_playbook": str(ROOT / "playbooks/facts.yml")},
+        {"hosts": "face", "gather_facts": False, "tasks": [task]},
+    ]
+    (tmp_path / "play.yml").write_text(yaml.safe_dump(made))
+    command = [ROOT / ".venv/bin/ansible-playbook", "-i", tmp_path / "hosts.yml", tmp_path / "play.yml"]
+    done = subprocess.run(
+        [*command, *options],
+        cwd=ROOT,
+        env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {path.name.removeprefix("ran-") for path in tmp_path.glob("ran-*")} == expected
+    facts, _, _ = done.stdout.partition("ran-")
+    assert "group face" not in facts, "the group is made in each run, and is no change"
