@@ -57,6 +57,7 @@ class CallbackModule(Default):  # type: ignore[misc,unused-ignore]
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "stdout"
     CALLBACK_NAME = "face"
+    _display: Any
 
     def __init__(self) -> None:
         super().__init__()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import random
 import subprocess
 import sys
@@ -13,18 +12,15 @@ import pytest
 from ansible.errors import AnsibleFilterError
 from face_pipeline.ops.autoscaler.spread import Host, NoRoom, places, spread
 
+from tests.ansible.programs import load
+
 ROOT = Path(__file__).resolve().parents[2]
 FILTER = ROOT / "roles/worker/filter_plugins/worker_shares.py"
 
 
 @pytest.fixture(scope="module")
 def door() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("worker_shares", FILTER)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("roles/worker/filter_plugins/worker_shares.py")
 
 
 def test_equal_hosts_take_the_odd_worker_by_name_whatever_their_order(door: ModuleType) -> None:

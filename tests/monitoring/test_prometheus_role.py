@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import socketserver
 import stat
 import subprocess
@@ -17,6 +18,7 @@ from typing import Any
 
 import pytest
 import yaml
+from face_pipeline.ops import workers
 
 from tests.monitoring.rendering import ONE_HOST, PLACE, ROOT, THREE_HOSTS, play, told
 from tests.services.prometheus import Prometheus
@@ -271,14 +273,11 @@ def worker(directory: Path, groups: dict[str, list[str]], **variables: Any) -> P
 
 
 def publish(place: Path, *numbers: int) -> None:
-    """By face-workers' own function."""
-    script = (place / "face-workers").read_text()
-    function = re.search(r"^publish\(\) \{.*?^\}", script, re.MULTILINE | re.DOTALL)
-    assert function
-    (target,) = re.findall(r"^targets=.*$", script, re.MULTILINE)
-    units = [f"celery@{number}.service" for number in numbers]
-    command = ["sh", "-euc", f'{target}\n{function[0]}\npublish "$@"', "publish", *units]
-    subprocess.run(command, check=True)
+    """As face-workers does, with the options that the role gives it."""
+    script = (place / "face-workers").read_text().replace("\\\n", "")
+    words = shlex.split(script, comments=True)
+    host, _ = workers.parse(words[words.index("-I") + 2 : words.index("--")])
+    workers.publish(host, [f"celery@{number}.service" for number in numbers])
 
 
 class _AsSystemd(socketserver.ThreadingTCPServer):

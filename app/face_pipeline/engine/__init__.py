@@ -7,7 +7,6 @@ Importing this package loads no model runtime, so that web processes can read pa
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from face_pipeline.engine.inspect import PhotoInfo, inspect
 from face_pipeline.engine.memory import Budget, MemoryBusy
@@ -23,6 +22,7 @@ from face_pipeline.engine.pack import (
     read_pack,
     verify_pack,
 )
+from face_pipeline.engine.runtimes import Kind, load_runtime
 from face_pipeline.engine.turns import Turns
 from face_pipeline.engine.types import Analysis, DetectedFace, Engine, EngineError, PhotoBroken, PhotoRejected
 from face_pipeline.errors import FacePipelineError
@@ -40,7 +40,7 @@ def load_engine(
     *,
     threads: int,
     prompt_threads: int = 1,
-    device: Literal["cpu", "cuda"] = "cpu",
+    device: Kind = "cpu",
     gpu_memory_limit_mb: int = 0,
     turns: Turns | None = None,
     memory: Budget | None = None,
@@ -71,7 +71,7 @@ def _load(
     pack: Pack,
     threads: int,
     prompt_threads: int,
-    kind: Literal["cpu", "cuda"],
+    kind: Kind,
     gpu_memory_limit_mb: int,
     turns: Turns | None,
     memory: Budget | None,
@@ -85,7 +85,6 @@ def _load(
         from face_pipeline.engine.dlib_engine import DlibEngine
 
         return DlibEngine(pack, threads=threads, memory=memory)
-    from face_pipeline.engine.device import Device
     from face_pipeline.engine.insightface_engine import InsightFaceEngine
 
-    return InsightFaceEngine(pack, Device(kind, gpu_memory_limit_mb), prompt_threads, turns, memory)
+    return InsightFaceEngine(pack, load_runtime(kind, gpu_memory_limit_mb), prompt_threads, turns, memory)

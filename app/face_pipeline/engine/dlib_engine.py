@@ -23,6 +23,7 @@ from face_pipeline.engine.decode import decode, room_for
 from face_pipeline.engine.memory import UNLIMITED, Budget
 from face_pipeline.engine.pack import Pack, contract_id
 from face_pipeline.engine.quality import quality
+from face_pipeline.engine.runtimes import CPU
 from face_pipeline.engine.types import Analysis, DetectedFace, EngineError, FloatArray, Image, go_on
 
 DIMENSION = 128
@@ -52,7 +53,7 @@ class DlibEngine:
         self.contract_id = contract_id(pack)
         self.dimension = pack.dimension
         self.match_threshold = pack.match_threshold
-        self.providers: tuple[str, ...] = ("CPUExecutionProvider",)
+        self.providers: tuple[str, ...] = (CPU,)
         if pack.dimension != DIMENSION:
             raise EngineError(
                 f"pack {pack.name}: dlib makes {DIMENSION}-d embeddings, the manifest says {pack.dimension}"

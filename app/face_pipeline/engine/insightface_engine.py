@@ -1,4 +1,4 @@
-"""InsightFace's SCRFD detector and ArcFace recogniser on onnxruntime.
+"""InsightFace's SCRFD detector and ArcFace recogniser, on any runtime.
 
 The library's own model classes, with sessions made here: its `FaceAnalysis` downloads what is missing and
 opens every model it finds, and its defaults give each session all cores.
@@ -10,12 +10,10 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from insightface.model_zoo.arcface_onnx import ArcFaceONNX
 from insightface.model_zoo.scrfd import SCRFD
 from insightface.utils import face_align
@@ -23,16 +21,23 @@ from insightface.utils import face_align
 from face_pipeline.engine.batching import SIZES, Batcher
 from face_pipeline.engine.border import bordered
 from face_pipeline.engine.decode import decode, room_for
-from face_pipeline.engine.device import Device, audit, session
 from face_pipeline.engine.memory import UNLIMITED, Budget
 from face_pipeline.engine.pack import Pack, PackFile, contract_id
 from face_pipeline.engine.quality import quality
+from face_pipeline.engine.runtimes import Runtime
 from face_pipeline.engine.turns import Turns
-from face_pipeline.engine.types import Analysis, DetectedFace, EngineError, FloatArray, Image, go_on
+from face_pipeline.engine.types import (
+    Analysis,
+    DetectedFace,
+    EngineError,
+    FloatArray,
+    Image,
+    ModelRefused,
+    go_on,
+)
 
 DETECTION_THRESHOLD = 0.5
 ALIGNED_SIDE = 112
-ON_CPU = Device()
 # On a CPU a larger batch costs more for each face.
 EMBEDDING_BATCH = 4
 # A face inside a border has to be surer: those of photos cut to a face reach 0.6 to 0.9.
@@ -40,18 +45,6 @@ LEAST_BORDERED_SCORE = 0.6
 
 # scikit-image renames the call insightface aligns faces with; requirements/ pins a version that has both.
 warnings.filterwarnings("ignore", category=FutureWarning, module=r"insightface\.utils\.face_align")
-
-
-@cache
-def _share_arena() -> None:
-    """One memory arena for all sessions of the process: 20 MB less than one for each."""
-    memory = onnxruntime.OrtMemoryInfo(
-        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
-    )
-    unlimited = dict.fromkeys(("initial_chunk_size_bytes", "max_dead_bytes_per_chunk"), -1)
-    onnxruntime.create_and_register_allocator(
-        memory, onnxruntime.OrtArenaCfg({"max_mem": 0, "arena_extend_strategy": -1, **unlimited})
-    )
 
 
 class InsightFaceEngine:
@@ -65,7 +58,7 @@ class InsightFaceEngine:
     def __init__(
         self,
         pack: Pack,
-        device: Device = ON_CPU,
+        runtime: Runtime,
         prompt_threads: int = 1,
         turns: Turns | None = None,
         memory: Budget | None = None,
@@ -75,12 +68,11 @@ class InsightFaceEngine:
         self.contract_id = contract_id(pack)
         self.dimension = pack.dimension
         self.match_threshold = pack.match_threshold
-        self.device = device
-        self.providers: tuple[str, ...] = (device.provider,)
-        _share_arena()
+        self.runtime = runtime
+        self.providers: tuple[str, ...] = (runtime.provider,)
         detection, recognition = pack.file("detection"), pack.file("recognition")
         self._detector = self._prompt_detector = self._detector_on(detection)
-        if device.kind == "cpu" and prompt_threads > 1:
+        if not runtime.on_card and prompt_threads > 1:
             self._prompt_detector = self._detector_on(detection, prompt_threads)
         self._recogniser = ArcFaceONNX(str(recognition), self._session(recognition))
         _normalise_as(self._recogniser, pack, "recognition")
@@ -102,22 +94,10 @@ class InsightFaceEngine:
         return made
 
     def _session(self, path: Path, threads: int = 1) -> Any:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        # Inputs have one size, so that the arena ends at what the threads need at once. Without it the C
-        # library's allocator ends higher: 470 MB against 370 MB with four threads.
-        options.enable_cpu_mem_arena = True
-        options.add_session_config_entry("session.use_env_allocators", "1")
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            return session(path, self.device, options)
-        except EngineError:
-            raise
-        except Exception as error:
-            # onnxruntime's exception classes differ between its wheels.
-            raise EngineError(f"pack {self.pack.name}: onnxruntime refuses {path.name}: {error}") from error
+            return self.runtime.session(path, threads)
+        except ModelRefused as error:
+            raise EngineError(f"pack {self.pack.name}: {error.message}") from error
 
     def warm_up(self) -> None:
         """Raises EngineError where a model loads but does not run, or makes another number of dimensions."""
@@ -125,9 +105,9 @@ class InsightFaceEngine:
         nothing = np.zeros((side, side, 3), np.uint8)
         crop = np.zeros((ALIGNED_SIDE, ALIGNED_SIDE, 3), np.uint8)
         # On a card each size takes its memory now, and not under load.
-        sizes = reversed(self._sizes) if self.device.kind == "cuda" else [1]
+        sizes = reversed(self._sizes) if self.runtime.on_card else [1]
         try:
-            if self.device.kind == "cuda":
+            if self.runtime.on_card:
                 self._audit(nothing, crop)
             with self._first:
                 for detector in {self._detector, self._prompt_detector}:
@@ -142,7 +122,7 @@ class InsightFaceEngine:
         _check_dimension(self.pack, made.shape[-1])
 
     def _audit(self, nothing: Image, crop: Image) -> None:
-        """Raises EngineError where a model would be computed elsewhere than on the device."""
+        """Raises EngineError where the runtime computes a model elsewhere than on its device."""
         for role, infer in (
             ("detection", lambda made: SCRFD(
                 str(self.pack.file("detection")), made, static_shape_sessions=False
@@ -151,11 +131,11 @@ class InsightFaceEngine:
                 str(self.pack.file("recognition")), made
             ).get_feat([crop])),
         ):  # fmt: skip
-            audit(self.pack.file(role), self.device, infer)
+            self.runtime.audit(self.pack.file(role), infer)
 
     def analyse(self, data: bytes, *, promptly: bool = False, check: Callable[[], None] = go_on) -> Analysis:
         side = self.pack.detector_side
-        if promptly or self.device.kind == "cuda":
+        if promptly or self.runtime.on_card:
             with room_for(data, self._memory, detector_side=side, promptly=promptly):
                 # There may have been no room for long.
                 check()
@@ -233,7 +213,7 @@ class InsightFaceEngine:
 
     def _embed(self, crops: list[Image], check: Callable[[], None] = go_on) -> FloatArray:
         """Raw vectors of the crops, one row each."""
-        if self.device.kind == "cuda":
+        if self.runtime.on_card:
             return self._batcher(crops)
         made = []
         for start in range(0, len(crops), self._batch):

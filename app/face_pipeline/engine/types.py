@@ -37,6 +37,10 @@ class EngineError(FacePipelineError):
     code = "engine_error"
 
 
+class ModelRefused(EngineError):
+    """A runtime cannot load a model."""
+
+
 @dataclass(frozen=True)
 class DetectedFace:
     """One face on a photo; coordinates in pixels of the upright photo at its full size.

@@ -19,7 +19,6 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
 API_KEY = "/etc/face-pipeline/credentials/admin_api_key"
 # Why a part of a vendor's failed, as site.yml left it there.
 FAILURES = "/etc/face-pipeline/failed-*.json"
@@ -74,9 +73,9 @@ class Guest:
             f"root@{address}",
         ]
 
-    def run(self, command: str, stdin: bytes = b"") -> bytes:
+    def run(self, command: str) -> bytes:
         line = [*self.ssh, command]
-        done = subprocess.run(line, input=stdin, capture_output=True, check=False)  # noqa: S603 (our own words)
+        done = subprocess.run(line, input=b"", capture_output=True, check=False)  # noqa: S603 (our own words)
         if done.returncode != 0:
             raise SystemExit(
                 f"'{command}' failed in the guest: {done.stderr.decode(errors='replace').strip()}"
@@ -84,8 +83,7 @@ class Guest:
         return done.stdout
 
     def photo(self, which: str) -> bytes:
-        script = (HERE / "sample_photo.py").read_bytes()
-        return self.run(f"{PYTHON} -B - {which}", stdin=script)
+        return self.run(f"{PYTHON} -B -m face_pipeline.ops.sample {which}")
 
     def states(self, pattern: str) -> list[str]:
         """ActiveState of each loaded unit that fits."""

@@ -6,6 +6,8 @@ difference. A password is tried, and set where it is refused. Ends with 4 where 
 else with 1, and one line on standard error.
 """
 
+from __future__ import annotations
+
 import base64
 import hashlib
 import json
@@ -14,7 +16,10 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from typing import Any
 
+# A name and its password.
+User = tuple[str, str]
 # Where each kind carries the digest: the path of its document within the body, and the name of its notes.
 NOTES = {
     "_ilm": (("policy",), "_meta"),
@@ -29,14 +34,14 @@ class Failed(Exception):
 
 
 class Elasticsearch:
-    def __init__(self, url, ca):
+    def __init__(self, url: str, ca: str) -> None:
         self.url = url
         context = ssl.create_default_context(cafile=ca)
         self.opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
         )
 
-    def ask(self, user, method, path, body=None):
+    def ask(self, user: User, method: str, path: str, body: Any = None) -> tuple[int, str]:
         """Status and text of the answer."""
         headers = {"Authorization": "Basic " + base64.b64encode(":".join(user).encode()).decode()}
         data = None
@@ -50,12 +55,14 @@ class Elasticsearch:
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode(errors="replace")
 
-    def wait(self, user, seconds, patience):
+    def wait(self, user: User, seconds: int, patience: int) -> bool:
         """Until it answers and every primary shard is there; False where `user` is refused all that time.
 
         A node that starts may lack its users at first, and refuses everybody until they are there.
         """
-        end, refused, last = time.monotonic() + seconds, None, ""
+        end = time.monotonic() + seconds
+        refused: float | None = None
+        last = ""
         while time.monotonic() < end:
             try:
                 status, text = self.ask(user, "GET", "/_cluster/health?wait_for_status=yellow&timeout=10s")
@@ -75,7 +82,7 @@ class Elasticsearch:
             " journalctl -u elasticsearch and /var/log/elasticsearch/face-pipeline.log say why"
         )
 
-    def do(self, user, method, path, body=None):
+    def do(self, user: User, method: str, path: str, body: Any = None) -> None:
         status, text = self.ask(user, method, path, body)
         if status not in (200, 201):
             try:
@@ -86,10 +93,10 @@ class Elasticsearch:
         print(f"{method} {path}")
 
 
-def marked(path, body):
+def marked(path: str, body: dict[str, Any]) -> tuple[dict[str, Any], str]:
     """The body with a digest of itself, and the digest."""
     digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-    copy = json.loads(json.dumps(body))
+    copy: dict[str, Any] = json.loads(json.dumps(body))
     inner, notes = NOTES[path.split("/")[1]]
     document = copy
     for key in inner:
@@ -98,7 +105,9 @@ def marked(path, body):
     return copy, digest
 
 
-def put(server, admin, path, body, more=None):
+def put(
+    server: Elasticsearch, admin: User, path: str, body: dict[str, Any], more: dict[str, Any] | None = None
+) -> bool:
     """Whether it had to be put."""
     copy, digest = marked(path, body)
     status, text = server.ask(admin, "GET", path)
@@ -108,12 +117,12 @@ def put(server, admin, path, body, more=None):
     return True
 
 
-def give_password(server, admin, name, password):
+def give_password(server: Elasticsearch, admin: User, name: str, password: str) -> None:
     if server.ask((name, password), "GET", "/_security/_authenticate")[0] != 200:
         server.do(admin, "POST", f"/_security/user/{name}/_password", {"password": password})
 
 
-def main(wishes):
+def main(wishes: dict[str, Any]) -> int:
     server = Elasticsearch(wishes["url"], wishes["ca"])
     admin = ("elastic", wishes["temporary"] or wishes["password"])
     # Ansible before 2.19 makes words of numbers.

@@ -4,6 +4,8 @@ Waits until Kibana is ready. Objects whose digest is `imported` and whose data v
 are. Ends with 1 and one line on standard error where an object is refused.
 """
 
+from __future__ import annotations
+
 import base64
 import hashlib
 import json
@@ -13,6 +15,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
+from typing import Any
 
 
 class Failed(Exception):
@@ -20,13 +23,13 @@ class Failed(Exception):
 
 
 class Kibana:
-    def __init__(self, url, password):
+    def __init__(self, url: str, password: str) -> None:
         self.url = url
         self.opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         known = base64.b64encode(f"elastic:{password}".encode()).decode()
         self.headers = {"Authorization": f"Basic {known}", "kbn-xsrf": "face-pipeline"}
 
-    def ask(self, path, data=None, kind=None):
+    def ask(self, path: str, data: bytes | None = None, kind: str | None = None) -> tuple[int, Any]:
         """Status and content of the answer; content that is no JSON is {}."""
         headers = {**self.headers, **({"Content-Type": kind} if kind else {})}
         request = urllib.request.Request(self.url + path, data, headers)
@@ -40,13 +43,15 @@ class Kibana:
         except ValueError:
             return status, {}
 
-    def wait(self, seconds, patience):
+    def wait(self, seconds: int, patience: int) -> None:
         """It answers 503 from its start until it has found Elasticsearch and made its indices.
 
         With 200 it serves, but the level that it tells is the worst of all its plugins: one that stays
         unwell keeps nobody waiting for more than `patience` seconds.
         """
-        end, serves, last = time.monotonic() + seconds, None, ""
+        end = time.monotonic() + seconds
+        serves: float | None = None
+        last = ""
         while time.monotonic() < end:
             try:
                 status, content = self.ask("/api/status")
@@ -61,7 +66,7 @@ class Kibana:
             f"Kibana at {self.url} is not ready after {seconds} s ({last}); journalctl -u kibana says why"
         )
 
-    def put(self, objects):
+    def put(self, objects: bytes) -> None:
         boundary = uuid.uuid4().hex
         # Kibana takes a file by the end of its name.
         head = (
@@ -82,7 +87,7 @@ class Kibana:
             said = "; ".join(errors) or content.get("message") or f"HTTP {status}"
             raise Failed(f"Kibana refuses files/kibana/face-pipeline.ndjson: {said}")
 
-    def choose(self, view):
+    def choose(self, view: str) -> None:
         """The data view that comes first, unless somebody chose one."""
         body = json.dumps({"data_view_id": view, "force": False}).encode()
         status, content = self.ask("/api/data_views/default", body, "application/json")
@@ -90,7 +95,7 @@ class Kibana:
             raise Failed(f"Kibana refuses the data view {view}: {content.get('message') or f'HTTP {status}'}")
 
 
-def main(wishes):
+def main(wishes: dict[str, Any]) -> None:
     objects = base64.b64decode(wishes["objects"])
     kibana = Kibana(wishes["url"], wishes["password"])
     kibana.wait(int(wishes["seconds"]), int(wishes["patience"]))

@@ -7,12 +7,15 @@ their driver carries. `survey` looks and `plan` decides, so that decisions can b
 here.
 """
 
+from __future__ import annotations
+
 import json
 import platform
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import TypedDict
 
 VENDOR = "0x10de"
 DISPLAY = "0x03"
@@ -30,17 +33,63 @@ CUDA = ((580, "cuda13"), (525, "cuda12"))
 DEBIAN_PARTS = ("contrib", "non-free", "non-free-firmware")
 
 
-def read(path):
+class Card(TypedDict):
+    """`slot` on the PCI bus; `device`: its number there, as 0x1eb8."""
+
+    slot: str
+    device: str
+
+
+class Survey(TypedDict):
+    """A host. `system`: as debian-13; `mirror`: where its packages come from; `running`: its driver."""
+
+    cards: list[Card]
+    system: str
+    codename: str
+    mirror: str
+    machine: str
+    running: str
+    nouveau: bool
+    secure_boot: bool
+    container: bool
+
+
+class Wishes(TypedDict):
+    """What the inventory says; see above."""
+
+    wanted: str
+    driver: str
+    branch: str | int
+    workers: bool
+    pack_engine: str
+
+
+class Plan(TypedDict):
+    """What to do. `error`, `note`: why cards are not used; `parts`: of Debian's archive."""
+
+    use: bool
+    error: str
+    note: str
+    branch: int
+    cuda: str
+    packages: list[str]
+    source: str
+    parts: list[str]
+    reboot: bool
+    cards: int
+
+
+def read(path: str | Path) -> str:
     try:
         return Path(path).read_text(errors="replace").strip()
     except OSError:
         return ""
 
 
-def survey(root="/"):
-    """Cards and driver of the host whose files lie under `root`."""
-    root = Path(root)
-    cards = []
+def survey(place: str | Path = "/") -> Survey:
+    """Cards and driver of the host whose files lie under `place`."""
+    root = Path(place)
+    cards: list[Card] = []
     for device in sorted((root / "sys/bus/pci/devices").glob("*")):
         if read(device / "vendor") == VENDOR and read(device / "class").startswith(DISPLAY):
             cards.append({"slot": device.name, "device": read(device / "device")})
@@ -63,12 +112,12 @@ def survey(root="/"):
     }
 
 
-def mirror(codename, root="/"):
+def mirror(codename: str, root: str | Path = "/") -> str:
     """Where the host's own Debian packages come from; empty where its sources do not say."""
     apt = Path(root) / "etc/apt"
     for place in sorted((apt / "sources.list.d").glob("*.sources")):
         for stanza in read(place).split("\n\n"):
-            fields = dict(re.findall(r"^(\w[\w-]*):[ \t]*(.*)$", stanza, re.M))
+            fields: dict[str, str] = dict(re.findall(r"^(\w[\w-]*):[ \t]*(.*)$", stanza, re.M))
             if (
                 codename in fields.get("Suites", "").split()
                 and "main" in fields.get("Components", "").split()
@@ -79,13 +128,13 @@ def mirror(codename, root="/"):
             rf"^deb\s+(?:\[[^\]]*\]\s+)?(\S+)\s+{codename}\s+(?:.*\s)?main\b", read(place), re.M
         )
         if found:
-            return found[1]
+            return str(found[1])
     return ""
 
 
-def plan(facts, wishes):
-    """What to do: `use`, `error` or `note`, `branch`, `cuda`, `packages`, `source`, `parts`, `reboot`."""
-    answer = {
+def plan(facts: Survey, wishes: Wishes) -> Plan:
+    """What is to be done about the cards of `facts`."""
+    answer: Plan = {
         "use": False, "error": "", "note": "", "branch": 0, "cuda": "", "packages": [], "source": "none",
         "parts": [], "reboot": False, "cards": len(facts["cards"]),
     }  # fmt: skip
@@ -115,13 +164,13 @@ def plan(facts, wishes):
     return answer
 
 
-def branch(facts, wishes):
+def branch(facts: Survey, wishes: Wishes) -> int:
     if wishes["branch"]:
         return int(wishes["branch"])
     return NVIDIA_BRANCH if wishes["driver"] == "nvidia" else DISTRIBUTION[facts["system"]]
 
 
-def obstacle(facts, wishes):
+def obstacle(facts: Survey, wishes: Wishes) -> str:
     """Why this host cannot compute on its cards; empty where it can."""
     if not facts["cards"]:
         return "it is in the group gpu and has no NVIDIA card on its PCI bus: take it out of the group"
@@ -180,7 +229,7 @@ def obstacle(facts, wishes):
     return ""
 
 
-def packages(facts, source, number):
+def packages(facts: Survey, source: str, number: int) -> list[str]:
     """Kernel modules, libcuda, nvidia-smi and the persistence daemon; nothing of a desktop."""
     if source == "nvidia":
         common = ["nvidia-driver-cuda", "nvidia-kernel-open-dkms", "nvidia-persistenced"]
@@ -200,7 +249,7 @@ def packages(facts, source, number):
     return [*names, "nvidia-persistenced", "linux-headers-amd64"]
 
 
-def library():
+def library() -> str:
     """Version of the driver's library as nvidia-smi tells it; empty where it cannot ask the kernel."""
     command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     try:

@@ -4,16 +4,18 @@ Prints one line that says what is wrong (exit status 1): the key is another's, t
 for another name. A handshake with itself, in memory, asks the same questions that a browser asks.
 """
 
+from __future__ import annotations
+
 import ssl
 import sys
 
 
-def handshake(server_side, client_side, name):
+def handshake(server_side: ssl.SSLContext, client_side: ssl.SSLContext, name: str) -> None:
     """Raises SSLCertVerificationError where the client would not go on."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = client_side.wrap_bio(to_client, to_server, server_hostname=name)
     server = server_side.wrap_bio(to_server, to_client, server_side=True)
-    done = set()
+    done: set[ssl.SSLObject] = set()
     while len(done) < 2:
         for side in (client, server):
             try:
@@ -23,7 +25,7 @@ def handshake(server_side, client_side, name):
             done.add(side)
 
 
-def main(certificate, key, name):
+def main(certificate: str, key: str, name: str) -> int:
     server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         # Without a password: nginx has none either, and OpenSSL would ask the terminal.

@@ -1,5 +1,7 @@
 """What a host lacks, one line each: probe.py JSON. Changes nothing but apt's package lists."""
 
+from __future__ import annotations
+
 import configparser
 import json
 import os
@@ -10,25 +12,35 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any, TypedDict
 
 TIMEOUT = 20
 
 
-def memory(least_mb):
-    total = int(re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text()).group(1)) // 1024
+def memory(least_mb: int) -> Iterator[str]:
+    (found,) = re.findall(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text())
+    total = int(found) // 1024
     if total < least_mb:
         yield f"memory is {total} MB, {least_mb} MB are needed"
 
 
-def disk(least_mb):
+def disk(least_mb: int) -> Iterator[str]:
     for path in ("/", "/var/lib"):
         free = shutil.disk_usage(path).free // 1024**2
         if free < least_mb:
             yield f"{free} MB are free under {path}, {least_mb} MB are needed"
 
 
-def ports(wanted):
+class Port(TypedDict):
+    """A port, and the program that is to have it."""
+
+    port: int
+    process: str
+
+
+def ports(wanted: Iterable[Port]) -> Iterator[str]:
     for port, program in ((each["port"], each["process"]) for each in wanted):
         held = subprocess.run(
             ["ss", "-Hltnp", "sport", "=", f":{port}"], capture_output=True, text=True
@@ -41,14 +53,14 @@ def ports(wanted):
             yield f"port {port} is held by {holder}; end it or give {program} another one in face_ports"
 
 
-def unit(pid):
+def unit(pid: str) -> str:
     try:
         return Path(f"/proc/{pid}/cgroup").read_text().strip().rpartition("/")[2]
     except OSError:
         return ""
 
 
-def package_source():
+def package_source() -> Iterator[str]:
     result = subprocess.run(
         [
             "apt-get",
@@ -70,9 +82,9 @@ def package_source():
         yield f"apt cannot read its package sources ({first}); mend /etc/apt/sources.list* or name a mirror"
 
 
-def python_index(url, default):
+def python_index(url: str, default: str) -> Iterator[str]:
     settings = pip_settings()
-    url = url or os.environ.get("PIP_INDEX_URL") or settings.get("index-url")
+    url = url or os.environ.get("PIP_INDEX_URL") or settings.get("index-url") or ""
     # With these pip goes other ways, which only pip itself knows.
     if not url and not {"find-links", "no-index", "proxy", "extra-index-url"} & set(settings):
         url = default
@@ -88,7 +100,7 @@ def python_index(url, default):
         yield f"package index {shown} does not answer ({error}); set face_pip_index_url or face_wheel_dir"
 
 
-def postgres_repository(url, release):
+def postgres_repository(url: str, release: str) -> Iterator[str]:
     address = f"{url.rstrip('/')}/dists/{release}-pgdg/InRelease"
     try:
         urllib.request.urlopen(address, timeout=TIMEOUT).close()
@@ -99,13 +111,13 @@ def postgres_repository(url, release):
         )
 
 
-def pip_settings():
+def pip_settings() -> dict[str, str]:
     parser = configparser.ConfigParser()
     parser.read(["/etc/pip.conf", Path("~/.config/pip/pip.conf").expanduser()])
     return dict(parser["global"]) if parser.has_section("global") else {}
 
 
-def main(wanted):
+def main(wanted: dict[str, Any]) -> None:
     problems = [*memory(int(wanted["memory_mb"])), *disk(int(wanted["disk_mb"])), *ports(wanted["ports"])]
     if not Path(wanted["release_marker"]).exists():
         problems += package_source()
@@ -116,4 +128,5 @@ def main(wanted):
     print("\n".join(problems))
 
 
-main(json.loads(sys.argv[1]))
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

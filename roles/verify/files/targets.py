@@ -4,16 +4,19 @@ A target that was added or restarted a moment ago is asked with the next scrape.
 left out.
 """
 
+from __future__ import annotations
+
 import json
 import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Collection
 
 ask = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
-def troubles(url, left_out):
+def troubles(url: str, left_out: Collection[str]) -> list[str]:
     try:
         with ask(f"{url}/api/v1/targets?state=active", timeout=10) as answer:
             targets = json.load(answer)["data"]["activeTargets"]
@@ -27,7 +30,7 @@ def troubles(url, left_out):
     ]
 
 
-def main(url, seconds, *left_out):
+def main(url: str, seconds: float, *left_out: str) -> None:
     end = time.monotonic() + seconds
     while found := troubles(url, left_out):
         if time.monotonic() > end:
@@ -36,4 +39,5 @@ def main(url, seconds, *left_out):
         time.sleep(1)
 
 
-main(sys.argv[1], float(sys.argv[2]), *sys.argv[3:])
+if __name__ == "__main__":
+    main(sys.argv[1], float(sys.argv[2]), *sys.argv[3:])

@@ -7,29 +7,25 @@ import logging
 import mimetypes
 import uuid
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from urllib.parse import quote
 
 from flask import Blueprint, Response, current_app, jsonify, request, send_file
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
-from sqlalchemy import Select, func, select, tuple_
-from sqlalchemy.orm import Session, joinedload, selectinload
+from sqlalchemy.orm import Session
 
-from face_pipeline.config import get_settings
+from face_pipeline.broker.celery import publish_ingest
 from face_pipeline.engine import Pack, PhotoRejected
 from face_pipeline.errors import BadRequest, NotFound, Unprocessable
-from face_pipeline.store import collections, ledger, persons
-from face_pipeline.store.database import in_transaction, transaction
-from face_pipeline.store.models import PHOTO_STATES, BatchPhoto, Collection, Face, Photo
-from face_pipeline.store.originals import Originals, relative
+from face_pipeline.store import collections, ledger, persons, photos
+from face_pipeline.store.models import Collection, Photo, Scope, State
+from face_pipeline.store.originals import relative
 from face_pipeline.telemetry import context
 from face_pipeline.telemetry.metrics import web as metrics
-from face_pipeline.web import packs
 from face_pipeline.web.api import parameters, renditions, uploads, views
 from face_pipeline.web.auth import requires
+from face_pipeline.web.current import parts
 from face_pipeline.words import counted
-from face_pipeline.worker.app import publish_ingest
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +35,9 @@ ACCEL_PREFIX = "/_originals/"
 
 
 @bp.post("/photos")
-@requires("write")
+@requires(Scope.WRITE)
 def upload() -> tuple[Response, int]:
-    settings = get_settings()
+    settings = parts().settings
     files = uploads.files_of(request, "photos")
     if not files:
         raise BadRequest("send one or more files in the form field 'photos'", code="photos_missing")
@@ -77,7 +73,7 @@ def upload() -> tuple[Response, int]:
             ) or None,
         },
     )  # fmt: skip
-    _publish(list({each.photo_id for each in accepted if each.state == "received"}))
+    _publish(list({each.photo_id for each in accepted if each.state == State.RECEIVED}))
     return jsonify(
         {"batch_id": batch_id, "photos": [views.accepted(each) for each in accepted], "rejected": rejected}
     ), 202
@@ -85,12 +81,12 @@ def upload() -> tuple[Response, int]:
 
 def _accept(good: list[uploads.Upload]) -> tuple[uuid.UUID, list[ledger.Accepted]]:
     """Originals to disk, then their rows, all in one transaction: both are kept when this returns."""
-    originals = Originals(get_settings().originals_dir)
+    originals = parts().originals
     name = parameters.one_text(request, "collection", "collection_name") or collections.DEFAULT_COLLECTION
     given = parameters.one_text(request, "person", "person_name")
     person = persons.check_name(given) if given is not None else None
-    pack = packs.installed()
-    collection, known = in_transaction(lambda session: _known(session, name, pack, good))
+    pack = parts().pack
+    collection, known = parts().database.in_transaction(lambda session: _known(session, name, pack, good))
     # Outside a transaction: nothing is locked while the disk works.
     originals.write(
         {
@@ -99,7 +95,7 @@ def _accept(good: list[uploads.Upload]) -> tuple[uuid.UUID, list[ledger.Accepted
             if each.row.sha256 not in known or not originals.path(each.row.sha256).exists()
         }
     )
-    batch, accepted = in_transaction(
+    batch, accepted = parts().database.in_transaction(
         lambda session: ledger.accept(
             session, collection, [each.row for each in good],
             person=person, request_id=context.request_id.get(),
@@ -120,9 +116,9 @@ def _publish(photo_ids: list[uuid.UUID]) -> None:
     if not photo_ids:
         return
     try:
-        sent = publish_ingest(photo_ids, context.request_id.get())
+        sent = publish_ingest(parts().celery, photo_ids, context.request_id.get())
         if sent:
-            in_transaction(lambda session: ledger.mark_queued(session, sent))
+            parts().database.in_transaction(lambda session: ledger.mark_queued(session, sent))
     except (OperationalError, RedisError, OSError):
         log.warning("Redis takes no messages; the photos wait in the ledger", extra={"count": len(photo_ids)})
     except Exception:
@@ -131,88 +127,66 @@ def _publish(photo_ids: list[uuid.UUID]) -> None:
 
 
 @bp.get("/photos")
-@requires("read")
+@requires(Scope.READ)
 def list_photos() -> Response:
     limit = parameters.integer(request.args, "limit", 50, 1, 200)
-    query = _filtered(select(Photo)).order_by(Photo.received_at.desc(), Photo.id.desc()).limit(limit + 1)
-    if "cursor" in request.args:
-        query = query.where(tuple_(Photo.received_at, Photo.id) < _read_cursor(request.args["cursor"]))
-    faces = select(func.count()).where(Face.photo_id == Photo.id).correlate(Photo).scalar_subquery()
-    options = (joinedload(Photo.collection), joinedload(Photo.person))
-    with transaction() as session:
-        rows = session.execute(query.add_columns(faces).options(*options)).all()
-    page = rows[:limit]
+    wanted = _wanted()
+    after = _read_cursor(request.args["cursor"]) if "cursor" in request.args else None
+    with parts().database.transaction() as session:
+        page, following = photos.page(session, wanted, limit=limit, after=after)
     return jsonify(
         {
             "photos": [{**views.photo(photo), "face_count": count} for photo, count in page],
-            "next_cursor": _make_cursor(page[-1][0]) if len(rows) > limit else None,
+            "next_cursor": _make_cursor(following) if following else None,
         }
     )
 
 
-def _filtered(query: Select[Any]) -> Select[Any]:
-    if state := request.args.get("state"):
-        if state not in PHOTO_STATES:
-            raise BadRequest(f"state is one of {', '.join(PHOTO_STATES)}", code="parameter")
-        query = query.where(Photo.state == state)
-    if name := request.args.get("collection"):
-        query = query.join(Collection, Collection.id == Photo.collection_id).where(
-            Collection.name == collections.check_name(name)
-        )
-    if batch := request.args.get("batch"):
-        query = query.join(BatchPhoto, BatchPhoto.photo_id == Photo.id).where(
-            BatchPhoto.batch_id == parameters.identifier(batch, "batch")
-        )
-    return query
+def _wanted() -> photos.Wanted:
+    state, name, batch = (request.args.get(each) or None for each in ("state", "collection", "batch"))
+    if state is not None and state not in list(State):
+        raise BadRequest(f"state is one of {', '.join(State)}", code="parameter")
+    return photos.Wanted(
+        State(state) if state else None,
+        collections.check_name(name) if name else None,
+        parameters.identifier(batch, "batch") if batch else None,
+    )
 
 
-def _make_cursor(photo: Photo) -> str:
-    received_at = photo.received_at.astimezone(UTC).isoformat()
-    return base64.urlsafe_b64encode(f"{received_at} {photo.id}".encode()).decode()
+def _make_cursor(place: photos.Place) -> str:
+    received_at = place.received_at.astimezone(UTC).isoformat()
+    return base64.urlsafe_b64encode(f"{received_at} {place.photo_id}".encode()).decode()
 
 
-def _read_cursor(cursor: str) -> tuple[datetime, uuid.UUID]:
+def _read_cursor(cursor: str) -> photos.Place:
     try:
         text, _, photo_id = base64.urlsafe_b64decode(cursor).decode().partition(" ")
         received_at = datetime.fromisoformat(text)
         # Databases know fewer times of other zones than Python, so that only those written above are taken.
         if received_at.utcoffset() == timedelta(0):
-            return received_at, parameters.identifier(photo_id, "photo")
+            return photos.Place(received_at, parameters.identifier(photo_id, "photo"))
     except (ValueError, NotFound):
         pass
     raise BadRequest("cursor is not one this server gave; take next_cursor of a page", code="parameter")
 
 
 @bp.get("/photos/<photo_id>")
-@requires("read")
+@requires(Scope.READ)
 def show(photo_id: str) -> Response:
-    with transaction() as session:
-        photo = session.scalar(
-            select(Photo)
-            .where(Photo.id == parameters.identifier(photo_id, "photo"))
-            .options(
-                joinedload(Photo.collection),
-                joinedload(Photo.person),
-                selectinload(Photo.faces).joinedload(Face.person),
-            )
-        )
-    if photo is None:
-        raise NotFound(f"there is no photo {photo_id}", code="photo_not_found")
+    with parts().database.transaction() as session:
+        photo = photos.find_with_faces(session, parameters.identifier(photo_id, "photo"))
     return jsonify({**views.photo(photo), "faces": [views.face(face) for face in photo.faces]})
 
 
 @bp.get("/photos/<photo_id>/image")
-@requires("read")
+@requires(Scope.READ)
 def image(photo_id: str) -> Response:
-    with transaction() as session:
-        photo = session.get(Photo, parameters.identifier(photo_id, "photo"))
-    if photo is None:
-        raise NotFound(f"there is no photo {photo_id}", code="photo_not_found")
-    settings = get_settings()
-    originals = Originals(settings.originals_dir)
+    with parts().database.transaction() as session:
+        photo = photos.find(session, parameters.identifier(photo_id, "photo"))
+    originals = parts().originals
     if renditions.is_wanted(request.args):
         return renditions.of_an_original(originals.read(photo.sha256), request.args)
-    if settings.accel_redirect:
+    if parts().settings.accel_redirect:
         response = current_app.response_class(mimetype=photo.media_type)
         response.headers["X-Accel-Redirect"] = ACCEL_PREFIX + relative(photo.sha256)
     else:

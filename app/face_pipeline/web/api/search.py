@@ -14,19 +14,17 @@ from flask import Blueprint, Response, jsonify, request
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from face_pipeline.config import get_settings
+from face_pipeline.broker import answers, exchange
+from face_pipeline.broker.celery import publish_search
 from face_pipeline.engine import MemoryBusy, Pack, contract_id
 from face_pipeline.errors import Conflict, NotFound, Unavailable, Unprocessable
 from face_pipeline.store import collections, vectors
-from face_pipeline.store.database import reading, transaction
-from face_pipeline.store.models import Collection
+from face_pipeline.store.models import Collection, Scope
 from face_pipeline.telemetry import context
 from face_pipeline.telemetry.metrics import web as metrics
-from face_pipeline.web import cache, packs
 from face_pipeline.web.api import parameters, uploads
 from face_pipeline.web.auth import requires
-from face_pipeline.worker import exchange
-from face_pipeline.worker.app import QUEUE_SEARCH, TASK_SEARCH, celery_app
+from face_pipeline.web.current import parts
 
 log = logging.getLogger(__name__)
 
@@ -37,11 +35,10 @@ GROUP_BY = ("face", "person")
 
 
 @bp.post("/search")
-@requires("read")
+@requires(Scope.READ)
 def search() -> Response:
     started = time.monotonic()
-    settings = get_settings()
-    pack = packs.installed()
+    pack = parts().pack
     limit = parameters.integer(request.form, "limit", 5, 1, 100)
     threshold = parameters.decimal(request.form, "threshold", pack.match_threshold, -1.0, 1.0)
     min_quality = parameters.decimal(request.form, "min_quality", 0.0, 0.0, 1.0)
@@ -49,28 +46,28 @@ def search() -> Response:
     photo = uploads.read_one(request, "photo")
     name = request.form.get("collection", collections.DEFAULT_COLLECTION)
     collection = _collection(name, pack)
-    connection = exchange.client()
+    connection = parts().scratch
     # Read before the search: a photo that is added meanwhile starts a version this answer is not kept under.
-    key = cache.key(
-        collection, photo.row.sha256,
-        limit=limit, threshold=threshold, min_quality=min_quality, group_by=group_by,
-    )  # fmt: skip
-    faces = cache.get(connection, key)
+    key = answers.Question(
+        collection.id, collection.version, collection.contract_id, photo.row.sha256,
+        limit, threshold, min_quality, group_by,
+    ).key  # fmt: skip
+    faces = answers.get(connection, key)
     status = "hit" if faces is not None else "miss"
-    outcome, parts = status, {}
+    outcome, seconds = status, {}
     if faces is None:
         asked = time.monotonic()
         found, shared = _analyse(photo, pack)
         answered = time.monotonic()
         faces = [_match(collection, face, limit, threshold, min_quality, group_by) for face in found]
         outcome = "shared" if shared else status
-        parts = {
+        seconds = {
             "wait_seconds": round(answered - asked, 4),
             "match_seconds": round(time.monotonic() - answered, 4),
         }
-        cache.put(connection, key, faces, settings.search_cache_seconds)
+        answers.put(connection, key, faces, parts().settings.search_cache_seconds)
     else:
-        cache.count_hit(connection)
+        answers.count_hit(connection)
     elapsed = time.monotonic() - started
     metrics.searches.labels(status).inc()
     metrics.search_duration.observe(elapsed)
@@ -78,7 +75,7 @@ def search() -> Response:
         "search answered",
         extra={
             "operation": "search", "outcome": outcome, "count": len(faces),
-            "duration_seconds": round(elapsed, 4), **parts,
+            "duration_seconds": round(elapsed, 4), **seconds,
         },
     )  # fmt: skip
     return jsonify(
@@ -94,24 +91,27 @@ def search() -> Response:
 
 def _collection(name: str, pack: Pack) -> Collection:
     try:
-        with reading() as session:
+        with parts().database.reading() as session:
             return collections.find_collection(session, name, pack)
     except NotFound:
         if name != collections.DEFAULT_COLLECTION:
             raise
     # There from the start, as far as anybody can tell.
-    with transaction() as session:
+    with parts().database.transaction() as session:
         return collections.open_collection(session, name, pack)
 
 
 def _analyse(photo: uploads.Upload, pack: Pack) -> tuple[list[dict[str, Any]], bool]:
     """The faces that a worker finds, and whether another request for the same photo had asked it already."""
-    timeout = get_settings().search_timeout_seconds
+    timeout = parts().settings.search_timeout_seconds
+    celery, request_id = parts().celery, context.request_id.get()
     search_id = exchange.search_id(contract_id(pack), photo.row.sha256)
     try:
         answer = exchange.ask(
-            exchange.client(), search_id, photo.data,
-            send=lambda task_id: _send(task_id, search_id, timeout),
+            parts().scratch, search_id, photo.data,
+            send=lambda task_id: publish_search(
+                celery, search_id, task_id=task_id, request_id=request_id, expires_seconds=timeout
+            ),
             timeout=timeout,
             gone=lambda: _has_hung_up(request.environ.get("gunicorn.socket")),
             # From here on the request's lines name its task, also where it is never answered.
@@ -126,18 +126,6 @@ def _analyse(photo: uploads.Upload, pack: Pack) -> tuple[list[dict[str, Any]], b
             f"no worker answered within {timeout:g} seconds; they are busy or stopped", code="search_timeout"
         )
     return _faces(json.loads(answer.reply), contract_id(pack)), answer.shared
-
-
-def _send(task_id: str, search_id: str, timeout: float) -> None:
-    celery_app().send_task(
-        TASK_SEARCH,
-        args=[search_id],
-        task_id=task_id,
-        queue=QUEUE_SEARCH,
-        expires=timeout,
-        headers={"request_id": context.request_id.get()},
-        retry=False,
-    )
 
 
 def _has_hung_up(connection: socket.socket | None) -> bool:
@@ -183,7 +171,7 @@ def _match(
     matches: list[vectors.Match] = []
     search_faces = vectors.nearest_people if group_by == "person" else vectors.nearest
     if face["quality"] >= min_quality:
-        with reading() as session:
+        with parts().database.reading() as session:
             matches = search_faces(
                 session, collection, embedding, limit=limit, threshold=threshold, min_quality=min_quality
             )

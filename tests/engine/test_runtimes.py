@@ -6,14 +6,19 @@ That a card computes the same is shown by bench/gpu.py on a host that has one.
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import onnxruntime
 import pytest
-from face_pipeline.engine import EngineError, device, load_engine
-from face_pipeline.engine.device import CPU, CUDA, Device
+from face_pipeline.engine import EngineError, load_engine
+from face_pipeline.engine.runtimes import CPU, cuda
+from face_pipeline.engine.runtimes.cuda import CUDA, Cuda
+from face_pipeline.engine.runtimes.onnx import Onnx
 
 from tests import packs
 from tests.installation import WORKER_ENVIRONMENT
@@ -66,7 +71,7 @@ def test_a_worker_asked_for_a_card_ends_with_the_reason_and_is_not_started_again
 def test_libraries_that_are_lacking_are_no_fall_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """The wheel knows CUDA and cannot load it: onnxruntime itself would warn, and take the CPU."""
     made = onnxruntime.InferenceSession
-    monkeypatch.setattr(device, "_load_libraries", lambda: None)
+    monkeypatch.setattr(cuda, "_load_libraries", lambda: None)
     monkeypatch.setattr(
         onnxruntime,
         "InferenceSession",
@@ -77,39 +82,57 @@ def test_libraries_that_are_lacking_are_no_fall_back(monkeypatch: pytest.MonkeyP
         load_engine(packs.insightface_pack(), threads=1, device="cuda")
 
 
-def test_an_operation_that_runs_elsewhere_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+class Idle(Cuda):
     """As if onnxruntime had the card, and gave the model's work to the CPU all the same."""
 
-    def on_the_cpu(
-        path: Path, _: Device, options: onnxruntime.SessionOptions
-    ) -> onnxruntime.InferenceSession:
+    def prepare(self, options: onnxruntime.SessionOptions) -> None:
+        pass
+
+    def _opened(self, path: Path, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
         return onnxruntime.InferenceSession(str(path), options, providers=[CPU])
 
+
+def test_an_operation_that_runs_elsewhere_is_named() -> None:
     engine = load_engine(packs.insightface_pack(), threads=1)
-    monkeypatch.setattr(device, "session", on_the_cpu)
-    engine.device = Device("cuda")  # type: ignore[attr-defined]
+    engine.runtime = Idle()  # type: ignore[attr-defined]
     with pytest.raises(EngineError, match=rf"was to run on {CUDA}, onnxruntime ran .*Conv on {CPU}"):
         engine.warm_up()
 
 
-def test_the_same_audit_passes_where_the_work_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = load_engine(packs.insightface_pack(), threads=1)
+def test_the_same_audit_passes_where_the_work_is_done() -> None:
     looked: list[str] = []
-    audit = device.audit
 
-    def look(path: Path, _: Device, infer: object) -> None:
-        looked.append(path.name)
-        audit(path, Device("cpu"), infer)  # type: ignore[arg-type]
+    class Watched(Onnx):
+        on_card = True
 
-    monkeypatch.setattr("face_pipeline.engine.insightface_engine.audit", look)
-    engine.device = Device("cuda")  # type: ignore[attr-defined]
+        def audit(self, path: Path, infer: Callable[[Any], None]) -> None:
+            super().audit(path, infer)
+            looked.append(path.name)
+
+    engine = load_engine(packs.insightface_pack(), threads=1)
+    engine.runtime = Watched()  # type: ignore[attr-defined]
     engine.warm_up()
     assert len(looked) == 2
 
 
 def test_the_memory_of_a_card_is_shared_between_the_sessions() -> None:
-    (name, options), last = Device("cuda", 3000).providers()
+    (name, options), last = Cuda(3000).providers()
     assert (name, last) == (CUDA, CPU)
     assert options["gpu_mem_limit"] == str(1500 * 1024**2)
     assert options["arena_extend_strategy"] == "kSameAsRequested"
-    assert "gpu_mem_limit" not in Device("cuda").providers()[0][1]
+    assert "gpu_mem_limit" not in Cuda().providers()[0][1]
+
+
+def test_a_runtimes_library_is_known_to_its_runtime_alone() -> None:
+    """So another runtime is one module beside the others, and no engine knows of it."""
+    engine = ROOT / "app/face_pipeline/engine"
+    knowing = {
+        file.relative_to(engine).parts[0]
+        for file in engine.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if "onnxruntime" in (
+            [name.name for name in node.names] if isinstance(node, ast.Import) else
+            [node.module] if isinstance(node, ast.ImportFrom) else []
+        )
+    }  # fmt: skip
+    assert knowing == {"runtimes"}

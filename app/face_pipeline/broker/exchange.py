@@ -24,30 +24,16 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, cast
 
 import redis
 from redis.exceptions import RedisError
 
-from face_pipeline.config import get_settings
+from face_pipeline.broker import names
 from face_pipeline.errors import FacePipelineError
-from face_pipeline.network import CONNECT_TIMEOUT_SECONDS, redis_client
 
 # Longer than any search may take, so that nothing of a photo stays behind.
 KEEP_SECONDS = 130
-
-
-@cache
-def client() -> redis.Redis:
-    """This process's connection pool to the scratch Redis, which keeps nothing on a disk."""
-    settings = get_settings()
-    return redis_client(
-        settings.scratch_redis_url,
-        # A blocking read lasts as long as the search timeout.
-        timeout=settings.search_timeout_seconds + CONNECT_TIMEOUT_SECONDS,
-        health_check_interval=25,
-    )
 
 
 # A search that waits shows itself this often, and is forgotten when it did not for a while.
@@ -100,7 +86,7 @@ def search_id(contract_id: str, sha256: str) -> str:
 
 
 def _key(search: str, part: str) -> str:
-    return f"face:search:{search}:{part}"
+    return names.SEARCH.format(search=search, part=part)
 
 
 def _milliseconds(seconds: float) -> int:

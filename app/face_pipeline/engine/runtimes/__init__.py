@@ -1,0 +1,54 @@
+"""Runtimes: what computes a model, behind one protocol. One module for each kind of device.
+
+A further one is a module here and a line in `load_runtime`. dlib computes by itself and has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+Kind = Literal["cpu", "cuda"]
+# The processor, by onnxruntime's name of it.
+CPU = "CPUExecutionProvider"
+
+
+class Runtime(Protocol):
+    """Computes on one device, and never on another than the one that was asked for.
+
+    provider: the device by onnxruntime's name of it, as metrics and the log show it.
+    on_card: a card computes many faces at once quicker than one after the other, whatever the number of
+        cores, and takes the memory that each size of input needs when it first comes.
+    """
+
+    provider: str
+    on_card: bool
+
+    def session(self, path: Path, threads: int = 1) -> Any:
+        """A session of the model at `path` (ONNX), with onnxruntime's interface; `threads`: its cores.
+
+        Raises ModelRefused for a model that it cannot load, EngineError where it would compute elsewhere.
+        """
+        ...
+
+    def audit(self, path: Path, infer: Callable[[Any], None]) -> None:
+        """Let `infer` run one inference on a session of its own.
+
+        Raises EngineError where that computed elsewhere than on the device.
+        """
+        ...
+
+
+def load_runtime(kind: Kind = "cpu", memory_limit_mb: int = 0) -> Runtime:
+    """The runtime of a device; memory_limit_mb: what all its sessions may take of a card, 0: no bound.
+
+    Loads the library that computes. The first session raises EngineError where the device is lacking.
+    """
+    if kind == "cuda":
+        from face_pipeline.engine.runtimes.cuda import Cuda
+
+        return Cuda(memory_limit_mb)
+    from face_pipeline.engine.runtimes.onnx import Onnx
+
+    return Onnx()

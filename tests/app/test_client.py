@@ -1,0 +1,221 @@
+"""The typed client and the smoke test, against a whole installation and its nginx."""
+
+from __future__ import annotations
+
+import io
+import json
+import socketserver
+import subprocess
+import threading
+import uuid
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import pytest
+from face_pipeline.client import Client, Refused, Unfinished, Unreachable, calls
+from face_pipeline.ops import sample
+from face_pipeline.parts import Parts
+from PIL import Image
+
+from tests.app.test_edge import Edge, edge  # noqa: F401 (a fixture)
+from tests.installation import ADMIN_KEY, App, Installation, free_port
+from tests.photos import astronaut_jpeg
+
+# Of the fixture, which looks whether nginx answers.
+pytestmark = pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
+
+
+def client_of(app: App) -> Client:
+    return Client(app.url, ADMIN_KEY)
+
+
+def test_a_photo_goes_in_and_its_person_is_found(live_app: App) -> None:
+    client = client_of(live_app)
+    assert client.ready().ready
+    taken = client.upload({"é.jpg": sample.first(), "b.txt": b"no"}, collection="c", person=sample.PERSON)
+    assert [(each.filename, each.duplicate) for each in taken.photos] == [("é.jpg", False)]
+    assert [(each.filename, each.code) for each in taken.rejected] == [("b.txt", "unsupported_type")]
+    batch = client.wait_finished(taken.batch_id)
+    assert (batch.total, batch.states["done"], batch.collection) == (1, 1, "c")
+    photo = client.photo(taken.photos[0].id)
+    assert photo.person is not None
+    assert photo.person.name == sample.PERSON
+    (face,) = photo.faces
+    found = client.search(sample.second(), collection="c", limit=3, threshold=0.3, group_by="person")
+    (match,) = found.faces[0].matches
+    assert (match.person_name, match.face_id, match.face_count) == (sample.PERSON, face.id, 1)
+    assert found.threshold == pytest.approx(0.3)
+    assert client.image(photo.id) == sample.first()
+    with Image.open(io.BytesIO(client.crop(face.id, 64))) as crop:
+        assert max(crop.size) == 64
+    assert "face_recognition_files_uploaded_total" in client.metrics()
+
+
+def test_photos_are_listed_over_many_pages(web_app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = client_of(web_app)
+    monkeypatch.setattr(calls, "PAGE", 3)
+    client.upload({f"{n}.jpg": astronaut_jpeg(n + 1) for n in range(7)}, collection="many")
+    names = sorted(photo.filename for photo in client.photos(collection="many"))
+    assert names == [f"{n}.jpg" for n in range(7)]
+    assert list(client.photos(collection="many", state="failed")) == []
+
+
+def test_an_error_has_its_code_and_the_requests_id(web_app: App) -> None:
+    with pytest.raises(Refused) as caught:
+        client_of(web_app).photo(uuid.uuid4())
+    assert (caught.value.status, caught.value.code, caught.value.retry_after) == (
+        404,
+        "photo_not_found",
+        None,
+    )
+    assert caught.value.request_id
+    assert caught.value.request_id in str(caught.value)
+    with pytest.raises(Refused, match=r"401 api_key_invalid"):
+        Client(web_app.url, "fp_wrong").batch(uuid.uuid4())
+    with pytest.raises(Refused) as refused:
+        client_of(web_app).upload({"a.txt": b"no"})
+    assert refused.value.details["rejected"][0]["filename"] == "a.txt"
+
+
+def test_who_waits_too_long_is_told_how_far_it_is(web_app: App) -> None:
+    client = client_of(web_app)
+    taken = client.upload({"a.jpg": astronaut_jpeg()})
+    with pytest.raises(Unfinished, match="is not finished after 0 s"):
+        client.wait_finished(taken.batch_id, 0)
+    with pytest.raises(Unfinished, match=r"the photo is still (received|queued) after 0 s"):
+        client.wait_for_photo(taken.photos[0].id, 0)
+
+
+def test_no_answer_is_an_error_of_its_own() -> None:
+    with pytest.raises(Unreachable, match=r"http://127.0.0.1:\d+ cannot be reached"):
+        Client(f"http://127.0.0.1:{free_port()}", "key").ready()
+
+
+class Busy(socketserver.ThreadingTCPServer):
+    """A service that says 503 `refusals` times, and when to come again."""
+
+    def __init__(self, retry_after: str | None, refusals: int) -> None:
+        server = self
+        self.asked = 0
+
+        class Handler(BaseHTTPRequestHandler):
+            def answer(self) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                server.asked += 1
+                good = server.asked > refusals
+                self.send_response(200 if good else 503)
+                if retry_after is not None:
+                    self.send_header("Retry-After", retry_after)
+                self.end_headers()
+                error = {"code": "database_busy", "message": "later", "details": {}}
+                states = {
+                    "id": str(uuid.uuid4()),
+                    "collection": "c",
+                    "total": 1,
+                    "states": {},
+                    "finished": True,
+                }
+                self.wfile.write(
+                    json.dumps(states if good else {"error": error, "request_id": "r1"}).encode()
+                )
+
+            do_GET = do_POST = answer
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        super().__init__(("127.0.0.1", 0), Handler)
+
+    def __enter__(self) -> Busy:
+        threading.Thread(target=self.serve_forever).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
+
+    @property
+    def client(self) -> Client:
+        return Client(f"http://127.0.0.1:{self.server_address[1]}", "key")
+
+
+def test_a_call_that_changes_nothing_is_made_again_when_the_service_says_so() -> None:
+    with Busy("0", 2) as busy:
+        assert busy.client.batch(uuid.uuid4()).finished
+        assert busy.asked == 3
+    with Busy("0", 99) as busy:
+        with pytest.raises(Refused, match="later"):
+            busy.client.search(b"photo")
+        assert busy.asked == 4
+
+
+def test_no_other_call_is_made_twice() -> None:
+    for retry_after, call in (
+        ("0", lambda client: client.upload({"a.jpg": b"photo"})),
+        (None, lambda client: client.batch("b")),
+        # Longer than anybody wants to be kept by a library.
+        ("3600", lambda client: client.batch("b")),
+    ):
+        with Busy(retry_after, 99) as busy:
+            with pytest.raises(Refused) as caught:
+                call(busy.client)
+            assert busy.asked == 1
+            assert (caught.value.code, caught.value.request_id) == ("database_busy", "r1")
+            assert caught.value.retry_after == (None if retry_after is None else int(retry_after))
+
+
+# The smoke test
+
+
+@pytest.fixture
+def behind(edge: Edge, live_app: App, tmp_path: Path) -> tuple[Edge, list[str]]:  # noqa: F811
+    """An installation with a worker behind nginx, and the arguments with which it is tried."""
+    trusted = tmp_path / "trusted.pem"
+    certificate = (edge.nginx.directory / "server.pem").read_text().partition("-----BEGIN CERTIFICATE-----")
+    trusted.write_text(certificate[1] + certificate[2])
+    return edge, ["smoke", "--host", "localhost", "--port", str(edge.nginx.port), "--trusted", str(trusted)]
+
+
+def test_the_smoke_test_passes_twice_and_leaves_one_photo(
+    behind: tuple[Edge, list[str]], clean: Installation
+) -> None:
+    edge, arguments = behind  # noqa: F811
+    for _ in range(2):
+        done = clean.run(*arguments)
+        assert (done.stdout, done.stderr) == ("", "")
+    listed = edge.get("/api/v1/photos?collection=_verify", headers={"X-API-Key": ADMIN_KEY}).json()
+    assert [photo["state"] for photo in listed["photos"]] == ["done"]
+
+
+def test_the_smoke_test_says_what_is_wrong(behind: tuple[Edge, list[str]], clean: Installation) -> None:
+    def wrong(*more: str) -> str:
+        done = clean.run(*arguments, *more, check=False)
+        assert (done.returncode, done.stdout) == (1, "")
+        return done.stderr
+
+    _, arguments = behind
+    assert "cannot be reached" in wrong("--host", "another.name")
+    (clean.directory / "credentials/admin_api_key").write_text("fp_of_somebody_else")
+    try:
+        assert "(401 api_key_invalid, request " in wrong()
+    finally:
+        (clean.directory / "credentials/admin_api_key").write_text(ADMIN_KEY)
+    assert "cannot be reached" in wrong("--port", str(free_port()))
+    # It never finds out, for it puts in no photo.
+    assert clean.run(*arguments, "--no-photo").stderr == ""
+
+
+def test_what_another_pack_left_in_the_smoke_tests_collection_is_forgotten(
+    behind: tuple[Edge, list[str]], clean: Installation, parts: Parts
+) -> None:
+    from face_pipeline.store.models import Collection
+
+    with parts.database.transaction() as session:
+        for name in ("_verify", "of_users"):
+            session.add(Collection(name=name, contract_id="of-another-pack", dimension=128))
+    done = clean.run(*behind[1])
+    # That users have such a collection is worth a word, and no fault.
+    assert "of_users" in done.stdout
+    assert "_verify" not in done.stdout
+    again: subprocess.CompletedProcess[str] = clean.run(*behind[1])
+    assert again.stdout == done.stdout
