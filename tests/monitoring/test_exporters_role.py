@@ -72,6 +72,7 @@ class Host:
             "exporters_blackbox_config": str(self.directory / "prometheus/blackbox.yml"),
             "exporters_blackbox_ca": str(self.directory / "prometheus/ca.crt"),
             "face_credentials_dir": str(self.directory / "credentials"),
+            "face_private_address": "10.0.0.1",
             "face_tls_trusted": str(self.directory / "ca.crt"),
             "face_secrets": {"redis_password": "of-the-queue", "scratch_redis_password": "of-searches"},
             **variables,
@@ -100,6 +101,20 @@ class Host:
         """What else they have."""
         places = (self.directory / "credentials", self.directory / "prometheus")
         return sorted(path.name for place in places for path in place.iterdir())
+
+    def called_by(self, role: str, files: dict[str, str], table: dict[str, Any]) -> None:
+        """From now on the role is run by another one, which has these files, for an exporter of its own."""
+        for name, text in files.items():
+            file = self.directory / "roles" / role / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+        call = {"ansible.builtin.import_role": {"name": "exporters"}, "vars": {"exporters_table": table}}
+        tasks = self.directory / "roles" / role / "tasks/main.yml"
+        tasks.parent.mkdir()
+        tasks.write_text(yaml.safe_dump([call]))
+        included = [{"ansible.builtin.include_role": {"name": role}}]
+        play = [{"hosts": "here", "gather_facts": False, "tasks": included}]
+        (self.directory / "play.yml").write_text(yaml.safe_dump(play))
 
 
 @pytest.fixture
@@ -133,3 +148,32 @@ def test_switched_off_all_go_but_what_somebody_else_installed(host: Host) -> Non
     assert list(host.units.iterdir()) == []
     assert host.files() == []
     assert "changed=0 " in host.run(*GROUPS, face_monitoring_enabled=False)
+
+
+def test_another_role_brings_an_exporter_of_its_own_and_leaves_the_others_alone(host: Host) -> None:
+    host.run("redis")
+    secret = "{{ host_directory }}/credentials/own.env"
+    table = {
+        "elasticsearch": {
+            "hosts": "{{ groups['redis'] }}",
+            "arguments": ["--es.uri={{ caller_url }}"],
+            "passwords": {"file": secret, "template": "own.env.j2"},
+            "service": {"EnvironmentFile": secret},
+        }
+    }
+    files = {
+        "templates/own.env.j2": "PASSWORD={{ caller_word }}\n",
+        "vars/main.yml": "caller_url: https://a\n",
+    }
+    host.called_by("caller", files, table)
+    said = {"caller_word": "hidden", "host_directory": str(host.directory)}
+    host.run("redis", **said)
+    assert host.exporters() == {"node", "redis", "elasticsearch"}
+    assert (host.directory / "credentials/own.env").read_text() == "PASSWORD=hidden\n"
+    arguments = (host.defaults / "prometheus-elasticsearch-exporter").read_text()
+    assert "ARGS='--web.listen-address=10.0.0.1:9114 --es.uri=https://a'\n" in arguments
+    drop_in = host.units / "prometheus-elasticsearch-exporter.service.d/face-hardening.conf"
+    assert f"EnvironmentFile={host.directory}/credentials/own.env\n" in drop_in.read_text()
+    host.run("postgres", **said)
+    assert host.exporters() == {"node", "redis"}
+    assert host.files() == ["redis_exporter.json"]
