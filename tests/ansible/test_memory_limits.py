@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.hardening import drop_in
+
 ROOT = Path(__file__).resolve().parents[2]
 GROUPS = ("proxy", "web", "workers", "postgres", "redis", "monitoring", "logging")
 FILES = {
     "face-web.service": "web/templates/face-web.service.j2",
     "celery@.service": "worker/templates/celery@.service.j2",
-    "hardening.conf": "app/templates/hardening.conf.j2",
     "redis-scratch.conf": "redis/templates/redis-scratch.conf.j2",
     "face-scratch.conf": "redis/templates/face-scratch.conf.j2",
     "face-pipeline.env": "app/templates/face-pipeline.env.j2",
@@ -26,6 +27,7 @@ FILES = {
 DEFAULTS = [
     f"{ROOT}/roles/{role}/{part}/main.yml" for role in ("web", "worker", "app") for part in ("defaults",)
 ]
+DEFAULTS += [f"{ROOT}/roles/app/vars/main.yml"]
 
 
 def played(directory: Path, tasks: list[dict[str, Any]], memory_mb: int, **variables: Any) -> tuple[int, str]:
@@ -56,9 +58,10 @@ def written(directory: Path, memory_mb: int, **variables: Any) -> dict[str, str]
         {"ansible.builtin.template": {"src": f"{ROOT}/roles/{source}", "dest": f"{directory}/{name}"}}
         for name, source in FILES.items()
     ]
+    tasks.append(drop_in("app", directory / "hardening.conf"))
     status, said = played(directory, tasks, memory_mb, **variables)
     assert status == 0, said
-    return {name: (directory / name).read_text() for name in FILES}
+    return {name: (directory / name).read_text() for name in (*FILES, "hardening.conf")}
 
 
 def limit(text: str, name: str) -> str:

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from face_pipeline.parts import Parts
 
+from tests.hardening import calls
 from tests.installation import BIN, START_SECONDS, App, free_port, wait_until
 from tests.photos import ROOT
 
 UNIT = ROOT / "roles/worker/templates/celery@.service.j2"
-EVERY_UNIT = ROOT / "roles/app/templates/hardening.conf.j2"
 
 
 def _lines(key: str, *texts: str) -> list[str]:
@@ -23,9 +23,15 @@ def _lines(key: str, *texts: str) -> list[str]:
     ]
 
 
+def _every_unit() -> list[str]:
+    """Lines of the drop-in of all units, but for those of its profile."""
+    (given,) = calls("app")
+    return [f"{name}={value}" for name, value in given["hardening_service"].items()]
+
+
 def _as_systemd_does(settings: Path, drop_in: str) -> tuple[list[str], dict[str, str]]:
     """Command and environment of celery@1: Environment= in turn, then EnvironmentFile= over all of them."""
-    texts = [UNIT.read_text(), EVERY_UNIT.read_text(), drop_in]
+    texts = [UNIT.read_text(), "\n".join(_every_unit()), drop_in]
     environment: dict[str, str] = {}
     for words in _lines("Environment", *texts):
         environment |= dict(word.split("=", 1) for word in shlex.split(words))
@@ -73,6 +79,9 @@ def test_threads_set_for_one_worker_hold_against_those_of_all(
 
 def test_no_unit_reads_the_settings_where_they_would_win() -> None:
     """EnvironmentFile= wins over every Environment=, an operator's too: the application reads the file."""
+    for role in ROOT.glob("roles/*"):
+        for call in calls(role.name):
+            assert "face-pipeline.env" not in str(call.get("hardening_service")), role
     for unit in ROOT.glob("roles/*/templates/*.j2"):
         text = unit.read_text()
         assert "face-pipeline.env" not in "".join(_lines("EnvironmentFile", text)), unit

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.hardening import drop_in
+
 ROOT = Path(__file__).resolve().parents[2]
 PLAN = {
     "use": True, "error": "", "note": "", "branch": 550, "cuda": "cuda12", "packages": [], "source": "none",
@@ -27,12 +29,12 @@ def rendered(directory: Path, **variables: Any) -> Path:
         "celery@.service": "worker/templates/celery@.service.j2",
         "face-workers.slice": "worker/templates/face-workers.slice.j2",
     }
-    names["celery@.service.d/10-hardening.conf"] = "app/templates/hardening.conf.j2"
-    names["celery@.service.d/20-gpu.conf"] = "worker/templates/20-gpu.conf.j2"
     tasks = [
         {"ansible.builtin.template": {"src": f"{ROOT}/roles/{source}", "dest": f"{units}/{name}"}}
         for name, source in names.items()
     ]
+    limits = units / "celery@.service.d"
+    tasks += [drop_in("app", limits / "10-hardening.conf"), drop_in("worker", limits / "20-gpu.conf")]
     tasks += [
         {
             "ansible.builtin.template": {

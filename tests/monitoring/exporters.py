@@ -25,6 +25,7 @@ from tests.services.postgres import BINARIES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ROLES = REPOSITORY / "roles"
+ROLE = ROLES / "exporters"
 EXPORTERS = ("node", "redis", "postgres", "nginx", "blackbox")
 GROUPS = ("proxy", "web", "workers", "postgres", "redis", "monitoring")
 NGINX = """
@@ -50,9 +51,7 @@ def play(
     directory.mkdir(parents=True, exist_ok=True)
     if not (directory / "group_vars").exists():
         (directory / "group_vars").symlink_to(REPOSITORY / "group_vars")
-    files = [
-        str(path) for name in EXPORTERS for path in sorted((ROLES / f"{name}_exporter/vars").glob("*.yml"))
-    ]
+    files = [str(ROLES / "exporters/vars/main.yml")]
     hosts = {"here": {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}}
     inventory = {"all": {"hosts": hosts, "children": {group: {"hosts": {"here": None}} for group in GROUPS}}}
     (directory / "hosts.yml").write_text(yaml.safe_dump(inventory))
@@ -68,14 +67,20 @@ def play(
     )
 
 
-def template(source: Path, target: Path) -> dict[str, Any]:
-    return {"ansible.builtin.template": {"src": str(source), "dest": str(target)}}
+def template(source: Path, target: Path, **variables: str) -> dict[str, Any]:
+    return {"ansible.builtin.template": {"src": str(source), "dest": str(target)}, "vars": variables}
+
+
+def defaults(name: str, target: Path) -> dict[str, Any]:
+    """The task that writes the exporter's /etc/default file."""
+    return template(ROLE / "templates/default.j2", target, exporters_name=name)
 
 
 def database_lines() -> dict[str, Any]:
     """The task of the role that writes pg_ident.conf and pg_hba.conf."""
-    tasks = yaml.safe_load((ROLES / "postgres_exporter/tasks/database.yml").read_text())
-    return next(task for task in tasks[1]["block"] if "ansible.builtin.blockinfile" in task)
+    tasks = yaml.safe_load((ROLE / "tasks/postgres.yml").read_text())
+    task = next(task for task in tasks[1]["block"] if "ansible.builtin.blockinfile" in task)
+    return {**task, "vars": {"exporters_name": "postgres"}}
 
 
 @dataclass
@@ -91,18 +96,12 @@ class Observed:
     variables: dict[str, Any]
 
     def tasks(self) -> list[dict[str, Any]]:
-        defaults = [
-            template(ROLES / f"{name}_exporter/templates/default.j2", self.directory / f"{name}.default")
-            for name in EXPORTERS
-        ]
+        sql = self.directory / "monitor.sql"
         return [
-            *defaults,
+            *(defaults(name, self.directory / f"{name}.default") for name in EXPORTERS),
             template(ROLES / "nginx/templates/face-metrics.conf.j2", self.nginx.directory / "metrics.conf"),
-            template(
-                ROLES / "blackbox_exporter/templates/face-blackbox.yml.j2",
-                self.directory / "face-blackbox.yml",
-            ),
-            template(ROLES / "postgres_exporter/templates/monitor.sql.j2", self.directory / "monitor.sql"),
+            template(ROLE / "templates/face-blackbox.yml.j2", self.directory / "face-blackbox.yml"),
+            template(ROLE / "templates/monitor.sql.j2", sql, exporters_name="postgres"),
             database_lines(),
         ]
 
@@ -159,12 +158,12 @@ def observe(postgres: Postgres, redis: Redis) -> Iterator[Observed]:
             {},
             {
                 "face_ports": ports,
-                "node_exporter_textfiles": str(textfiles),
-                "redis_exporter_passwords": str(passwords),
-                "postgres_exporter_config": str(data),
-                "postgres_exporter_socket_dir": str(postgres.directory),
-                "blackbox_exporter_config": str(directory / "face-blackbox.yml"),
-                "blackbox_exporter_ca": str(tls / "ca.crt"),
+                "exporters_node_textfiles": str(textfiles),
+                "exporters_redis_passwords": str(passwords),
+                "exporters_postgres_config": str(data),
+                "exporters_postgres_socket_dir": str(postgres.directory),
+                "exporters_blackbox_config": str(directory / "face-blackbox.yml"),
+                "exporters_blackbox_ca": str(tls / "ca.crt"),
             },
         )
         observed.configure()

@@ -77,6 +77,7 @@ def play(
     directory.mkdir(parents=True, exist_ok=True)
     if not (directory / "roles").exists():
         _shadow(role, tasks, directory)
+        _shadow("hardening", "main", directory)
         for shared in ("group_vars", "files"):
             (directory / shared).symlink_to(ROOT / shared)
         (directory / "secrets").mkdir(exist_ok=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.monitoring.exporters import EXPORTERS, ROLES, Observed, exporter_metric_names, play, template
+from tests.monitoring.exporters import EXPORTERS, Observed, defaults, exporter_metric_names, play
 from tests.services.exporters import samples, settings
 
 
@@ -174,10 +174,7 @@ def test_systemd_reads_the_settings_as_one_line_each(observed: Observed) -> None
 
 
 def test_on_several_hosts_they_listen_on_the_private_address(tmp_path: Path) -> None:
-    tasks = [
-        template(ROLES / f"{name}_exporter/templates/default.j2", tmp_path / f"{name}.default")
-        for name in EXPORTERS
-    ]
+    tasks = [defaults(name, tmp_path / f"{name}.default") for name in EXPORTERS]
     done = play(tmp_path / "play", tasks, face_observed_address="10.0.0.7")
     assert done.returncode == 0, done.stdout
     for name in EXPORTERS:
@@ -188,8 +185,7 @@ def test_on_several_hosts_they_listen_on_the_private_address(tmp_path: Path) -> 
 @pytest.mark.skipif(Path("/etc/prometheus").exists(), reason="this machine has Debian's Prometheus")
 @pytest.mark.parametrize("enabled", [True, False])
 def test_check_mode_on_a_new_host_does_not_fail(enabled: bool, tmp_path: Path) -> None:
-    roles = [*(f"{name}_exporter" for name in EXPORTERS), "unit_metrics"]
-    tasks = [{"ansible.builtin.import_role": {"name": role}} for role in roles]
+    tasks = [{"ansible.builtin.import_role": {"name": role}} for role in ("exporters", "unit_metrics")]
     done = play(tmp_path / "play", tasks, "--check", face_monitoring_enabled=enabled)
     assert done.returncode == 0, done.stdout
     assert ("changed=0 " in done.stdout) != enabled

@@ -20,6 +20,7 @@ import pytest
 import requests
 import yaml
 
+from tests.hardening import drop_in
 from tests.services.process import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -136,12 +137,12 @@ def install(directory: Path, authority: str = "the authority", **ports: int) -> 
         "grafana.ini": "grafana.ini",
         "datasources.yaml": "provisioning/datasources/face-pipeline.yaml",
         "dashboards.yaml": "provisioning/dashboards/face-pipeline.yaml",
-        "face-hardening.conf": "face-hardening.conf",
     }
     tasks = [
         {"ansible.builtin.template": {"src": str(ROLE / f"templates/{source}.j2"), "dest": str(etc / target)}}
         for source, target in written.items()
     ]
+    tasks.append(drop_in("grafana", etc / "face-hardening.conf"))
     done = play(
         directory / "play",
         tasks,

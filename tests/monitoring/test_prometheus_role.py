@@ -247,7 +247,6 @@ WORKER_FILES = (
     "face-worker-targets",
     "face-worker-targets.socket",
     "face-worker-targets@.service",
-    "face-worker-targets-hardening.conf",
 )
 
 
