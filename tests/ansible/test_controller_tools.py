@@ -43,7 +43,7 @@ def test_secrets_are_made_once_and_only_their_owner_reads_them(tmp_path: Path) -
 
 
 def test_a_client_trusts_the_certificate_through_its_authority(tmp_path: Path) -> None:
-    script = ROLES / "nginx/files/make_certificate.py"
+    script = ROLES / "certificates/files/make_certificate.py"
     assert run(script, tmp_path, "face.example", "127.0.0.1").stdout == "made\n"
     assert run(script, tmp_path, "face.example", "127.0.0.1").stdout == "unchanged\n"
     assert (tmp_path / "server.key").stat().st_mode & 0o777 == 0o600

@@ -49,7 +49,7 @@ def test_an_old_name_fails_with_the_new_one(tmp_path: Path) -> None:
 
 def test_names_of_today_pass(tmp_path: Path) -> None:
     """Also those that only begin or end like an old one."""
-    values = {"face_logging_enabled": True, "base_vendor_timeout": 5, "my_face_elastic_enabled": 1}
+    values = {"face_logging_enabled": True, "vendor_timeout": 5, "my_face_elastic_enabled": 1}
     status, said = checked(tmp_path, values)
     assert status == 0, said
 

@@ -20,7 +20,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 GROUPS = ("proxy", "web", "workers", "postgres", "redis", "monitoring", "logging")
 LISTS = ("preflight_ports", "base_packages", "base_units", "base_monitoring_units", "verify_units")
-ALL_PARTS = {"base_failed_parts": {}, "verify_parts": ["pipeline", "observation"]}
+ALL_PARTS = {"vendor_failed_parts": {}, "verify_parts": ["pipeline", "observation"]}
 MADE = TemporaryDirectory(prefix="services-")
 
 ONE = {group: ["one"] for group in GROUPS}
@@ -136,7 +136,7 @@ SWITCHED: dict[str, dict[str, Any]] = {
     "Grafana off": {"face_grafana_enabled": "no"},
     "monitoring off": {"face_monitoring_enabled": False},
     "logs off": {"face_logging_enabled": False},
-    "Elasticsearch and Grafana failed": {"base_failed_parts": {"elasticsearch": {}, "grafana": {}}},
+    "Elasticsearch and Grafana failed": {"vendor_failed_parts": {"elasticsearch": {}, "grafana": {}}},
     "pipeline alone verified": {"verify_parts": ["pipeline"]},
 }
 

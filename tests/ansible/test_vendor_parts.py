@@ -24,26 +24,26 @@ ROLE = """
 - name: Configure
   ansible.builtin.command: "{{ 'true' }}"
   changed_when: true
-  notify: "Restart {{ base_part }}"
+  notify: "Restart {{ vendor_part }}"
 - name: Say what is wrong
-  ansible.builtin.fail: {msg: "{{ inventory_hostname }}: it does not like {{ base_part }}"}
-  when: how.get(base_part ~ '@' ~ inventory_hostname) == 'word'
+  ansible.builtin.fail: {msg: "{{ inventory_hostname }}: it does not like {{ vendor_part }}"}
+  when: how.get(vendor_part ~ '@' ~ inventory_hostname) == 'word'
 - name: Ask in turn
   ansible.builtin.command: "{{ item }}"
   loop: ["true", "sh -c 'echo the second one is bad >&2; exit 3'", "true"]
   changed_when: false
-  when: how.get(base_part ~ '@' ~ inventory_hostname) == 'loop'
+  when: how.get(vendor_part ~ '@' ~ inventory_hostname) == 'loop'
 - name: Keep the secret
   ansible.builtin.command: sh -c 'echo SECRET; exit 1'
   changed_when: false
   no_log: true
-  when: how.get(base_part ~ '@' ~ inventory_hostname) == 'hidden'
+  when: how.get(vendor_part ~ '@' ~ inventory_hostname) == 'hidden'
 - name: Apply
   ansible.builtin.meta: flush_handlers
 - name: Write down that it was run
   ansible.builtin.lineinfile:
     path: "{{ ran }}"
-    line: "{{ base_part }}@{{ inventory_hostname }}"
+    line: "{{ vendor_part }}@{{ inventory_hostname }}"
     create: true
     mode: "0644"
 """

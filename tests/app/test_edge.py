@@ -152,7 +152,7 @@ def edge(installation: Installation, tmp_path_factory: pytest.TempPathFactory) -
     nginx = Nginx(f"events {{}} http {{ {site.replace('/var/log/nginx', '{directory}')} }}")
     (nginx.directory / "originals").mkdir()
     subprocess.run(
-        [sys.executable, ROLES / "nginx/files/make_certificate.py", directory / "tls", "localhost"],
+        [sys.executable, ROLES / "certificates/files/make_certificate.py", directory / "tls", "localhost"],
         check=True,
     )
     tls = directory / "tls"

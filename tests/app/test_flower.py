@@ -138,7 +138,7 @@ def monitor(
     nginx = Nginx(f"events {{}} http {{ {site.replace('/var/log/nginx', '{directory}')} }}")
     nginx.write("nginx-flower.conf", files["nginx-flower.conf"])
     subprocess.run(
-        [sys.executable, ROLES / "nginx/files/make_certificate.py", directory / "tls", "localhost"],
+        [sys.executable, ROLES / "certificates/files/make_certificate.py", directory / "tls", "localhost"],
         check=True,
     )
     tls = directory / "tls"

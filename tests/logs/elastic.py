@@ -86,7 +86,7 @@ class Host:
 
     def _shadow(self, role: Path) -> None:
         shadow = self.directory / "roles" / role.name
-        if role.name not in ("elastic", "elasticsearch", "hardening", "kibana"):
+        if role.name not in ("certificates", "elastic", "elasticsearch", "hardening", "kibana", "vendor"):
             shadow.symlink_to(role)
             return
         (shadow / "tasks").mkdir(parents=True)

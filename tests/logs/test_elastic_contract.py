@@ -358,8 +358,8 @@ def test_the_repository_is_named_with_the_one_key_that_is_wanted(tmp_path: Path)
         "face_elastic_key_url": f"file://{directory}/GPG-KEY-elasticsearch",
         "face_elastic_key_fingerprint": fingerprint,
         "face_elastic_version": "9.5.1+standin1",
-        "base_vendor_source": str(tmp_path / "face-elastic.sources"),
-        "base_vendor_keyring": str(tmp_path / "face-elastic.gpg"),
+        "vendor_source": str(tmp_path / "face-elastic.sources"),
+        "vendor_keyring": str(tmp_path / "face-elastic.gpg"),
     }
     assert host.play("elastic", "check", **there).returncode == 0
     assert "changed=2 " in ran(host.play("elastic", "main", **there))
@@ -387,7 +387,7 @@ def test_check_mode_on_a_new_host_neither_fails_nor_asks_anybody(
 
 
 def check(tmp_path: Path, **variables: Any) -> subprocess.CompletedProcess[str]:
-    return Host(tmp_path / "host").play("elastic", "check", base_vendor_timeout=2, **variables)
+    return Host(tmp_path / "host").play("elastic", "check", vendor_timeout=2, **variables)
 
 
 @pytest.mark.skipif(shutil.which("apt-get") is None, reason="needs apt")

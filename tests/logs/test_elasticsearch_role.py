@@ -244,7 +244,7 @@ def test_other_secrets_beside_the_inventory_become_the_passwords(host: Host) -> 
     }
     try:
         told = ran(host.play("elasticsearch", "setup"))
-        assert "Set it up with that" in told
+        assert "Set up Elasticsearch with its new password" in told
         for name in ("elastic", "kibana_system", "logstash_writer"):
             password = host.secrets[f"{name}_password"]
             assert host.ask(name, "GET", "/_security/_authenticate", password).status_code == 200

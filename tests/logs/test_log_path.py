@@ -33,7 +33,7 @@ sys.path.insert(0, str(STANDIN))
 packages = pytest.importorskip("logstash_filebeat_packages")
 
 PASSWORD = "password-of-the-writer-in-tests"
-TOOL = ROOT / "roles/nginx/files/make_certificate.py"
+TOOL = ROOT / "roles/certificates/files/make_certificate.py"
 
 
 class Store:
@@ -183,15 +183,11 @@ def access(number: int) -> str:
 
 
 def certificate(directory: Path, *names: str) -> None:
-    """As the role makes it: in a directory of its own, beside the authority."""
-    subprocess.run(
-        [sys.executable, str(TOOL), str(directory.parent), "localhost"], check=True, capture_output=True
-    )
-    directory.mkdir(exist_ok=True)
-    for name in ("ca.key", "ca.crt"):
-        if not (directory / name).exists():
-            (directory / name).symlink_to(Path("..") / name)
-    subprocess.run([sys.executable, str(TOOL), str(directory), *names], check=True, capture_output=True)
+    """As the role makes it: in a directory of its own, beside the authority and the proxy's."""
+    for words in (["localhost"], ["--into", str(directory), *names]):
+        subprocess.run(
+            [sys.executable, str(TOOL), str(directory.parent), *words], check=True, capture_output=True
+        )
 
 
 @pytest.fixture(scope="module")

@@ -155,7 +155,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for source in (ROOT / "files/logstash").rglob("*.conf"):
         place = "dead-letters.d" if source.parent.name == "dead-letters" else "conf.d"
         (made.settings / place / source.name).write_text(source.read_text())
-    tool = ROOT / "roles/nginx/files/make_certificate.py"
+    tool = ROOT / "roles/certificates/files/make_certificate.py"
     subprocess.run(
         [sys.executable, str(tool), str(tmp_path / "secrets"), "localhost"], check=True, capture_output=True
     )

@@ -136,7 +136,7 @@ def observe(postgres: Postgres, redis: Redis) -> Iterator[Observed]:
         directory = nginx.directory
         tls, textfiles = directory / "tls", directory / "textfiles"
         textfiles.mkdir()
-        maker = [sys.executable, str(ROLES / "nginx/files/make_certificate.py"), str(tls), "127.0.0.1"]
+        maker = [sys.executable, str(ROLES / "certificates/files/make_certificate.py"), str(tls), "127.0.0.1"]
         subprocess.run(maker, check=True, capture_output=True)
         tls.chmod(0o755)
         passwords = directory / "passwords"

@@ -28,7 +28,7 @@ needs_debian_13 = pytest.mark.skipif(
 def keyring(
     url: str, fingerprint: str, target: Path, *options: str, vendor: str = "grafana", **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    script = str(ROOT / "roles/base/files/keyring.py")
+    script = str(ROOT / "roles/vendor/files/keyring.py")
     command = [
         sys.executable,
         script,
@@ -188,13 +188,13 @@ def test_apt_takes_the_pinned_version_with_that_key_and_no_other(
 ) -> None:
     (one, first), (two, _) = repositories
     written = tmp_path / "face-grafana.sources"
-    source = str(ROOT / "roles/base/templates/vendor.sources.j2")
+    source = str(ROOT / "roles/vendor/templates/vendor.sources.j2")
     done = play(
         tmp_path / "play",
         [{"ansible.builtin.template": {"src": source, "dest": str(written)}}],
-        base_vendor_suite="stable",
-        base_vendor_repository="https://apt.grafana.com",
-        base_vendor_keyring="/etc/apt/keyrings/face-grafana.gpg",
+        vendor_suite="stable",
+        vendor_repository="https://apt.grafana.com",
+        vendor_keyring="/etc/apt/keyrings/face-grafana.gpg",
     )
     assert done.returncode == 0, done.stdout
     target = tmp_path / "one.gpg"
@@ -247,7 +247,7 @@ def check(tmp_path: Path, repository: str, **variables: Any) -> subprocess.Compl
     facts = {"python": {"executable": sys.executable}}
     given = {
         "face_grafana_repository": repository,
-        "base_vendor_timeout": 2,
+        "vendor_timeout": 2,
         "ansible_facts": facts,
         **variables,
     }
