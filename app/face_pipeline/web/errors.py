@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from flask import Flask, Response, g, jsonify, make_response, render_template, request
+from flask import Flask, Response, g, make_response, render_template, request
 from redis.exceptions import RedisError
 from werkzeug.exceptions import BadRequest, HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
@@ -16,6 +16,8 @@ from face_pipeline.errors import FacePipelineError, Unavailable
 from face_pipeline.store.database import explain
 from face_pipeline.telemetry import context
 from face_pipeline.web import ui
+from face_pipeline.web.api import views
+from face_pipeline.web.contract.answers import Error
 
 API_PREFIX = "/api/"
 # psycopg2's words for a text that no column can hold.
@@ -52,12 +54,7 @@ def envelope(
     if _is_read_by_a_person():
         response = _page(status, message)
     else:
-        response = jsonify(
-            {
-                "error": {"code": code, "message": message, "details": details or {}},
-                "request_id": context.request_id.get(),
-            }
-        )
+        response = views.answer(Error.of(code, message, context.request_id.get(), details))
     response.status_code = status
     # For the request's line (observe.py).
     g.reason_code = code

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response
 from prometheus_client.core import GaugeMetricFamily, Metric
 from redis.exceptions import RedisError
 from sqlalchemy import text
@@ -16,6 +16,8 @@ from face_pipeline.store import ledger
 from face_pipeline.store.database import transaction
 from face_pipeline.store.originals import Originals
 from face_pipeline.web import cache
+from face_pipeline.web.api import views
+from face_pipeline.web.contract import answers
 from face_pipeline.worker import exchange
 from face_pipeline.worker.app import QUEUE_INGEST, QUEUE_SEARCH, queue_client
 
@@ -24,19 +26,20 @@ bp = Blueprint("health", __name__)
 
 @bp.get("/health/live")
 def live() -> Response:
-    return jsonify({"status": "live"})
+    return views.answer(answers.Live.model_construct(status="live"))
 
 
 @bp.get("/health/ready")
-def ready() -> tuple[Response, int]:
-    checks = {
-        "database": _check(_database),
-        "redis": _check(_redis),
-        "scratch": _check(_scratch),
-        "originals": _check(_originals),
-    }
-    good = all(state == "ok" for state in checks.values())
-    return jsonify({"status": "ready" if good else "unready", "checks": checks}), 200 if good else 503
+def ready() -> Response:
+    checks = answers.Checks.model_construct(
+        database=_check(_database),
+        redis=_check(_redis),
+        scratch=_check(_scratch),
+        originals=_check(_originals),
+    )
+    good = all(state == "ok" for _, state in checks)
+    told = answers.Ready.model_construct(status="ready" if good else "unready", checks=checks)
+    return views.answer(told, 200 if good else 503)
 
 
 def _check(probe: Callable[[], None]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response
 from sqlalchemy import func, select
 from sqlalchemy.orm import joinedload
 
@@ -11,6 +11,7 @@ from face_pipeline.store.database import transaction
 from face_pipeline.store.models import PHOTO_STATES, Batch, BatchPhoto, Photo
 from face_pipeline.web.api import parameters, views
 from face_pipeline.web.auth import requires
+from face_pipeline.web.contract import answers
 
 bp = Blueprint("batches", __name__)
 
@@ -31,13 +32,13 @@ def show(batch_id: str) -> Response:
         ).all()
     states = dict.fromkeys(PHOTO_STATES, 0) | {row[0]: row[1] for row in rows}
     total = sum(states.values())
-    return jsonify(
-        {
-            "id": batch.id,
-            "collection": batch.collection.name,
-            "total": total,
-            "states": states,
-            "finished": states["done"] + states["failed"] == total,
-            "created_at": views.time(batch.created_at),
-        }
+    return views.answer(
+        answers.Batch.model_construct(
+            id=str(batch.id),
+            collection=batch.collection.name,
+            total=total,
+            states=answers.States(**states),
+            finished=states["done"] + states["failed"] == total,
+            created_at=views.time(batch.created_at),
+        )
     )

@@ -15,6 +15,7 @@ from face_pipeline.store.originals import Originals
 from face_pipeline.web import decoding
 from face_pipeline.web.api import parameters
 from face_pipeline.web.auth import requires
+from face_pipeline.web.contract.requests import CropQuery
 
 bp = Blueprint("faces", __name__)
 
@@ -22,7 +23,7 @@ bp = Blueprint("faces", __name__)
 @bp.get("/faces/<face_id>/crop")
 @requires("read")
 def crop(face_id: str) -> Response:
-    size = parameters.integer(request.args, "size", 160, 32, 512)
+    size = parameters.read(CropQuery, request.args).size
     with transaction() as session:
         face = session.scalar(
             select(Face)

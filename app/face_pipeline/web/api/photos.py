@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
-from flask import Blueprint, Response, current_app, jsonify, request, send_file
+from flask import Blueprint, Response, current_app, request, send_file
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 from sqlalchemy import Select, func, select, tuple_
@@ -21,13 +21,15 @@ from face_pipeline.engine import Pack, PhotoRejected
 from face_pipeline.errors import BadRequest, NotFound, Unprocessable
 from face_pipeline.store import collections, ledger, persons
 from face_pipeline.store.database import in_transaction, transaction
-from face_pipeline.store.models import PHOTO_STATES, BatchPhoto, Collection, Face, Photo
+from face_pipeline.store.models import BatchPhoto, Collection, Face, Photo
 from face_pipeline.store.originals import Originals, relative
 from face_pipeline.telemetry import context
 from face_pipeline.telemetry.metrics import web as metrics
 from face_pipeline.web import packs
 from face_pipeline.web.api import parameters, renditions, uploads, views
 from face_pipeline.web.auth import requires
+from face_pipeline.web.contract import answers
+from face_pipeline.web.contract.requests import PhotosQuery
 from face_pipeline.words import counted
 from face_pipeline.worker.app import publish_ingest
 
@@ -40,7 +42,7 @@ ACCEL_PREFIX = "/_originals/"
 
 @bp.post("/photos")
 @requires("write")
-def upload() -> tuple[Response, int]:
+def upload() -> Response:
     settings = get_settings()
     files = uploads.files_of(request, "photos")
     if not files:
@@ -63,8 +65,9 @@ def upload() -> tuple[Response, int]:
             )  # fmt: skip
     if not good:
         raise Unprocessable(
-            "no file of this request can be used", code="photos_rejected", details={"rejected": rejected}
-        )
+            "no file of this request can be used", code="photos_rejected",
+            details={"rejected": [each.model_dump() for each in rejected]},
+        )  # fmt: skip
     batch_id, accepted = _accept(good)
     metrics.files_uploaded.inc(len(accepted))
     log.info(
@@ -73,24 +76,26 @@ def upload() -> tuple[Response, int]:
             "operation": "upload", "batch_id": str(batch_id), "count": len(accepted),
             "photo_id": [str(each.photo_id) for each in accepted],
             "reason_code": sorted(
-                {each["code"] for each in rejected} | {each.remark.code for each in accepted if each.remark}
+                {each.code for each in rejected} | {each.remark.code for each in accepted if each.remark}
             ) or None,
         },
     )  # fmt: skip
     _publish(list({each.photo_id for each in accepted if each.state == "received"}))
-    return jsonify(
-        {"batch_id": batch_id, "photos": [views.accepted(each) for each in accepted], "rejected": rejected}
-    ), 202
+    return views.answer(
+        answers.Upload.model_construct(
+            batch_id=str(batch_id), photos=[views.accepted(each) for each in accepted], rejected=rejected
+        ),
+        202,
+    )
 
 
 def _accept(good: list[uploads.Upload]) -> tuple[uuid.UUID, list[ledger.Accepted]]:
     """Originals to disk, then their rows, all in one transaction: both are kept when this returns."""
     originals = Originals(get_settings().originals_dir)
-    name = parameters.one_text(request, "collection", "collection_name") or collections.DEFAULT_COLLECTION
-    given = parameters.one_text(request, "person", "person_name")
-    person = persons.check_name(given) if given is not None else None
+    form = parameters.upload_form(request)
+    person = persons.check_name(form.person) if form.person is not None else None
     pack = packs.installed()
-    collection, known = in_transaction(lambda session: _known(session, name, pack, good))
+    collection, known = in_transaction(lambda session: _known(session, form.collection, pack, good))
     # Outside a transaction: nothing is locked while the disk works.
     originals.write(
         {
@@ -133,35 +138,37 @@ def _publish(photo_ids: list[uuid.UUID]) -> None:
 @bp.get("/photos")
 @requires("read")
 def list_photos() -> Response:
-    limit = parameters.integer(request.args, "limit", 50, 1, 200)
-    query = _filtered(select(Photo)).order_by(Photo.received_at.desc(), Photo.id.desc()).limit(limit + 1)
-    if "cursor" in request.args:
-        query = query.where(tuple_(Photo.received_at, Photo.id) < _read_cursor(request.args["cursor"]))
+    asked = parameters.read(PhotosQuery, request.args)
+    query = (
+        _filtered(select(Photo), asked)
+        .order_by(Photo.received_at.desc(), Photo.id.desc())
+        .limit(asked.limit + 1)
+    )
+    if asked.cursor is not None:
+        query = query.where(tuple_(Photo.received_at, Photo.id) < _read_cursor(asked.cursor))
     faces = select(func.count()).where(Face.photo_id == Photo.id).correlate(Photo).scalar_subquery()
     options = (joinedload(Photo.collection), joinedload(Photo.person))
     with transaction() as session:
         rows = session.execute(query.add_columns(faces).options(*options)).all()
-    page = rows[:limit]
-    return jsonify(
-        {
-            "photos": [{**views.photo(photo), "face_count": count} for photo, count in page],
-            "next_cursor": _make_cursor(page[-1][0]) if len(rows) > limit else None,
-        }
+    page = rows[: asked.limit]
+    return views.answer(
+        answers.Photos.model_construct(
+            photos=[views.photo_item(photo, count) for photo, count in page],
+            next_cursor=_make_cursor(page[-1][0]) if len(rows) > asked.limit else None,
+        )
     )
 
 
-def _filtered(query: Select[Any]) -> Select[Any]:
-    if state := request.args.get("state"):
-        if state not in PHOTO_STATES:
-            raise BadRequest(f"state is one of {', '.join(PHOTO_STATES)}", code="parameter")
-        query = query.where(Photo.state == state)
-    if name := request.args.get("collection"):
+def _filtered(query: Select[Any], asked: PhotosQuery) -> Select[Any]:
+    if asked.state:
+        query = query.where(Photo.state == asked.state)
+    if asked.collection:
         query = query.join(Collection, Collection.id == Photo.collection_id).where(
-            Collection.name == collections.check_name(name)
+            Collection.name == collections.check_name(asked.collection)
         )
-    if batch := request.args.get("batch"):
+    if asked.batch:
         query = query.join(BatchPhoto, BatchPhoto.photo_id == Photo.id).where(
-            BatchPhoto.batch_id == parameters.identifier(batch, "batch")
+            BatchPhoto.batch_id == parameters.identifier(asked.batch, "batch")
         )
     return query
 
@@ -198,7 +205,7 @@ def show(photo_id: str) -> Response:
         )
     if photo is None:
         raise NotFound(f"there is no photo {photo_id}", code="photo_not_found")
-    return jsonify({**views.photo(photo), "faces": [views.face(face) for face in photo.faces]})
+    return views.answer(views.photo(photo))
 
 
 @bp.get("/photos/<photo_id>/image")

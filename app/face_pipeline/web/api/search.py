@@ -7,10 +7,10 @@ import json
 import logging
 import socket
 import time
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, request
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
@@ -23,17 +23,16 @@ from face_pipeline.store.models import Collection
 from face_pipeline.telemetry import context
 from face_pipeline.telemetry.metrics import web as metrics
 from face_pipeline.web import cache, packs
-from face_pipeline.web.api import parameters, uploads
+from face_pipeline.web.api import parameters, uploads, views
 from face_pipeline.web.auth import requires
+from face_pipeline.web.contract import answers
+from face_pipeline.web.contract.requests import SearchForm
 from face_pipeline.worker import exchange
 from face_pipeline.worker.app import QUEUE_SEARCH, TASK_SEARCH, celery_app
 
 log = logging.getLogger(__name__)
 
 bp = Blueprint("search", __name__)
-
-# Whether matches are faces, or people with their best face.
-GROUP_BY = ("face", "person")
 
 
 @bp.post("/search")
@@ -42,34 +41,32 @@ def search() -> Response:
     started = time.monotonic()
     settings = get_settings()
     pack = packs.installed()
-    limit = parameters.integer(request.form, "limit", 5, 1, 100)
-    threshold = parameters.decimal(request.form, "threshold", pack.match_threshold, -1.0, 1.0)
-    min_quality = parameters.decimal(request.form, "min_quality", 0.0, 0.0, 1.0)
-    group_by = parameters.choice(request.form, "group_by", GROUP_BY)
+    form = parameters.read(SearchForm, request.form)
+    threshold = pack.match_threshold if form.threshold is None else form.threshold
     photo = uploads.read_one(request, "photo")
-    name = request.form.get("collection", collections.DEFAULT_COLLECTION)
-    collection = _collection(name, pack)
+    collection = _collection(form.collection, pack)
     connection = exchange.client()
     # Read before the search: a photo that is added meanwhile starts a version this answer is not kept under.
     key = cache.key(
         collection, photo.row.sha256,
-        limit=limit, threshold=threshold, min_quality=min_quality, group_by=group_by,
+        limit=form.limit, threshold=threshold, min_quality=form.min_quality, group_by=form.group_by,
     )  # fmt: skip
-    faces = cache.get(connection, key)
-    status = "hit" if faces is not None else "miss"
-    outcome, parts = status, {}
-    if faces is None:
+    kept = cache.get(connection, key)
+    status: Literal["hit", "miss"] = "hit" if kept is not None else "miss"
+    outcome, parts = str(status), {}
+    if kept is None:
         asked = time.monotonic()
         found, shared = _analyse(photo, pack)
         answered = time.monotonic()
-        faces = [_match(collection, face, limit, threshold, min_quality, group_by) for face in found]
+        faces = [_match(collection, face, threshold, form) for face in found]
         outcome = "shared" if shared else status
         parts = {
             "wait_seconds": round(answered - asked, 4),
             "match_seconds": round(time.monotonic() - answered, 4),
         }
-        cache.put(connection, key, faces, settings.search_cache_seconds)
+        cache.put(connection, key, views.kept(faces), settings.search_cache_seconds)
     else:
+        faces = views.found_again(kept)
         cache.count_hit(connection)
     elapsed = time.monotonic() - started
     metrics.searches.labels(status).inc()
@@ -81,14 +78,14 @@ def search() -> Response:
             "duration_seconds": round(elapsed, 4), **parts,
         },
     )  # fmt: skip
-    return jsonify(
-        {
-            "faces": faces,
-            "cache": status,
-            "duration_seconds": round(elapsed, 4),
-            "threshold": threshold,
-            "collection": collection.name,
-        }
+    return views.answer(
+        answers.SearchAnswer.model_construct(
+            faces=faces,
+            cache=status,
+            duration_seconds=round(elapsed, 4),
+            threshold=threshold,
+            collection=collection.name,
+        )
     )
 
 
@@ -172,37 +169,20 @@ def _faces(reply: dict[str, Any], contract: str) -> list[dict[str, Any]]:
 
 
 def _match(
-    collection: Collection,
-    face: dict[str, Any],
-    limit: int,
-    threshold: float,
-    min_quality: float,
-    group_by: str,
-) -> dict[str, Any]:
+    collection: Collection, face: dict[str, Any], threshold: float, form: SearchForm
+) -> answers.SearchedFace:
     embedding = np.frombuffer(base64.b64decode(face["embedding"]), dtype="<f4")
     matches: list[vectors.Match] = []
-    search_faces = vectors.nearest_people if group_by == "person" else vectors.nearest
-    if face["quality"] >= min_quality:
+    search_faces = vectors.nearest_people if form.group_by == "person" else vectors.nearest
+    if face["quality"] >= form.min_quality:
         with reading() as session:
             matches = search_faces(
-                session, collection, embedding, limit=limit, threshold=threshold, min_quality=min_quality
-            )
+                session, collection, embedding,
+                limit=form.limit, threshold=threshold, min_quality=form.min_quality,
+            )  # fmt: skip
     log.debug(
         "a face of quality %.2f has %d matches, the best of %s, threshold %.2f",
         face["quality"], len(matches), f"{matches[0].similarity:.3f}" if matches else "none", threshold,
         extra={"operation": "search"},
     )  # fmt: skip
-    return {
-        **{name: face[name] for name in ("bbox", "landmarks", "detection_score", "quality")},
-        "matches": [
-            {
-                "person_id": str(match.person_id) if match.person_id else None,
-                "person_name": match.person_name,
-                "face_id": str(match.face_id),
-                "photo_id": str(match.photo_id),
-                "similarity": match.similarity,
-                **({"face_count": match.face_count} if match.face_count is not None else {}),
-            }
-            for match in matches
-        ],
-    }
+    return views.searched_face(face, matches)

@@ -14,6 +14,7 @@ from face_pipeline.config import Settings, get_settings
 from face_pipeline.engine import PhotoRejected, inspect
 from face_pipeline.errors import BadRequest, Unprocessable
 from face_pipeline.store.ledger import NewPhoto
+from face_pipeline.web.contract import answers
 
 FILENAME_MAX = 255
 STATUS_BY_REJECTION = {"too_large": 413, "unsupported_type": 415}
@@ -90,8 +91,8 @@ def read_one(request: Request, field: str) -> Upload:
         raise refused from error
 
 
-def rejection(filename: str, error: PhotoRejected) -> dict[str, str]:
-    return {"filename": filename, "code": error.code, "message": error.message}
+def rejection(filename: str, error: PhotoRejected) -> answers.Rejected:
+    return answers.Rejected.model_construct(filename=filename, code=error.code, message=error.message)
 
 
 def files_of(request: Request, field: str) -> list[FileStorage]:
