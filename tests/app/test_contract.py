@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import jsonschema
 import pytest
 import requests
+from face_pipeline import errors
 from face_pipeline.engine.types import PhotoBroken
+from face_pipeline.web.contract.answers import CODES
 
 from tests.installation import App
 from tests.photos import ROOT, astronaut_jpeg
@@ -41,6 +45,45 @@ def test_every_route_is_a_call_of_the_contract_and_the_reverse(web_app: App) -> 
     # With the scope that a key needs for it.
     calls = {(call.path, call.method): call.scope for call in CALLS}
     assert {route: scope for route, scope in routes.items() if route[0] not in UNDOCUMENTED} == calls
+
+
+STATUS = {name: each.status for name, each in vars(errors).items() if hasattr(each, "status")}
+# What only an operator sees: on a command line, or where a process does not start.
+OF_OPERATORS = {"configuration_error", "engine_error", "key_name", "pack_error", "scope"}
+
+
+def _codes(module: ast.Module) -> Iterator[tuple[str, int | None]]:
+    """(code, status) of each error that a module defines or raises; None: the status is said elsewhere."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.ClassDef):
+            own = {
+                each.targets[0].id: each.value.value
+                for each in node.body
+                if isinstance(each, ast.Assign)
+                and isinstance(each.targets[0], ast.Name)
+                and isinstance(each.value, ast.Constant)
+            }
+            if "code" in own:
+                yield own["code"], own.get("status")
+        elif isinstance(node, ast.Call):
+            for each in node.keywords:
+                if each.arg == "code" and isinstance(each.value, ast.Constant):
+                    yield each.value.value, STATUS.get(getattr(node.func, "id", ""))
+
+
+def test_the_document_names_every_code_of_an_error_and_no_other() -> None:
+    package = ROOT / "app/face_pipeline"
+    service = [
+        path.read_text()
+        for path in package.rglob("*.py")
+        if not {"ops", "cli", "cli.py", "client", "contract"} & set(path.relative_to(package).parts)
+    ]
+    raised = {each for text in service for each in _codes(ast.parse(text)) if each[0] not in OF_OPERATORS}
+    known = {(code, status) for status, codes in CODES.items() for code in codes}
+    codes = {code for code, _ in known}
+    assert {code for code, _ in raised} <= codes
+    assert {each for each in raised if each[1]} <= known
+    assert {code for code in codes if f'"{code}"' not in "".join(service)} == set()
 
 
 def test_a_file_is_rejected_with_a_code_of_the_document() -> None:
