@@ -16,6 +16,7 @@ import requests
 from face_pipeline.config import get_settings
 from face_pipeline.engine import contract_id, read_pack
 from face_pipeline.worker import exchange
+from face_pipeline.worker.messages import Question
 
 from tests.installation import App, start_web, wait_until
 from tests.photos import astronaut_again, astronaut_jpeg, no_face
@@ -167,7 +168,7 @@ def test_a_search_whose_web_service_died_is_taken_over_by_those_who_wait(
     """The one who asked first is killed before a worker was told: the others do not wait for nothing."""
     worker = web_app.start_worker()
     query = astronaut_again()
-    search_id = exchange.search_id(contract_id(read_pack(get_settings().pack_dir)), _sha256(query))
+    search_id = Question(contract_id(read_pack(get_settings().pack_dir)), _sha256(query)).id
     # What a web process leaves behind that ends between taking the lead and sending the task.
     exchange.join(_store(), search_id, "a-dead-waiter", "a-task-nobody-sent")
     answer = second_web.search(query)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Mapping
+from enum import StrEnum
+from typing import TypeVar
 
 from flask import Request
 
@@ -15,6 +17,9 @@ WHOLE = re.compile(r"-?[0-9]{1,18}")
 NUMBER = re.compile(r"-?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 # As the service writes them. Python also takes braces, "urn:uuid:" and digits of other scripts.
 IDENTIFIER = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+Word = TypeVar("Word", bound=StrEnum)
 
 
 def integer(values: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
@@ -45,12 +50,13 @@ def one_text(request: Request, name: str, code: str) -> str | None:
     return (values.pop() if values else None) or None
 
 
-def choice(values: Mapping[str, str], name: str, options: tuple[str, ...]) -> str:
+def choice(values: Mapping[str, str], name: str, options: type[Word]) -> Word:
     """One of `options`, the first when it is left out."""
-    word = values.get(name, options[0])
-    if word not in options:
-        raise BadRequest(f"{name} must be one of {', '.join(options)}", code="parameter")
-    return word
+    words = list(options)
+    word = values.get(name, words[0])
+    if word not in words:
+        raise BadRequest(f"{name} must be one of {', '.join(words)}", code="parameter")
+    return options(word)
 
 
 def identifier(text: str, what: str) -> uuid.UUID:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import logging
 import socket
 import time
 from typing import Any
 
-import numpy as np
 from flask import Blueprint, Response, jsonify, request
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
@@ -19,7 +16,7 @@ from face_pipeline.engine import MemoryBusy, Pack, contract_id
 from face_pipeline.errors import Conflict, NotFound, Unavailable, Unprocessable
 from face_pipeline.store import collections, vectors
 from face_pipeline.store.database import reading, transaction
-from face_pipeline.store.models import Collection, Scope
+from face_pipeline.store.models import Collection, Reason, Scope
 from face_pipeline.telemetry import context
 from face_pipeline.telemetry.metrics import web as metrics
 from face_pipeline.web import cache, packs
@@ -27,13 +24,11 @@ from face_pipeline.web.api import parameters, uploads
 from face_pipeline.web.auth import requires
 from face_pipeline.worker import exchange
 from face_pipeline.worker.app import QUEUE_SEARCH, TASK_SEARCH, celery_app
+from face_pipeline.worker.messages import Failed, FoundFace, Question, Reply
 
 log = logging.getLogger(__name__)
 
 bp = Blueprint("search", __name__)
-
-# Whether matches are faces, or people with their best face.
-GROUP_BY = ("face", "person")
 
 
 @bp.post("/search")
@@ -45,7 +40,7 @@ def search() -> Response:
     limit = parameters.integer(request.form, "limit", 5, 1, 100)
     threshold = parameters.decimal(request.form, "threshold", pack.match_threshold, -1.0, 1.0)
     min_quality = parameters.decimal(request.form, "min_quality", 0.0, 0.0, 1.0)
-    group_by = parameters.choice(request.form, "group_by", GROUP_BY)
+    group_by = parameters.choice(request.form, "group_by", vectors.GroupBy)
     photo = uploads.read_one(request, "photo")
     name = request.form.get("collection", collections.DEFAULT_COLLECTION)
     collection = _collection(name, pack)
@@ -104,14 +99,14 @@ def _collection(name: str, pack: Pack) -> Collection:
         return collections.open_collection(session, name, pack)
 
 
-def _analyse(photo: uploads.Upload, pack: Pack) -> tuple[list[dict[str, Any]], bool]:
+def _analyse(photo: uploads.Upload, pack: Pack) -> tuple[list[FoundFace], bool]:
     """The faces that a worker finds, and whether another request for the same photo had asked it already."""
     timeout = get_settings().search_timeout_seconds
-    search_id = exchange.search_id(contract_id(pack), photo.row.sha256)
+    question = Question(contract_id(pack), photo.row.sha256)
     try:
         answer = exchange.ask(
-            exchange.client(), search_id, photo.data,
-            send=lambda task_id: _send(task_id, search_id, timeout),
+            exchange.client(), question.id, photo.data,
+            send=lambda task_id: _send(task_id, question, timeout),
             timeout=timeout,
             gone=lambda: _has_hung_up(request.environ.get("gunicorn.socket")),
             # From here on the request's lines name its task, also where it is never answered.
@@ -125,13 +120,13 @@ def _analyse(photo: uploads.Upload, pack: Pack) -> tuple[list[dict[str, Any]], b
         raise Unavailable(
             f"no worker answered within {timeout:g} seconds; they are busy or stopped", code="search_timeout"
         )
-    return _faces(json.loads(answer.reply), contract_id(pack)), answer.shared
+    return _faces(answer.reply, question), answer.shared
 
 
-def _send(task_id: str, search_id: str, timeout: float) -> None:
+def _send(task_id: str, question: Question, timeout: float) -> None:
     celery_app().send_task(
         TASK_SEARCH,
-        args=[search_id],
+        args=[question.id],
         task_id=task_id,
         queue=QUEUE_SEARCH,
         expires=timeout,
@@ -152,48 +147,49 @@ def _has_hung_up(connection: socket.socket | None) -> bool:
         return True
 
 
-def _faces(reply: dict[str, Any], contract: str) -> list[dict[str, Any]]:
+def _faces(reply: Reply, question: Question) -> list[FoundFace]:
     """The faces of a worker's reply, or its error raised."""
-    context.task_id.set(reply.get("task_id"))
-    if "error" in reply:
-        if reply["error"]["code"] == "engine_error":
+    context.task_id.set(reply.task_id)
+    if isinstance(reply, Failed):
+        if reply.code == Reason.ENGINE_ERROR:
             raise Unavailable("the worker could not analyse the photo", code="search_failed")
-        if reply["error"]["code"] == MemoryBusy.code:
-            raise Unavailable(reply["error"]["message"], code=MemoryBusy.code)
-        raise Unprocessable(reply["error"]["message"], code=reply["error"]["code"])
-    if reply["contract_id"] != contract:
+        if reply.code == MemoryBusy.code:
+            raise Unavailable(reply.message, code=MemoryBusy.code)
+        raise Unprocessable(reply.message, code=reply.code)
+    if reply.contract_id != question.contract_id:
         raise Conflict(
-            f"a worker runs {reply['contract_id']}, this server {contract}; "
+            f"a worker runs {reply.contract_id}, this server {question.contract_id}; "
             "run ./face-ansible site.yml so that both have the same model pack",
             code="contract_mismatch",
         )
-    faces: list[dict[str, Any]] = reply["faces"]
-    return faces
+    return reply.faces
 
 
 def _match(
     collection: Collection,
-    face: dict[str, Any],
+    face: FoundFace,
     limit: int,
     threshold: float,
     min_quality: float,
-    group_by: str,
+    group_by: vectors.GroupBy,
 ) -> dict[str, Any]:
-    embedding = np.frombuffer(base64.b64decode(face["embedding"]), dtype="<f4")
     matches: list[vectors.Match] = []
-    search_faces = vectors.nearest_people if group_by == "person" else vectors.nearest
-    if face["quality"] >= min_quality:
+    search_faces = vectors.nearest_people if group_by == vectors.GroupBy.PERSON else vectors.nearest
+    if face.quality >= min_quality:
         with reading() as session:
             matches = search_faces(
-                session, collection, embedding, limit=limit, threshold=threshold, min_quality=min_quality
+                session, collection, face.embedding, limit=limit, threshold=threshold, min_quality=min_quality
             )
     log.debug(
         "a face of quality %.2f has %d matches, the best of %s, threshold %.2f",
-        face["quality"], len(matches), f"{matches[0].similarity:.3f}" if matches else "none", threshold,
+        face.quality, len(matches), f"{matches[0].similarity:.3f}" if matches else "none", threshold,
         extra={"operation": "search"},
     )  # fmt: skip
     return {
-        **{name: face[name] for name in ("bbox", "landmarks", "detection_score", "quality")},
+        "bbox": face.bbox,
+        "landmarks": face.landmarks,
+        "detection_score": face.detection_score,
+        "quality": face.quality,
         "matches": [
             {
                 "person_id": str(match.person_id) if match.person_id else None,
