@@ -7,27 +7,13 @@ where what was sent is not acknowledged (`man 7 tcp`; TCP_USER_TIMEOUT counts in
 
 from __future__ import annotations
 
-import socket
 from typing import Any
-
-import redis
 
 CONNECT_TIMEOUT_SECONDS = 3
 IDLE_SECONDS = 3
 INTERVAL_SECONDS = 1
 PROBES = 3
 GIVE_UP_SECONDS = 6
-
-REDIS_OPTIONS: dict[str, Any] = {
-    "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS,
-    "socket_keepalive": True,
-    "socket_keepalive_options": {
-        socket.TCP_KEEPIDLE: IDLE_SECONDS,
-        socket.TCP_KEEPINTVL: INTERVAL_SECONDS,
-        socket.TCP_KEEPCNT: PROBES,
-        socket.TCP_USER_TIMEOUT: GIVE_UP_SECONDS * 1000,
-    },
-}
 
 # Arguments of libpq; times in seconds, tcp_user_timeout in milliseconds. It alone is not enough: it counts
 # only while something is on its way.
@@ -39,8 +25,3 @@ POSTGRES_OPTIONS: dict[str, Any] = {
     "keepalives_count": PROBES,
     "tcp_user_timeout": GIVE_UP_SECONDS * 1000,
 }
-
-
-def redis_client(url: str, *, timeout: float, **options: Any) -> redis.Redis:
-    """A client with a pool of its own; `timeout` is the longest wait for one answer, seconds."""
-    return redis.Redis.from_url(url, **{**REDIS_OPTIONS, "socket_timeout": timeout, **options})

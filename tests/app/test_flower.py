@@ -241,7 +241,7 @@ def test_the_pages_policy_lets_its_own_script_run_and_no_other(monitor: Monitor)
 
 
 def tell_worker(command: str) -> str:
-    from face_pipeline.worker.app import celery_app
+    from face_pipeline.broker.celery import celery_app
 
     (answer,) = celery_app().control.broadcast(command, reply=True, timeout=3)
     return str(answer[WORKER]["ok"])

@@ -134,7 +134,7 @@ def _age(photo_id: uuid.UUID, state: str) -> None:
 
 
 def test_exactly_the_rows_without_a_message_are_queued_again() -> None:
-    from face_pipeline.worker.app import publish_ingest
+    from face_pipeline.broker.celery import publish_ingest
 
     kept, lost, never = add_photo(), add_photo(), add_photo()
     publish_ingest([kept], None)

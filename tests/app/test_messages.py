@@ -8,9 +8,8 @@ import json
 
 import numpy as np
 import pytest
-from face_pipeline.engine import DetectedFace
-from face_pipeline.worker import exchange
-from face_pipeline.worker.messages import (
+from face_pipeline.broker import exchange
+from face_pipeline.broker.messages import (
     Failed,
     Found,
     FoundFace,
@@ -19,6 +18,7 @@ from face_pipeline.worker.messages import (
     from_json,
     to_json,
 )
+from face_pipeline.engine import DetectedFace
 
 from tests.installation import App, wait_until
 from tests.photos import astronaut_jpeg

@@ -19,9 +19,9 @@ import psycopg2.errors
 import pytest
 import redis
 import requests
+from face_pipeline.broker import answers
 from face_pipeline.config import get_settings
 from face_pipeline.store.database import transaction
-from face_pipeline.web import cache
 from PIL import Image
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
@@ -275,7 +275,7 @@ def test_a_full_scratch_redis_fails_no_search_that_was_answered(live_app: App) -
     scratch.config_set("maxmemory", 3 * 1024**2)
     try:
         for number in range(60):
-            cache.put(scratch, f"face:search:answer:{number}", [{"filler": "x" * 100_000}], 3600)
+            answers.put(scratch, f"face:search:answer:{number}", [{"filler": "x" * 100_000}], 3600)
         assert scratch.info("stats")["evicted_keys"] > 0  # type: ignore[index]
         assert live_app.search(astronaut_jpeg(83)).status_code == 200
     finally:
@@ -291,8 +291,8 @@ def test_an_answer_that_cannot_be_kept_is_given(
     limit = scratch.config_get("maxmemory")["maxmemory"]  # type: ignore[index]
     scratch.config_set("maxmemory", 1024**2)
     try:
-        cache.put(scratch, "face:search:answer:1", [], 60)
-        cache.count_hit(scratch)
+        answers.put(scratch, "face:search:answer:1", [], 60)
+        answers.count_hit(scratch)
     finally:
         scratch.config_set("maxmemory", limit)
         scratch.delete("filler")

@@ -10,7 +10,7 @@ import pytest
 from tests.installation import Installation
 
 ORDER = """
-from face_pipeline.worker.app import celery_app
+from face_pipeline.broker.celery import celery_app
 with celery_app().connection_for_read() as connection:
     channel = connection.default_channel
     for queue in celery_app().conf.task_queues:

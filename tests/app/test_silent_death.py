@@ -95,7 +95,7 @@ with single_statements() as connection:
     connection.execute(text("SELECT pg_sleep(3600)"))
 """,
     "a reply to a search": """
-from face_pipeline.worker import exchange
+from face_pipeline.broker import exchange
 client = exchange.client()
 client.ping()
 print("asks", flush=True)
@@ -104,7 +104,7 @@ exchange.ask(
 )
 """,
     "the queue": """
-from face_pipeline.worker.app import celery_app
+from face_pipeline.broker.celery import celery_app
 with celery_app().connection() as connection:
     client = connection.default_channel.client
     client.ping()

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import redis
 import requests
+from face_pipeline.broker import exchange
+from face_pipeline.broker.messages import Question
 from face_pipeline.config import get_settings
 from face_pipeline.engine import contract_id, read_pack
-from face_pipeline.worker import exchange
-from face_pipeline.worker.messages import Question
 
 from tests.installation import App, start_web, wait_until
 from tests.photos import astronaut_again, astronaut_jpeg, no_face

@@ -47,7 +47,7 @@ def _as_systemd_does(settings: Path, drop_in: str) -> tuple[list[str], dict[str,
 def test_threads_set_for_one_worker_hold_against_those_of_all(
     web_app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drop_in: str, threads: int
 ) -> None:
-    from face_pipeline.worker.app import celery_app
+    from face_pipeline.broker.celery import celery_app
 
     port = free_port()
     settings = tmp_path / "face-pipeline.env"

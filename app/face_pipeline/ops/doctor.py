@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import pynvml
 
+from face_pipeline.broker import exchange
+from face_pipeline.broker.celery import queue_client
 from face_pipeline.config import get_settings
 from face_pipeline.engine import PackError, read_pack, verify_pack
 from face_pipeline.errors import FacePipelineError
@@ -17,8 +19,6 @@ from face_pipeline.store.database import reading, transaction
 from face_pipeline.store.models import Collection, State
 from face_pipeline.store.originals import OriginalMissing, Originals, OriginalUnavailable, worker_originals
 from face_pipeline.words import counted
-from face_pipeline.worker import exchange
-from face_pipeline.worker.app import queue_client
 
 RECALL_SAMPLES = 20
 RECALL_LIMIT = 10

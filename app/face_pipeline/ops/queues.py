@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
+from face_pipeline.broker.celery import queue_client
+from face_pipeline.broker.lengths import lengths
 from face_pipeline.store import ledger
 from face_pipeline.store.database import reading
 from face_pipeline.store.models import WAITING, State
-from face_pipeline.worker.app import QUEUE_INGEST, QUEUE_SEARCH, queue_client
 
 
 def look() -> dict[str, Any]:
     """Messages in each queue, photos waiting and under way, seconds the oldest waits (None: none does)."""
-    connection = queue_client()
-    queues = {name: cast(int, connection.llen(name)) for name in (QUEUE_SEARCH, QUEUE_INGEST)}
+    queues = lengths(queue_client())
     with reading() as session:
         states = ledger.states(session)
         oldest = ledger.oldest_waiting(session)

@@ -15,12 +15,14 @@ from dataclasses import dataclass
 import redis
 from kombu.exceptions import OperationalError
 
+from face_pipeline.broker.celery import publish_ingest, queue_client
+from face_pipeline.broker.lengths import length
+from face_pipeline.broker.names import QUEUE_INGEST
 from face_pipeline.config import get_settings
 from face_pipeline.store import ledger
 from face_pipeline.store.database import in_transaction, transaction
 from face_pipeline.store.models import State
 from face_pipeline.words import counted
-from face_pipeline.worker.app import QUEUE_INGEST, publish_ingest, queue_client
 
 log = logging.getLogger(__name__)
 
@@ -69,14 +71,10 @@ def _without_message(waiting: dict[uuid.UUID, State]) -> list[uuid.UUID]:
     connection = queue_client()
     queued = [photo_id for photo_id, state in waiting.items() if state == State.QUEUED]
     received = [photo_id for photo_id, state in waiting.items() if state == State.RECEIVED]
-    if not queued or _queue_length(connection) >= len(queued):
+    if not queued or length(connection, QUEUE_INGEST) >= len(queued):
         return received
     present = set(_queued_photos(connection))
     return received + [photo_id for photo_id in queued if photo_id not in present]
-
-
-def _queue_length(connection: redis.Redis) -> int:
-    return int(connection.llen(QUEUE_INGEST))  # type: ignore[arg-type]
 
 
 def _queued_photos(connection: redis.Redis) -> Iterator[uuid.UUID]:

@@ -16,9 +16,9 @@ from typing import Any, cast
 import redis
 from redis.exceptions import RedisError
 
+from face_pipeline.broker.redis import connect
 from face_pipeline.config import get_settings
 from face_pipeline.errors import FacePipelineError, Unavailable
-from face_pipeline.network import redis_client
 from face_pipeline.telemetry.logging import EVERYONE, LEVELS, SERVICES, current_level, set_level
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ def _key(service: str) -> str:
 
 
 def _connect() -> redis.Redis:
-    return redis_client(get_settings().redis_url, timeout=SOCKET_TIMEOUT_SECONDS)
+    return connect(get_settings().redis_url, timeout=SOCKET_TIMEOUT_SECONDS)
 
 
 def _ask(connection: redis.Redis, *services: str) -> list[tuple[str, str, float]]:

@@ -10,14 +10,14 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
+from face_pipeline.broker import answers, exchange
+from face_pipeline.broker.celery import queue_client
+from face_pipeline.broker.lengths import lengths
 from face_pipeline.config import get_settings
 from face_pipeline.store import ledger
 from face_pipeline.store.database import transaction
 from face_pipeline.store.models import UNFINISHED, State
 from face_pipeline.store.originals import Originals
-from face_pipeline.web import cache
-from face_pipeline.worker import exchange
-from face_pipeline.worker.app import QUEUE_INGEST, QUEUE_SEARCH, queue_client
 
 bp = Blueprint("health", __name__)
 
@@ -76,15 +76,14 @@ def installation() -> Iterable[Metric]:
 
 
 def _from_redis() -> Iterator[Metric]:
-    connection = queue_client()
     pending = GaugeMetricFamily("celery_tasks_pending", "Messages waiting in a queue.", labels=["queue"])
-    for queue in (QUEUE_SEARCH, QUEUE_INGEST):
-        pending.add_metric([queue], float(connection.llen(queue)))  # type: ignore[arg-type]
+    for queue, length in lengths(queue_client()).items():
+        pending.add_metric([queue], length)
     yield pending
 
 
 def _from_scratch() -> Iterator[Metric]:
-    ratio = cache.hit_ratio(exchange.client())
+    ratio = answers.hit_ratio(exchange.client())
     if ratio is not None:
         yield GaugeMetricFamily(
             "face_recognition_cache_hit_ratio", "Cached answers of all searches, 0 to 1.", value=ratio

@@ -2,9 +2,9 @@
 
 import sys
 
+from face_pipeline.broker.celery import celery_app
 from face_pipeline.telemetry import streams
 from face_pipeline.worker import signals, tasks
-from face_pipeline.worker.app import celery_app
 
 # Before anything else can print. Celery's other commands are typed by somebody who reads what they print.
 for _command in {"worker", "flower"} & set(sys.argv):

@@ -17,6 +17,7 @@ import celery.apps.worker
 from celery import signals
 from prometheus_client import REGISTRY, start_http_server
 
+from face_pipeline.broker.names import TASKS
 from face_pipeline.config import get_settings
 from face_pipeline.engine import Budget, PackError, Turns, load_engine
 from face_pipeline.errors import ConfigurationError, FacePipelineError
@@ -28,7 +29,6 @@ from face_pipeline.telemetry.logging import configure_logging
 from face_pipeline.telemetry.metrics import MemoryCollector
 from face_pipeline.telemetry.metrics import worker as metrics
 from face_pipeline.telemetry.systemd import notify
-from face_pipeline.worker.app import TASK_INGEST, TASK_SEARCH
 from face_pipeline.worker.runtime import Leases, runtime
 
 log = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ def _serve_metrics(host: str, port: int) -> None:
     REGISTRY.register(GpuCollector())
     metrics.worker_concurrency.set(get_settings().worker_concurrency)
     # From 0 on: Prometheus does not see the step from no series to a first failure.
-    for task in (TASK_INGEST, TASK_SEARCH):
+    for task in TASKS:
         metrics.task_duration.labels(task)
         for status in ("success", "failure"):
             metrics.tasks_processed.labels(task, status)

@@ -14,6 +14,9 @@ import redis
 from celery import Celery, Task
 from sqlalchemy import Connection
 
+from face_pipeline.broker import exchange
+from face_pipeline.broker.messages import Failed, Found, FoundFace, Question, Reply
+from face_pipeline.broker.names import TASK_INGEST, TASK_SEARCH
 from face_pipeline.config import get_settings
 from face_pipeline.engine import Analysis, MemoryBusy, PhotoBroken, PhotoRejected
 from face_pipeline.store import ledger
@@ -23,9 +26,6 @@ from face_pipeline.store.originals import OriginalMissing, OriginalUnavailable, 
 from face_pipeline.telemetry import context
 from face_pipeline.telemetry.logging import stage_seconds
 from face_pipeline.telemetry.metrics import worker as metrics
-from face_pipeline.worker import exchange
-from face_pipeline.worker.app import TASK_INGEST, TASK_SEARCH
-from face_pipeline.worker.messages import Failed, Found, FoundFace, Question, Reply
 from face_pipeline.worker.runtime import Running, TimeOver, runtime
 
 log = logging.getLogger(__name__)

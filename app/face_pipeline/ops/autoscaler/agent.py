@@ -24,9 +24,11 @@ from prometheus_client import start_http_server
 from redis.exceptions import LockError
 from sqlalchemy.exc import SQLAlchemyError
 
+from face_pipeline.broker import names
+from face_pipeline.broker.lengths import lengths
+from face_pipeline.broker.redis import connect
 from face_pipeline.config import Settings, get_settings
 from face_pipeline.errors import ConfigurationError
-from face_pipeline.network import redis_client
 from face_pipeline.ops.autoscaler.host import remembered, room, running_workers, tell
 from face_pipeline.ops.autoscaler.rule import Cause, Decision, Observation, Policy, Rule
 from face_pipeline.ops.autoscaler.spread import Host, places, spread
@@ -37,14 +39,9 @@ from face_pipeline.telemetry import level
 from face_pipeline.telemetry.metrics import AutoscalerMetrics
 from face_pipeline.telemetry.systemd import notify
 from face_pipeline.words import counted
-from face_pipeline.worker.app import QUEUE_INGEST, QUEUE_SEARCH
 
 log = logging.getLogger(__name__)
 
-AGENTS = "face:autoscaler:agents"
-AGENT = "face:autoscaler:agent:"
-LEADER = "face:autoscaler:leader"
-ASSIGNMENT = "face:autoscaler:assignment"
 # A heartbeat and the lock outlive two rounds that went wrong.
 ROUNDS_ALIVE = 3
 SOCKET_TIMEOUT_SECONDS = 3
@@ -92,8 +89,8 @@ class Agent:
         self._count = count
         self._running = self._first_count()
         self._alive_seconds = settings.autoscale_interval_seconds * ROUNDS_ALIVE
-        self._redis = redis_client(settings.redis_url, timeout=SOCKET_TIMEOUT_SECONDS)
-        self._lock = self._redis.lock(LEADER, timeout=self._alive_seconds, thread_local=False)
+        self._redis = connect(settings.redis_url, timeout=SOCKET_TIMEOUT_SECONDS)
+        self._lock = self._redis.lock(names.LEADER, timeout=self._alive_seconds, thread_local=False)
         self._troubles: set[str] = set()
         self._step_down()
 
@@ -153,8 +150,12 @@ class Agent:
         own = Heartbeat(self.host, settings.autoscale_weight, capacity, self._running, given.paused)
         self.metrics.paused = own.paused
         pipeline = self._redis.pipeline()
-        pipeline.sadd(AGENTS, self.host)
-        pipeline.set(AGENT + self.host, json.dumps(asdict(own)), px=round(1000 * self._alive_seconds))
+        pipeline.sadd(names.AGENTS, self.host)
+        pipeline.set(
+            names.AGENT.format(host=self.host),
+            json.dumps(asdict(own)),
+            px=round(1000 * self._alive_seconds),
+        )
         pipeline.execute()  # type: ignore[no-untyped-call]
         return own
 
@@ -214,7 +215,7 @@ class Agent:
         held = self._held
         self._start_over()
         self._held = held
-        self._redis.delete(ASSIGNMENT)
+        self._redis.delete(names.ASSIGNMENT)
         stay = counted(by_hand, "worker", "stay")
         reason = f"{stay}: the number was set by hand, and the autoscaler is paused."
         self._record(Decision(by_hand, Cause.PAUSED, reason), by_hand)
@@ -226,22 +227,25 @@ class Agent:
         self._trouble("room", full if placed < workers else None)
         shares = spread(placed, hosts)
         if shares != before:
-            self._redis.set(ASSIGNMENT, json.dumps(shares))
+            self._redis.set(names.ASSIGNMENT, json.dumps(shares))
 
     def _agents(self) -> list[Heartbeat]:
         """The hosts that spoke lately, in the order of their names."""
-        hosts = sorted(name.decode() for name in cast("set[bytes]", self._redis.smembers(AGENTS)))
-        said = cast("list[bytes | None]", self._redis.mget([AGENT + host for host in hosts]))
+        hosts = sorted(name.decode() for name in cast("set[bytes]", self._redis.smembers(names.AGENTS)))
+        said = cast(
+            "list[bytes | None]",
+            self._redis.mget([names.AGENT.format(host=host) for host in hosts]),
+        )
         if silent := [host for host, text in zip(hosts, said, strict=True) if text is None]:
-            self._redis.srem(AGENTS, *silent)
+            self._redis.srem(names.AGENTS, *silent)
         return [Heartbeat(**json.loads(text)) for text in said if text is not None]
 
     def _assignment(self) -> dict[str, int]:
-        text = cast("bytes | None", self._redis.get(ASSIGNMENT))
+        text = cast("bytes | None", self._redis.get(names.ASSIGNMENT))
         return json.loads(text) if text else {}
 
     def _waiting(self) -> int:
-        return sum(cast(int, self._redis.llen(name)) for name in (QUEUE_SEARCH, QUEUE_INGEST))
+        return sum(lengths(self._redis).values())
 
     def _busy(self) -> int | None:
         """Photos under way; None while the database does not answer."""

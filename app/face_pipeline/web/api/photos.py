@@ -14,6 +14,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 from sqlalchemy.orm import Session
 
+from face_pipeline.broker.celery import publish_ingest
 from face_pipeline.config import get_settings
 from face_pipeline.engine import Pack, PhotoRejected
 from face_pipeline.errors import BadRequest, NotFound, Unprocessable
@@ -27,7 +28,6 @@ from face_pipeline.web import packs
 from face_pipeline.web.api import parameters, renditions, uploads, views
 from face_pipeline.web.auth import requires
 from face_pipeline.words import counted
-from face_pipeline.worker.app import publish_ingest
 
 log = logging.getLogger(__name__)
 

@@ -11,6 +11,9 @@ from flask import Blueprint, Response, jsonify, request
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from face_pipeline.broker import answers, exchange
+from face_pipeline.broker.celery import publish_search
+from face_pipeline.broker.messages import Failed, FoundFace, Question, Reply
 from face_pipeline.config import get_settings
 from face_pipeline.engine import MemoryBusy, Pack, contract_id
 from face_pipeline.errors import Conflict, NotFound, Unavailable, Unprocessable
@@ -19,12 +22,9 @@ from face_pipeline.store.database import reading, transaction
 from face_pipeline.store.models import Collection, Reason, Scope
 from face_pipeline.telemetry import context
 from face_pipeline.telemetry.metrics import web as metrics
-from face_pipeline.web import cache, packs
+from face_pipeline.web import packs
 from face_pipeline.web.api import parameters, uploads
 from face_pipeline.web.auth import requires
-from face_pipeline.worker import exchange
-from face_pipeline.worker.app import QUEUE_SEARCH, TASK_SEARCH, celery_app
-from face_pipeline.worker.messages import Failed, FoundFace, Question, Reply
 
 log = logging.getLogger(__name__)
 
@@ -46,11 +46,11 @@ def search() -> Response:
     collection = _collection(name, pack)
     connection = exchange.client()
     # Read before the search: a photo that is added meanwhile starts a version this answer is not kept under.
-    key = cache.key(
-        collection, photo.row.sha256,
-        limit=limit, threshold=threshold, min_quality=min_quality, group_by=group_by,
-    )  # fmt: skip
-    faces = cache.get(connection, key)
+    key = answers.Question(
+        collection.id, collection.version, collection.contract_id, photo.row.sha256,
+        limit, threshold, min_quality, group_by,
+    ).key  # fmt: skip
+    faces = answers.get(connection, key)
     status = "hit" if faces is not None else "miss"
     outcome, parts = status, {}
     if faces is None:
@@ -63,9 +63,9 @@ def search() -> Response:
             "wait_seconds": round(answered - asked, 4),
             "match_seconds": round(time.monotonic() - answered, 4),
         }
-        cache.put(connection, key, faces, settings.search_cache_seconds)
+        answers.put(connection, key, faces, settings.search_cache_seconds)
     else:
-        cache.count_hit(connection)
+        answers.count_hit(connection)
     elapsed = time.monotonic() - started
     metrics.searches.labels(status).inc()
     metrics.search_duration.observe(elapsed)
@@ -106,7 +106,9 @@ def _analyse(photo: uploads.Upload, pack: Pack) -> tuple[list[FoundFace], bool]:
     try:
         answer = exchange.ask(
             exchange.client(), question.id, photo.data,
-            send=lambda task_id: _send(task_id, question, timeout),
+            send=lambda task_id: publish_search(
+                question.id, task_id=task_id, request_id=context.request_id.get(), expires_seconds=timeout
+            ),
             timeout=timeout,
             gone=lambda: _has_hung_up(request.environ.get("gunicorn.socket")),
             # From here on the request's lines name its task, also where it is never answered.
@@ -121,18 +123,6 @@ def _analyse(photo: uploads.Upload, pack: Pack) -> tuple[list[FoundFace], bool]:
             f"no worker answered within {timeout:g} seconds; they are busy or stopped", code="search_timeout"
         )
     return _faces(answer.reply, question), answer.shared
-
-
-def _send(task_id: str, question: Question, timeout: float) -> None:
-    celery_app().send_task(
-        TASK_SEARCH,
-        args=[question.id],
-        task_id=task_id,
-        queue=QUEUE_SEARCH,
-        expires=timeout,
-        headers={"request_id": context.request_id.get()},
-        retry=False,
-    )
 
 
 def _has_hung_up(connection: socket.socket | None) -> bool:

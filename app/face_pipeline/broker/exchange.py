@@ -30,10 +30,12 @@ from typing import Any, cast
 import redis
 from redis.exceptions import RedisError
 
+from face_pipeline.broker import names
+from face_pipeline.broker.messages import Reply, from_json, to_json
+from face_pipeline.broker.redis import HEALTH_CHECK_SECONDS, connect
 from face_pipeline.config import get_settings
 from face_pipeline.errors import FacePipelineError
-from face_pipeline.network import CONNECT_TIMEOUT_SECONDS, redis_client
-from face_pipeline.worker.messages import Reply, from_json, to_json
+from face_pipeline.network import CONNECT_TIMEOUT_SECONDS
 
 # Longer than any search may take, so that nothing of a photo stays behind.
 KEEP_SECONDS = 130
@@ -43,11 +45,11 @@ KEEP_SECONDS = 130
 def client() -> redis.Redis:
     """This process's connection pool to the scratch Redis, which keeps nothing on a disk."""
     settings = get_settings()
-    return redis_client(
+    return connect(
         settings.scratch_redis_url,
         # A blocking read lasts as long as the search timeout.
         timeout=settings.search_timeout_seconds + CONNECT_TIMEOUT_SECONDS,
-        health_check_interval=25,
+        health_check_interval=HEALTH_CHECK_SECONDS,
     )
 
 
@@ -96,7 +98,7 @@ class Answer:
 
 
 def _key(search: str, part: str) -> str:
-    return f"face:search:{search}:{part}"
+    return names.SEARCH.format(search=search, part=part)
 
 
 def _milliseconds(seconds: float) -> int:

@@ -1,4 +1,4 @@
-"""The Celery application: broker, queues, and how both sides name their tasks."""
+"""The Celery application: where its messages go, and how they are sent."""
 
 from __future__ import annotations
 
@@ -10,27 +10,24 @@ from typing import Any
 import redis
 from celery import Celery
 from kombu import Exchange, Queue
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
+from face_pipeline.broker.names import QUEUE_INGEST, QUEUE_SEARCH, QUEUES, TASK_INGEST, TASK_SEARCH
+from face_pipeline.broker.redis import HEALTH_CHECK_SECONDS, OPTIONS, SOCKET_TIMEOUT_SECONDS, connect
 from face_pipeline.config import get_settings
-from face_pipeline.network import CONNECT_TIMEOUT_SECONDS, REDIS_OPTIONS, redis_client
-
-QUEUE_SEARCH = "search"
-QUEUE_INGEST = "ingest"
-TASK_INGEST = "face_pipeline.ingest"
-TASK_SEARCH = "face_pipeline.search"
+from face_pipeline.network import CONNECT_TIMEOUT_SECONDS
 
 # Every loss is mended by the ledger within half a minute; Redis's own redelivery is the last net only,
 # and has to be longer than any task may run.
 VISIBILITY_TIMEOUT_SECONDS = 3600
-# Longer than the BRPOP of a second that a worker waits in; an upload waits no longer for a silent Redis.
-SOCKET_TIMEOUT_SECONDS = 5
 
 BROKER_OPTIONS: dict[str, Any] = {
     "visibility_timeout": VISIBILITY_TIMEOUT_SECONDS,
-    "queue_order_strategy": "face_pipeline.worker.transport:SearchFirst",
-    **REDIS_OPTIONS,
+    "queue_order_strategy": "face_pipeline.broker.transport:SearchFirst",
+    **OPTIONS,
     "socket_timeout": SOCKET_TIMEOUT_SECONDS,
-    "health_check_interval": 25,
+    "health_check_interval": HEALTH_CHECK_SECONDS,
     # One try: an upload is kept in the ledger when Redis is down, and must not wait for it.
     "max_retries": 1,
     "interval_start": 0,
@@ -48,8 +45,8 @@ def celery_app() -> Celery:
     settings = get_settings()
     app = Celery("face_pipeline", broker=settings.redis_url)
     app.conf.update(
-        broker_transport="face_pipeline.worker.transport:Transport",
-        task_queues=[_queue(QUEUE_SEARCH), _queue(QUEUE_INGEST)],
+        broker_transport="face_pipeline.broker.transport:Transport",
+        task_queues=[_queue(name) for name in QUEUES],
         task_default_queue=QUEUE_INGEST,
         task_serializer="json",
         accept_content=["json"],
@@ -74,7 +71,9 @@ def celery_app() -> Celery:
 @cache
 def queue_client() -> redis.Redis:
     """This process's connections to the Redis of the queues, for what Celery does not do."""
-    return redis_client(get_settings().redis_url, timeout=SOCKET_TIMEOUT_SECONDS, health_check_interval=25)
+    return connect(
+        get_settings().redis_url, timeout=SOCKET_TIMEOUT_SECONDS, health_check_interval=HEALTH_CHECK_SECONDS
+    )
 
 
 def publish_ingest(photo_ids: Sequence[uuid.UUID], request_id: str | None) -> list[uuid.UUID]:
@@ -82,9 +81,6 @@ def publish_ingest(photo_ids: Sequence[uuid.UUID], request_id: str | None) -> li
 
     A second message for the same photo does no harm: the first task to claim the row wins.
     """
-    from kombu.exceptions import OperationalError
-    from redis.exceptions import RedisError
-
     app = celery_app()
     sent: list[uuid.UUID] = []
     try:
@@ -103,3 +99,16 @@ def publish_ingest(photo_ids: Sequence[uuid.UUID], request_id: str | None) -> li
         if not sent:
             raise
     return sent
+
+
+def publish_search(search_id: str, *, task_id: str, request_id: str | None, expires_seconds: float) -> None:
+    """Let a worker compute the search of this id, unless none takes it for `expires_seconds`."""
+    celery_app().send_task(
+        TASK_SEARCH,
+        args=[search_id],
+        task_id=task_id,
+        queue=QUEUE_SEARCH,
+        expires=expires_seconds,
+        headers={"request_id": request_id},
+        retry=False,
+    )

@@ -1,0 +1,33 @@
+"""Clients of Redis. They are made here alone, so that each of them notices that the other host is gone."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import redis
+
+from face_pipeline import network
+
+OPTIONS: dict[str, Any] = {
+    "socket_connect_timeout": network.CONNECT_TIMEOUT_SECONDS,
+    "socket_keepalive": True,
+    "socket_keepalive_options": {
+        socket.TCP_KEEPIDLE: network.IDLE_SECONDS,
+        socket.TCP_KEEPINTVL: network.INTERVAL_SECONDS,
+        socket.TCP_KEEPCNT: network.PROBES,
+        socket.TCP_USER_TIMEOUT: network.GIVE_UP_SECONDS * 1000,
+    },
+}
+# Longer than the BRPOP of a second that a worker waits in; an upload waits no longer for a silent Redis.
+SOCKET_TIMEOUT_SECONDS = 5
+# A connection that idled for so long is asked before it is used.
+HEALTH_CHECK_SECONDS = 25
+
+
+def connect(url: str, *, timeout: float, **options: Any) -> redis.Redis:
+    """A client with a pool of its own; `timeout` is the longest wait for one answer, seconds.
+
+    It connects when it is first used.
+    """
+    return redis.Redis.from_url(url, **{**OPTIONS, "socket_timeout": timeout, **options})
