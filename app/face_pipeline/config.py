@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
@@ -158,9 +158,11 @@ class Settings(BaseSettings):
         return self.models_dir / self.model_pack
 
 
-@cache
 def get_settings() -> Settings:
-    """The settings of this process; raises ConfigurationError naming each wrong variable."""
+    """The settings as they are now, for the doors of a process alone (`parts.py`).
+
+    Raises ConfigurationError naming each wrong variable.
+    """
     env_file = Path(os.environ.get("FACE_ENV_FILE", ENV_FILE))
     readable = os.access(env_file, os.R_OK)
     if not readable and os.access(env_file, os.F_OK):

@@ -1,4 +1,4 @@
-"""How connections to PostgreSQL and Redis notice that the other host is gone.
+"""How connections to other hosts notice that the other host is gone.
 
 A host without power closes nothing, and Linux asks a silent connection first after two hours: who waits for
 an answer waits as long. So the kernel asks after 3 s of silence, each second, and gives up after 6 s, also
@@ -8,6 +8,8 @@ where what was sent is not acknowledged (`man 7 tcp`; TCP_USER_TIMEOUT counts in
 from __future__ import annotations
 
 from typing import Any
+
+import urllib3
 
 CONNECT_TIMEOUT_SECONDS = 3
 IDLE_SECONDS = 3
@@ -25,3 +27,17 @@ POSTGRES_OPTIONS: dict[str, Any] = {
     "keepalives_count": PROBES,
     "tcp_user_timeout": GIVE_UP_SECONDS * 1000,
 }
+
+# The longest silence in the middle of an answer over HTTP.
+HTTP_READ_SECONDS = 10
+# Kept open to the other host; a worker has no more threads than this by far.
+HTTP_CONNECTIONS = 64
+
+
+def http_pool() -> urllib3.PoolManager:
+    """A client of HTTP for any number of threads. It tries once: who calls it knows when to try again."""
+    return urllib3.PoolManager(
+        maxsize=HTTP_CONNECTIONS,
+        timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_SECONDS, read=HTTP_READ_SECONDS),
+        retries=False,
+    )

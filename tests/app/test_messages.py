@@ -8,7 +8,6 @@ import json
 
 import numpy as np
 import pytest
-from face_pipeline.broker import exchange
 from face_pipeline.broker.messages import (
     Failed,
     Found,
@@ -19,6 +18,7 @@ from face_pipeline.broker.messages import (
     to_json,
 )
 from face_pipeline.engine import DetectedFace
+from face_pipeline.parts import Parts
 
 from tests.installation import App, wait_until
 from tests.photos import astronaut_jpeg
@@ -87,9 +87,9 @@ def test_nothing_is_read_of_a_reply_in_another_form(text: str) -> None:
         from_json(text)
 
 
-def test_a_search_that_a_later_release_answered_may_be_sent_again(web_app: App) -> None:
+def test_a_search_that_a_later_release_answered_may_be_sent_again(web_app: App, parts: Parts) -> None:
     """No worker runs here: the test answers in its place, as a worker after an update might."""
-    store = exchange.client()
+    store = parts.scratch
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         asked = pool.submit(web_app.search, astronaut_jpeg(61))
         wait_until(lambda: list(store.scan_iter("face:search:*:waiting")), 20, "the search to wait")

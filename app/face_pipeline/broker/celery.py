@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
-import redis
 from celery import Celery
 from kombu import Exchange, Queue
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from face_pipeline.broker.names import QUEUE_INGEST, QUEUE_SEARCH, QUEUES, TASK_INGEST, TASK_SEARCH
-from face_pipeline.broker.redis import HEALTH_CHECK_SECONDS, OPTIONS, SOCKET_TIMEOUT_SECONDS, connect
-from face_pipeline.config import get_settings
+from face_pipeline.broker.redis import HEALTH_CHECK_SECONDS, OPTIONS, SOCKET_TIMEOUT_SECONDS
 from face_pipeline.network import CONNECT_TIMEOUT_SECONDS
 
 # Every loss is mended by the ledger within half a minute; Redis's own redelivery is the last net only,
@@ -40,10 +37,9 @@ def _queue(name: str) -> Queue:
     return Queue(name, Exchange(name, type="direct"), routing_key=name)
 
 
-@cache
-def celery_app() -> Celery:
-    settings = get_settings()
-    app = Celery("face_pipeline", broker=settings.redis_url)
+def make_app(broker_url: str) -> Celery:
+    """The application as whoever sends a task needs it; `worker.celery` adds what a worker needs."""
+    app = Celery("face_pipeline", broker=broker_url)
     app.conf.update(
         broker_transport="face_pipeline.broker.transport:Transport",
         task_queues=[_queue(name) for name in QUEUES],
@@ -52,14 +48,6 @@ def celery_app() -> Celery:
         accept_content=["json"],
         task_ignore_result=True,
         task_acks_late=True,
-        worker_prefetch_multiplier=1,
-        worker_concurrency=settings.worker_concurrency,
-        worker_enable_remote_control=True,
-        worker_pool="face_pipeline.worker.pool:WorkerPool",
-        worker_hijack_root_logger=False,
-        worker_redirect_stdouts=False,
-        # Cancelling needs a pool that can kill a task; threads cannot, and the worker would exit instead.
-        worker_cancel_long_running_tasks_on_connection_loss=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options=BROKER_OPTIONS,
@@ -68,20 +56,11 @@ def celery_app() -> Celery:
     return app
 
 
-@cache
-def queue_client() -> redis.Redis:
-    """This process's connections to the Redis of the queues, for what Celery does not do."""
-    return connect(
-        get_settings().redis_url, timeout=SOCKET_TIMEOUT_SECONDS, health_check_interval=HEALTH_CHECK_SECONDS
-    )
-
-
-def publish_ingest(photo_ids: Sequence[uuid.UUID], request_id: str | None) -> list[uuid.UUID]:
+def publish_ingest(app: Celery, photo_ids: Sequence[uuid.UUID], request_id: str | None) -> list[uuid.UUID]:
     """Send one message for each photo; returns those sent before Redis refused one.
 
     A second message for the same photo does no harm: the first task to claim the row wins.
     """
-    app = celery_app()
     sent: list[uuid.UUID] = []
     try:
         with app.producer_pool.acquire(block=True, timeout=CONNECT_TIMEOUT_SECONDS) as producer:
@@ -101,9 +80,11 @@ def publish_ingest(photo_ids: Sequence[uuid.UUID], request_id: str | None) -> li
     return sent
 
 
-def publish_search(search_id: str, *, task_id: str, request_id: str | None, expires_seconds: float) -> None:
+def publish_search(
+    app: Celery, search_id: str, *, task_id: str, request_id: str | None, expires_seconds: float
+) -> None:
     """Let a worker compute the search of this id, unless none takes it for `expires_seconds`."""
-    celery_app().send_task(
+    app.send_task(
         TASK_SEARCH,
         args=[search_id],
         task_id=task_id,

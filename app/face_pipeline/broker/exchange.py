@@ -24,7 +24,6 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, cast
 
 import redis
@@ -32,25 +31,10 @@ from redis.exceptions import RedisError
 
 from face_pipeline.broker import names
 from face_pipeline.broker.messages import Reply, from_json, to_json
-from face_pipeline.broker.redis import HEALTH_CHECK_SECONDS, connect
-from face_pipeline.config import get_settings
 from face_pipeline.errors import FacePipelineError
-from face_pipeline.network import CONNECT_TIMEOUT_SECONDS
 
 # Longer than any search may take, so that nothing of a photo stays behind.
 KEEP_SECONDS = 130
-
-
-@cache
-def client() -> redis.Redis:
-    """This process's connection pool to the scratch Redis, which keeps nothing on a disk."""
-    settings = get_settings()
-    return connect(
-        settings.scratch_redis_url,
-        # A blocking read lasts as long as the search timeout.
-        timeout=settings.search_timeout_seconds + CONNECT_TIMEOUT_SECONDS,
-        health_check_interval=HEALTH_CHECK_SECONDS,
-    )
 
 
 # A search that waits shows itself this often, and is forgotten when it did not for a while.

@@ -25,9 +25,11 @@ SOCKET_TIMEOUT_SECONDS = 5
 HEALTH_CHECK_SECONDS = 25
 
 
-def connect(url: str, *, timeout: float, **options: Any) -> redis.Redis:
+def connect(url: str, *, timeout: float) -> redis.Redis:
     """A client with a pool of its own; `timeout` is the longest wait for one answer, seconds.
 
     It connects when it is first used.
     """
-    return redis.Redis.from_url(url, **{**OPTIONS, "socket_timeout": timeout, **options})
+    return redis.Redis.from_url(
+        url, socket_timeout=timeout, health_check_interval=HEALTH_CHECK_SECONDS, **OPTIONS
+    )

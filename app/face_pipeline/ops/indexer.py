@@ -8,18 +8,16 @@ from __future__ import annotations
 import logging
 import time
 
-from face_pipeline.config import get_settings
+from face_pipeline.parts import Parts
 from face_pipeline.store import indexes, photos
-from face_pipeline.store.database import single_statements, transaction
-from face_pipeline.store.originals import Originals
 
 log = logging.getLogger(__name__)
 
 
-def build_indexes() -> list[str]:
+def build_indexes(parts: Parts) -> list[str]:
     """Build the index of each collection that outgrew exact search; returns their names."""
     built: list[str] = []
-    with single_statements() as connection, indexes.only_builder(connection) as alone:
+    with parts.database.single_statements() as connection, indexes.only_builder(connection) as alone:
         for collection in indexes.outgrown(connection) if alone else ():
             started = time.monotonic()
             built.append(indexes.build(connection, collection))
@@ -33,11 +31,11 @@ def build_indexes() -> list[str]:
     return built
 
 
-def sweep_originals() -> int:
+def sweep_originals(parts: Parts) -> int:
     """Remove originals that no row names; returns how many."""
 
     def is_referenced(sha256: str) -> bool:
-        with transaction() as session:
+        with parts.database.transaction() as session:
             return photos.has_original(session, sha256)
 
-    return Originals(get_settings().originals_dir).sweep(is_referenced)
+    return parts.originals.sweep(is_referenced)

@@ -5,17 +5,16 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from face_pipeline.broker.celery import queue_client
 from face_pipeline.broker.lengths import lengths
+from face_pipeline.parts import Parts
 from face_pipeline.store import ledger
-from face_pipeline.store.database import reading
 from face_pipeline.store.models import WAITING, State
 
 
-def look() -> dict[str, Any]:
+def look(parts: Parts) -> dict[str, Any]:
     """Messages in each queue, photos waiting and under way, seconds the oldest waits (None: none does)."""
-    queues = lengths(queue_client())
-    with reading() as session:
+    queues = lengths(parts.queue)
+    with parts.database.reading() as session:
         states = ledger.states(session)
         oldest = ledger.oldest_waiting(session)
     return {

@@ -15,12 +15,11 @@ from dataclasses import dataclass
 import redis
 from kombu.exceptions import OperationalError
 
-from face_pipeline.broker.celery import publish_ingest, queue_client
+from face_pipeline.broker.celery import publish_ingest
 from face_pipeline.broker.lengths import length
 from face_pipeline.broker.names import QUEUE_INGEST
-from face_pipeline.config import get_settings
+from face_pipeline.parts import Parts
 from face_pipeline.store import ledger
-from face_pipeline.store.database import in_transaction, transaction
 from face_pipeline.store.models import State
 from face_pipeline.words import counted
 
@@ -39,15 +38,15 @@ class Reconciled:
     queued: int
 
 
-def reconcile() -> Reconciled:
-    settings = get_settings()
-    released = in_transaction(
-        lambda session: ledger.release_lapsed(session, max_attempts=settings.task_max_attempts)
+def reconcile(parts: Parts) -> Reconciled:
+    max_attempts = parts.settings.task_max_attempts
+    released = parts.database.in_transaction(
+        lambda session: ledger.release_lapsed(session, max_attempts=max_attempts)
     )
-    with transaction() as session:
+    with parts.database.transaction() as session:
         waiting = ledger.waiting_older_than(session, ledger.PUBLISH_GRACE_SECONDS)
-    lost = _without_message(waiting)
-    sent = _publish(lost)
+    lost = _without_message(parts.queue, waiting)
+    sent = _publish(parts, lost)
     if released or sent:
         log.warning(
             "lost work came back: %s taken back from lost workers, %d queued again",
@@ -60,7 +59,7 @@ def reconcile() -> Reconciled:
     return Reconciled(released, len(sent))
 
 
-def _without_message(waiting: dict[uuid.UUID, State]) -> list[uuid.UUID]:
+def _without_message(connection: redis.Redis, waiting: dict[uuid.UUID, State]) -> list[uuid.UUID]:
     """Rows whose message is not in the queue.
 
     Most of the time the queue is as long as the ledger says, or longer, and one LLEN answers for all rows
@@ -68,7 +67,6 @@ def _without_message(waiting: dict[uuid.UUID, State]) -> list[uuid.UUID]:
     """
     if not waiting:
         return []
-    connection = queue_client()
     queued = [photo_id for photo_id, state in waiting.items() if state == State.QUEUED]
     received = [photo_id for photo_id, state in waiting.items() if state == State.RECEIVED]
     if not queued or length(connection, QUEUE_INGEST) >= len(queued):
@@ -100,16 +98,16 @@ def _photo_of(message: bytes) -> uuid.UUID | None:
         return None
 
 
-def _publish(photo_ids: list[uuid.UUID]) -> list[uuid.UUID]:
+def _publish(parts: Parts, photo_ids: list[uuid.UUID]) -> list[uuid.UUID]:
     sent: list[uuid.UUID] = []
     try:
         if photo_ids:
-            sent = publish_ingest(photo_ids, None)
+            sent = publish_ingest(parts.celery, photo_ids, None)
     except (OperationalError, redis.RedisError, OSError) as error:
         log.warning(
             "Redis takes no messages; next try in ten seconds: %s", error,
             extra={"operation": "reconcile", "reason_code": "queue_unavailable"},
         )  # fmt: skip
     if sent:
-        in_transaction(lambda session: ledger.mark_queued(session, sent))
+        parts.database.in_transaction(lambda session: ledger.mark_queued(session, sent))
     return sent

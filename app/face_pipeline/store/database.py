@@ -1,4 +1,4 @@
-"""One SQLAlchemy engine a process, transactions on it, and one for statements that commit by themselves."""
+"""The database: transactions, statements that commit by themselves, and what its errors mean."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from itertools import count
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import ExecutionContext
 from sqlalchemy.exc import DBAPIError, DisconnectionError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from face_pipeline.config import get_settings
 from face_pipeline.errors import DatabaseBusy, DatabaseUnavailable, DiskFull, FacePipelineError
 from face_pipeline.network import POSTGRES_OPTIONS
 from face_pipeline.telemetry.metrics import database as metrics
@@ -50,11 +48,66 @@ for _sqlstate in RETRIED:
 Result = TypeVar("Result")
 
 
-def _create_engine(**options: Any) -> Engine:
-    settings = get_settings()
-    threads = max(settings.web_threads, settings.worker_concurrency)
+class Database:
+    """One PostgreSQL database, for any number of threads of one process. It connects when it is first used.
+
+    `threads` is how many use it at once; with `ping_after_idling` a connection that was lost while it idled
+    fails nobody.
+    """
+
+    def __init__(self, url: URL, *, threads: int, ping_after_idling: bool = True) -> None:
+        self.engine = _create_engine(url, threads, ping_after_idling)
+        # Connections of its own: to switch one over and back takes two round trips.
+        self._autocommit = _create_engine(url, threads, ping_after_idling, isolation_level="AUTOCOMMIT")
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """A session whose changes are committed at the end, or all undone."""
+        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A session for SELECTs that need not see the same moment: one round trip each instead of three."""
+        with Session(self._autocommit, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def single_statements(self) -> Iterator[Connection]:
+        """A connection in which each statement commits by itself: one round trip instead of three."""
+        with self._autocommit.connect() as connection:
+            yield connection
+
+    def in_transaction(self, work: Callable[[Session], Result]) -> Result:
+        """Do `work` in a transaction; do all of it again when PostgreSQL ended it in favour of another one.
+
+        `work` must change nothing but the database, for it may run several times.
+        """
+
+        def once() -> Result:
+            with self.transaction() as session:
+                return work(session)
+
+        return _again(once)
+
+    def in_statements(self, work: Callable[[Connection], Result]) -> Result:
+        """Do `work`, one statement that commits by itself, as `in_transaction` does."""
+
+        def once() -> Result:
+            with self.single_statements() as connection:
+                return work(connection)
+
+        return _again(once)
+
+    def close(self) -> None:
+        """Close the connections that nobody uses; later use opens others."""
+        self.engine.dispose()
+        self._autocommit.dispose()
+
+
+def _create_engine(url: URL, threads: int, ping_after_idling: bool, **options: Any) -> Engine:
     made = create_engine(
-        settings.database_url,
+        url,
         pool_size=threads + 2,
         max_overflow=2,
         pool_timeout=POOL_TIMEOUT_SECONDS,
@@ -64,8 +117,7 @@ def _create_engine(**options: Any) -> Engine:
         **options,
     )
     event.listen(made, "before_cursor_execute", _with_local_settings, retval=True)
-    if settings.worker_instance == 0:
-        # A worker waits for a database that went away, and tries again anyway; a request would fail.
+    if ping_after_idling:
         event.listen(made, "checkin", _note_use)
         event.listen(made, "checkout", _ping_after_idling)
     return made
@@ -105,61 +157,6 @@ def _ping_after_idling(connection: Any, record: ConnectionPoolEntry, _: Any) -> 
     except connection.Error as error:
         # The pool opens another one.
         raise DisconnectionError("the connection was lost while it idled") from error
-
-
-@cache
-def engine() -> Engine:
-    return _create_engine()
-
-
-@cache
-def _autocommit_engine() -> Engine:
-    # Connections of its own: to switch one over and back takes two round trips.
-    return _create_engine(isolation_level="AUTOCOMMIT")
-
-
-@contextmanager
-def transaction() -> Iterator[Session]:
-    """A session whose changes are committed at the end, or all undone."""
-    with Session(engine(), expire_on_commit=False) as session, session.begin():
-        yield session
-
-
-@contextmanager
-def reading() -> Iterator[Session]:
-    """A session for SELECTs that need not see the same moment: each is one round trip instead of three."""
-    with Session(_autocommit_engine(), expire_on_commit=False) as session:
-        yield session
-
-
-@contextmanager
-def single_statements() -> Iterator[Connection]:
-    """A connection in which each statement commits by itself: one round trip instead of three."""
-    with _autocommit_engine().connect() as connection:
-        yield connection
-
-
-def in_transaction(work: Callable[[Session], Result]) -> Result:
-    """Do `work` in a transaction; do all of it again when PostgreSQL ended it in favour of another one.
-
-    `work` must change nothing but the database, for it may run several times.
-    """
-
-    def once() -> Result:
-        with transaction() as session:
-            return work(session)
-
-    return _again(once)
-
-
-def in_statements(work: Callable[[Connection], Result]) -> Result:
-    """Do `work`, one statement that commits by itself, as `in_transaction` does."""
-
-    def once() -> Result:
-        with single_statements() as connection:
-            return work(connection)
-
-    return _again(once)
 
 
 def _again(once: Callable[[], Result]) -> Result:

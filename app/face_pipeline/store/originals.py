@@ -8,13 +8,12 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from functools import cache
 from pathlib import Path
 
-import urllib3
+import urllib3.exceptions
 
-from face_pipeline.config import get_settings
 from face_pipeline.errors import FacePipelineError
+from face_pipeline.network import http_pool
 
 FILE_MODE = 0o640  # nginx, in the group, sends them
 DIRECTORY_MODE = 0o750
@@ -22,8 +21,6 @@ DIRECTORY_MODE = 0o750
 FILES_AT_ONCE = 16
 # An upload has committed its row long before this; an older file without a row belongs to nobody.
 ORPHAN_AFTER_SECONDS = 3600
-# Kept open to the other host; a worker has no more threads than this by far.
-REMOTE_CONNECTIONS = 64
 
 
 class OriginalMissing(FacePipelineError):
@@ -47,9 +44,7 @@ class RemoteOriginals:
     def __init__(self, url: str, token: str):
         self.url = url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {token}"}
-        self._http = urllib3.PoolManager(
-            maxsize=REMOTE_CONNECTIONS, timeout=urllib3.Timeout(connect=3, read=10), retries=False
-        )
+        self._http = http_pool()
 
     def read(self, sha256: str) -> bytes:
         """OriginalMissing when there is none of this name, OriginalUnavailable when the host is away."""
@@ -165,12 +160,3 @@ def _sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@cache
-def worker_originals() -> Originals | RemoteOriginals:
-    """The originals as this host's workers read them."""
-    settings = get_settings()
-    if settings.originals_url:
-        return RemoteOriginals(settings.originals_url, settings.credential("originals_token"))
-    return Originals(settings.originals_dir)

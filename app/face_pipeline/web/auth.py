@@ -14,8 +14,8 @@ from flask import session as cookie
 
 from face_pipeline.errors import Forbidden, Unauthorized
 from face_pipeline.store import keys
-from face_pipeline.store.database import reading
 from face_pipeline.store.models import ApiKey, Scope
+from face_pipeline.web.current import parts
 
 CSRF_HEADER = "X-CSRF-Token"
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
@@ -45,7 +45,7 @@ def presented_key() -> str | None:
 def identify() -> ApiKey | None:
     """The key this request comes with, None when there is none or it is not valid (any more)."""
     key = presented_key()
-    with reading() as session:
+    with parts().database.reading() as session:
         if key is not None:
             return keys.authenticate(session, key)
         if "key_id" in cookie:

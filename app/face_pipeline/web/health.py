@@ -10,14 +10,11 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
-from face_pipeline.broker import answers, exchange
-from face_pipeline.broker.celery import queue_client
+from face_pipeline.broker import answers
 from face_pipeline.broker.lengths import lengths
-from face_pipeline.config import get_settings
 from face_pipeline.store import ledger
-from face_pipeline.store.database import transaction
 from face_pipeline.store.models import UNFINISHED, State
-from face_pipeline.store.originals import Originals
+from face_pipeline.web.current import parts
 
 bp = Blueprint("health", __name__)
 
@@ -49,20 +46,20 @@ def _check(probe: Callable[[], None]) -> str:
 
 
 def _database() -> None:
-    with transaction() as session:
+    with parts().database.transaction() as session:
         ledger.probe(session)
 
 
 def _redis() -> None:
-    queue_client().ping()
+    parts().queue.ping()
 
 
 def _scratch() -> None:
-    exchange.client().ping()
+    parts().scratch.ping()
 
 
 def _originals() -> None:
-    if not Originals(get_settings().originals_dir).writable():
+    if not parts().originals.writable():
         raise PermissionError("originals are not writable")
 
 
@@ -77,13 +74,13 @@ def installation() -> Iterable[Metric]:
 
 def _from_redis() -> Iterator[Metric]:
     pending = GaugeMetricFamily("celery_tasks_pending", "Messages waiting in a queue.", labels=["queue"])
-    for queue, length in lengths(queue_client()).items():
+    for queue, length in lengths(parts().queue).items():
         pending.add_metric([queue], length)
     yield pending
 
 
 def _from_scratch() -> Iterator[Metric]:
-    ratio = answers.hit_ratio(exchange.client())
+    ratio = answers.hit_ratio(parts().scratch)
     if ratio is not None:
         yield GaugeMetricFamily(
             "face_recognition_cache_hit_ratio", "Cached answers of all searches, 0 to 1.", value=ratio
@@ -91,7 +88,7 @@ def _from_scratch() -> Iterator[Metric]:
 
 
 def _from_database() -> Iterator[Metric]:
-    with transaction() as session:
+    with parts().database.transaction() as session:
         states = {**dict.fromkeys(UNFINISHED, 0), **ledger.states(session)}
         states[State.FAILED] = ledger.failed(session)
         oldest = ledger.oldest_waiting(session)

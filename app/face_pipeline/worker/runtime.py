@@ -14,8 +14,9 @@ from functools import partial
 from typing import NoReturn
 
 from face_pipeline.engine import Engine
+from face_pipeline.parts import Parts
 from face_pipeline.store import ledger
-from face_pipeline.store.database import in_statements, is_unavailable, single_statements
+from face_pipeline.store.database import Database, is_unavailable
 from face_pipeline.store.models import Reason
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,8 @@ class Leases:
     ends with status 70; systemd starts it again.
     """
 
-    def __init__(self, lease_seconds: float, deadline_seconds: float):
+    def __init__(self, database: Database, lease_seconds: float, deadline_seconds: float):
+        self.database = database
         self.lease_seconds = lease_seconds
         self.deadline_seconds = deadline_seconds
         # To get from one stage to the next.
@@ -90,7 +92,9 @@ class Leases:
             if not tokens:
                 continue
             try:
-                in_statements(partial(ledger.renew, tokens=tokens, lease_seconds=self.lease_seconds))
+                self.database.in_statements(
+                    partial(ledger.renew, tokens=tokens, lease_seconds=self.lease_seconds)
+                )
             except Exception as error:
                 # Whatever it was, the next renewal may succeed; a dead thread would lose every lease.
                 if not is_unavailable(error):
@@ -98,7 +102,7 @@ class Leases:
 
     def _end(self, hung: list[Running], others: list[Running]) -> NoReturn:
         try:
-            with single_statements() as connection:
+            with self.database.single_statements() as connection:
                 for claim in (each.claim for each in hung if each.claim):
                     with suppress(ledger.LeaseLost):
                         ledger.fail(connection, claim, Reason.DEADLINE_EXCEEDED, self.deadline_message())
@@ -130,8 +134,9 @@ class Leases:
 
 
 class Runtime:
-    """The parts of a running worker, set by the worker's start."""
+    """What a running worker holds: its parts, from the beginning, and the rest from its start on."""
 
+    parts: Parts
     engine: Engine
     leases: Leases
     name: str

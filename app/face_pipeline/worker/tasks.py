@@ -17,12 +17,11 @@ from sqlalchemy import Connection
 from face_pipeline.broker import exchange
 from face_pipeline.broker.messages import Failed, Found, FoundFace, Question, Reply
 from face_pipeline.broker.names import TASK_INGEST, TASK_SEARCH
-from face_pipeline.config import get_settings
 from face_pipeline.engine import Analysis, MemoryBusy, PhotoBroken, PhotoRejected
 from face_pipeline.store import ledger
-from face_pipeline.store.database import in_statements, may_pass
+from face_pipeline.store.database import may_pass
 from face_pipeline.store.models import Reason
-from face_pipeline.store.originals import OriginalMissing, OriginalUnavailable, worker_originals
+from face_pipeline.store.originals import OriginalMissing, OriginalUnavailable
 from face_pipeline.telemetry import context
 from face_pipeline.telemetry.logging import stage_seconds
 from face_pipeline.telemetry.metrics import worker as metrics
@@ -65,11 +64,11 @@ def register(app: Celery) -> None:
 def ingest(task: Task, photo_id: str) -> None:
     """Find the faces of one photo and write them. Safe to run twice: only one run can claim the row."""
     del task
-    settings = get_settings()
+    lease_seconds = runtime.parts.settings.lease_seconds
     started = time.monotonic()
     held = _in_ledger(
         lambda connection: ledger.claim(
-            connection, uuid.UUID(photo_id), worker=runtime.name, lease_seconds=settings.lease_seconds
+            connection, uuid.UUID(photo_id), worker=runtime.name, lease_seconds=lease_seconds
         )
     )
     if held is None:
@@ -111,7 +110,7 @@ def _process(held: ledger.Claim, running: Running) -> Ended:
         )
     began = time.monotonic()
     try:
-        data = _patiently(lambda: worker_originals().read(held.sha256))
+        data = _patiently(lambda: runtime.parts.originals_source.read(held.sha256))
         read = time.monotonic() - began
         analysis = runtime.engine.analyse(data, check=running.check)
     except TimeOver:
@@ -150,7 +149,7 @@ def _given_back(held: ledger.Claim, message: str) -> Ended:
 
 
 def _in_ledger(work: Callable[[Connection], Result]) -> Result:
-    return _patiently(lambda: in_statements(work))
+    return _patiently(lambda: runtime.parts.database.in_statements(work))
 
 
 def _patiently(work: Callable[[], Result]) -> Result:
@@ -186,7 +185,8 @@ def _observe(analysis: Analysis) -> None:
 
 def search(task: Task, search_id: str) -> None:
     """Find the faces of a photo that waits in Redis, and send them to all web processes that ask for them."""
-    client = exchange.client()
+    parts = runtime.parts
+    client = parts.scratch
     data = exchange.take_photo(client, search_id)
     if data is None:
         log.info("search was given up", extra={"operation": "search"})
@@ -194,7 +194,7 @@ def search(task: Task, search_id: str) -> None:
     started = time.monotonic()
     with (
         runtime.leases.hold(None),
-        exchange.computing(client, search_id, get_settings().search_timeout_seconds),
+        exchange.computing(client, search_id, parts.settings.search_timeout_seconds),
     ):
         try:
             told, reply = _analyse(client, search_id, data, task.request.id)

@@ -26,14 +26,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from face_pipeline.broker import names
 from face_pipeline.broker.lengths import lengths
-from face_pipeline.broker.redis import connect
-from face_pipeline.config import Settings, get_settings
+from face_pipeline.config import Settings
 from face_pipeline.errors import ConfigurationError
 from face_pipeline.ops.autoscaler.host import remembered, room, running_workers, tell
 from face_pipeline.ops.autoscaler.rule import Cause, Decision, Observation, Policy, Rule
 from face_pipeline.ops.autoscaler.spread import Host, places, spread
+from face_pipeline.parts import Parts
 from face_pipeline.store import ledger
-from face_pipeline.store.database import reading
 from face_pipeline.store.models import State
 from face_pipeline.telemetry import level
 from face_pipeline.telemetry.metrics import AutoscalerMetrics
@@ -44,7 +43,6 @@ log = logging.getLogger(__name__)
 
 # A heartbeat and the lock outlive two rounds that went wrong.
 ROUNDS_ALIVE = 3
-SOCKET_TIMEOUT_SECONDS = 3
 
 
 @dataclass(frozen=True)
@@ -81,15 +79,16 @@ def policy_of(settings: Settings) -> Policy:
 class Agent:
     """One host's autoscaler; `tick` is one round of it."""
 
-    def __init__(self, settings: Settings, count: Callable[[], int] = running_workers):
-        self.settings = settings
+    def __init__(self, parts: Parts, count: Callable[[], int] = running_workers):
+        settings = self.settings = parts.settings
+        self._database = parts.database
         self.policy = policy_of(settings)
         self.host = settings.autoscale_host or socket.gethostname()
         self.metrics = AutoscalerMetrics()
         self._count = count
         self._running = self._first_count()
         self._alive_seconds = settings.autoscale_interval_seconds * ROUNDS_ALIVE
-        self._redis = connect(settings.redis_url, timeout=SOCKET_TIMEOUT_SECONDS)
+        self._redis = parts.queue
         self._lock = self._redis.lock(names.LEADER, timeout=self._alive_seconds, thread_local=False)
         self._troubles: set[str] = set()
         self._step_down()
@@ -250,7 +249,7 @@ class Agent:
     def _busy(self) -> int | None:
         """Photos under way; None while the database does not answer."""
         try:
-            with reading() as session:
+            with self._database.reading() as session:
                 return ledger.states(session).get(State.PROCESSING, 0)
         except SQLAlchemyError:
             return None
@@ -288,10 +287,10 @@ class Agent:
             self._troubles.add(what)
 
 
-def run() -> None:
+def run(parts: Parts) -> None:
     """Be this host's autoscaler until SIGTERM."""
-    settings = get_settings()
-    agent = Agent(settings)
+    settings = parts.settings
+    agent = Agent(parts)
     try:
         start_http_server(
             settings.metrics_port_base, addr=settings.metrics_host, registry=agent.metrics.registry
@@ -302,7 +301,7 @@ def run() -> None:
             f"({error.strerror}); end what holds the port or set FACE_METRICS_PORT_BASE"
         ) from error
     signal.signal(signal.SIGTERM, _end)
-    level.follow("face-autoscaler")
+    level.follow("face-autoscaler", settings.log_level, lambda: parts.queue)
     notify("READY=1")
     try:
         while True:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from flask import Blueprint, Response, jsonify
 
 from face_pipeline.store import batches
-from face_pipeline.store.database import transaction
 from face_pipeline.store.models import Scope, State
 from face_pipeline.web.api import parameters, views
 from face_pipeline.web.auth import requires
+from face_pipeline.web.current import parts
 
 bp = Blueprint("batches", __name__)
 
@@ -17,7 +17,7 @@ bp = Blueprint("batches", __name__)
 @requires(Scope.READ)
 def show(batch_id: str) -> Response:
     wanted = parameters.identifier(batch_id, "batch")
-    with transaction() as session:
+    with parts().database.transaction() as session:
         batch = batches.find(session, wanted)
         states = batches.progress(session, wanted)
     total = sum(states.values())

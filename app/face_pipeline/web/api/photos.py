@@ -15,18 +15,16 @@ from redis.exceptions import RedisError
 from sqlalchemy.orm import Session
 
 from face_pipeline.broker.celery import publish_ingest
-from face_pipeline.config import get_settings
 from face_pipeline.engine import Pack, PhotoRejected
 from face_pipeline.errors import BadRequest, NotFound, Unprocessable
 from face_pipeline.store import collections, ledger, persons, photos
-from face_pipeline.store.database import in_transaction, transaction
 from face_pipeline.store.models import Collection, Photo, Scope, State
-from face_pipeline.store.originals import Originals, relative
+from face_pipeline.store.originals import relative
 from face_pipeline.telemetry import context
 from face_pipeline.telemetry.metrics import web as metrics
-from face_pipeline.web import packs
 from face_pipeline.web.api import parameters, renditions, uploads, views
 from face_pipeline.web.auth import requires
+from face_pipeline.web.current import parts
 from face_pipeline.words import counted
 
 log = logging.getLogger(__name__)
@@ -39,7 +37,7 @@ ACCEL_PREFIX = "/_originals/"
 @bp.post("/photos")
 @requires(Scope.WRITE)
 def upload() -> tuple[Response, int]:
-    settings = get_settings()
+    settings = parts().settings
     files = uploads.files_of(request, "photos")
     if not files:
         raise BadRequest("send one or more files in the form field 'photos'", code="photos_missing")
@@ -83,12 +81,12 @@ def upload() -> tuple[Response, int]:
 
 def _accept(good: list[uploads.Upload]) -> tuple[uuid.UUID, list[ledger.Accepted]]:
     """Originals to disk, then their rows, all in one transaction: both are kept when this returns."""
-    originals = Originals(get_settings().originals_dir)
+    originals = parts().originals
     name = parameters.one_text(request, "collection", "collection_name") or collections.DEFAULT_COLLECTION
     given = parameters.one_text(request, "person", "person_name")
     person = persons.check_name(given) if given is not None else None
-    pack = packs.installed()
-    collection, known = in_transaction(lambda session: _known(session, name, pack, good))
+    pack = parts().pack
+    collection, known = parts().database.in_transaction(lambda session: _known(session, name, pack, good))
     # Outside a transaction: nothing is locked while the disk works.
     originals.write(
         {
@@ -97,7 +95,7 @@ def _accept(good: list[uploads.Upload]) -> tuple[uuid.UUID, list[ledger.Accepted
             if each.row.sha256 not in known or not originals.path(each.row.sha256).exists()
         }
     )
-    batch, accepted = in_transaction(
+    batch, accepted = parts().database.in_transaction(
         lambda session: ledger.accept(
             session, collection, [each.row for each in good],
             person=person, request_id=context.request_id.get(),
@@ -118,9 +116,9 @@ def _publish(photo_ids: list[uuid.UUID]) -> None:
     if not photo_ids:
         return
     try:
-        sent = publish_ingest(photo_ids, context.request_id.get())
+        sent = publish_ingest(parts().celery, photo_ids, context.request_id.get())
         if sent:
-            in_transaction(lambda session: ledger.mark_queued(session, sent))
+            parts().database.in_transaction(lambda session: ledger.mark_queued(session, sent))
     except (OperationalError, RedisError, OSError):
         log.warning("Redis takes no messages; the photos wait in the ledger", extra={"count": len(photo_ids)})
     except Exception:
@@ -134,7 +132,7 @@ def list_photos() -> Response:
     limit = parameters.integer(request.args, "limit", 50, 1, 200)
     wanted = _wanted()
     after = _read_cursor(request.args["cursor"]) if "cursor" in request.args else None
-    with transaction() as session:
+    with parts().database.transaction() as session:
         page, following = photos.page(session, wanted, limit=limit, after=after)
     return jsonify(
         {
@@ -175,7 +173,7 @@ def _read_cursor(cursor: str) -> photos.Place:
 @bp.get("/photos/<photo_id>")
 @requires(Scope.READ)
 def show(photo_id: str) -> Response:
-    with transaction() as session:
+    with parts().database.transaction() as session:
         photo = photos.find_with_faces(session, parameters.identifier(photo_id, "photo"))
     return jsonify({**views.photo(photo), "faces": [views.face(face) for face in photo.faces]})
 
@@ -183,13 +181,12 @@ def show(photo_id: str) -> Response:
 @bp.get("/photos/<photo_id>/image")
 @requires(Scope.READ)
 def image(photo_id: str) -> Response:
-    with transaction() as session:
+    with parts().database.transaction() as session:
         photo = photos.find(session, parameters.identifier(photo_id, "photo"))
-    settings = get_settings()
-    originals = Originals(settings.originals_dir)
+    originals = parts().originals
     if renditions.is_wanted(request.args):
         return renditions.of_an_original(originals.read(photo.sha256), request.args)
-    if settings.accel_redirect:
+    if parts().settings.accel_redirect:
         response = current_app.response_class(mimetype=photo.media_type)
         response.headers["X-Accel-Redirect"] = ACCEL_PREFIX + relative(photo.sha256)
     else:

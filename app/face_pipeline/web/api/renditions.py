@@ -9,9 +9,9 @@ from flask import Blueprint, Response, current_app, request
 from face_pipeline.engine import pictures
 from face_pipeline.errors import BadRequest
 from face_pipeline.store.models import Scope
-from face_pipeline.web import decoding
 from face_pipeline.web.api import parameters, uploads
 from face_pipeline.web.auth import requires
+from face_pipeline.web.current import parts
 
 bp = Blueprint("renditions", __name__)
 
@@ -45,4 +45,4 @@ def of_an_original(data: bytes, values: Mapping[str, str]) -> Response:
 
 def _upright(data: bytes, size: int) -> Response:
     """A JPEG of the whole photo, longer side at most `size` pixels."""
-    return current_app.response_class(pictures.upright(data, size, decoding.memory()), mimetype="image/jpeg")
+    return current_app.response_class(pictures.upright(data, size, parts().memory), mimetype="image/jpeg")

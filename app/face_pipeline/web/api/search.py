@@ -14,17 +14,15 @@ from redis.exceptions import RedisError
 from face_pipeline.broker import answers, exchange
 from face_pipeline.broker.celery import publish_search
 from face_pipeline.broker.messages import Failed, FoundFace, Question, Reply
-from face_pipeline.config import get_settings
 from face_pipeline.engine import MemoryBusy, Pack, contract_id
 from face_pipeline.errors import Conflict, NotFound, Unavailable, Unprocessable
 from face_pipeline.store import collections, vectors
-from face_pipeline.store.database import reading, transaction
 from face_pipeline.store.models import Collection, Reason, Scope
 from face_pipeline.telemetry import context
 from face_pipeline.telemetry.metrics import web as metrics
-from face_pipeline.web import packs
 from face_pipeline.web.api import parameters, uploads
 from face_pipeline.web.auth import requires
+from face_pipeline.web.current import parts
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +33,7 @@ bp = Blueprint("search", __name__)
 @requires(Scope.READ)
 def search() -> Response:
     started = time.monotonic()
-    settings = get_settings()
-    pack = packs.installed()
+    pack = parts().pack
     limit = parameters.integer(request.form, "limit", 5, 1, 100)
     threshold = parameters.decimal(request.form, "threshold", pack.match_threshold, -1.0, 1.0)
     min_quality = parameters.decimal(request.form, "min_quality", 0.0, 0.0, 1.0)
@@ -44,7 +41,7 @@ def search() -> Response:
     photo = uploads.read_one(request, "photo")
     name = request.form.get("collection", collections.DEFAULT_COLLECTION)
     collection = _collection(name, pack)
-    connection = exchange.client()
+    connection = parts().scratch
     # Read before the search: a photo that is added meanwhile starts a version this answer is not kept under.
     key = answers.Question(
         collection.id, collection.version, collection.contract_id, photo.row.sha256,
@@ -52,18 +49,18 @@ def search() -> Response:
     ).key  # fmt: skip
     faces = answers.get(connection, key)
     status = "hit" if faces is not None else "miss"
-    outcome, parts = status, {}
+    outcome, seconds = status, {}
     if faces is None:
         asked = time.monotonic()
         found, shared = _analyse(photo, pack)
         answered = time.monotonic()
         faces = [_match(collection, face, limit, threshold, min_quality, group_by) for face in found]
         outcome = "shared" if shared else status
-        parts = {
+        seconds = {
             "wait_seconds": round(answered - asked, 4),
             "match_seconds": round(time.monotonic() - answered, 4),
         }
-        answers.put(connection, key, faces, settings.search_cache_seconds)
+        answers.put(connection, key, faces, parts().settings.search_cache_seconds)
     else:
         answers.count_hit(connection)
     elapsed = time.monotonic() - started
@@ -73,7 +70,7 @@ def search() -> Response:
         "search answered",
         extra={
             "operation": "search", "outcome": outcome, "count": len(faces),
-            "duration_seconds": round(elapsed, 4), **parts,
+            "duration_seconds": round(elapsed, 4), **seconds,
         },
     )  # fmt: skip
     return jsonify(
@@ -89,25 +86,26 @@ def search() -> Response:
 
 def _collection(name: str, pack: Pack) -> Collection:
     try:
-        with reading() as session:
+        with parts().database.reading() as session:
             return collections.find_collection(session, name, pack)
     except NotFound:
         if name != collections.DEFAULT_COLLECTION:
             raise
     # There from the start, as far as anybody can tell.
-    with transaction() as session:
+    with parts().database.transaction() as session:
         return collections.open_collection(session, name, pack)
 
 
 def _analyse(photo: uploads.Upload, pack: Pack) -> tuple[list[FoundFace], bool]:
     """The faces that a worker finds, and whether another request for the same photo had asked it already."""
-    timeout = get_settings().search_timeout_seconds
+    timeout = parts().settings.search_timeout_seconds
+    celery, request_id = parts().celery, context.request_id.get()
     question = Question(contract_id(pack), photo.row.sha256)
     try:
         answer = exchange.ask(
-            exchange.client(), question.id, photo.data,
+            parts().scratch, question.id, photo.data,
             send=lambda task_id: publish_search(
-                question.id, task_id=task_id, request_id=context.request_id.get(), expires_seconds=timeout
+                celery, question.id, task_id=task_id, request_id=request_id, expires_seconds=timeout
             ),
             timeout=timeout,
             gone=lambda: _has_hung_up(request.environ.get("gunicorn.socket")),
@@ -166,7 +164,7 @@ def _match(
     matches: list[vectors.Match] = []
     search_faces = vectors.nearest_people if group_by == vectors.GroupBy.PERSON else vectors.nearest
     if face.quality >= min_quality:
-        with reading() as session:
+        with parts().database.reading() as session:
             matches = search_faces(
                 session, collection, face.embedding, limit=limit, threshold=threshold, min_quality=min_quality
             )

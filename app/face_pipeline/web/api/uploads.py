@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from flask import Request
 from werkzeug.datastructures import FileStorage
 
-from face_pipeline.config import Settings, get_settings
+from face_pipeline.config import Settings
 from face_pipeline.engine import PhotoRejected, inspect
 from face_pipeline.errors import BadRequest, Unprocessable
 from face_pipeline.store.ledger import NewPhoto
+from face_pipeline.web.current import parts
 
 FILENAME_MAX = 255
 STATUS_BY_REJECTION = {"too_large": 413, "unsupported_type": 415}
@@ -83,7 +84,7 @@ def read_one(request: Request, field: str) -> Upload:
     if len(files) != 1:
         raise BadRequest(f"send one file in the form field {field!r}", code="photo_missing")
     try:
-        return read_upload(files[0], get_settings())
+        return read_upload(files[0], parts().settings)
     except PhotoRejected as error:
         refused = Unprocessable(error.message, code=error.code)
         refused.status = STATUS_BY_REJECTION.get(error.code, refused.status)
