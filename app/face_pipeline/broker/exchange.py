@@ -31,6 +31,7 @@ from redis.exceptions import RedisError
 
 from face_pipeline.broker import names
 from face_pipeline.broker.messages import Reply, from_json, to_json
+from face_pipeline.broker.redis import reached
 from face_pipeline.errors import FacePipelineError
 
 # Longer than any search may take, so that nothing of a photo stays behind.
@@ -119,6 +120,7 @@ def leave(connection: redis.Redis, search: str, waiter: str) -> None:
             connection.srem(waiting, waiter)
 
 
+@reached()
 def ask(
     connection: redis.Redis,
     search: str,
@@ -130,7 +132,7 @@ def ask(
     told: Callable[[str], object],
 ) -> Answer | None:
     """The reply of a worker that analyses `photo`, or of the one that already does; None after `timeout`
-    seconds. Raises ClientGone once `gone` says so, ReplyUnreadable, and what Redis raises.
+    seconds. Raises ClientGone once `gone` says so, ReplyUnreadable, QueueUnavailable.
 
     `send` publishes the task of that id; `told` hears the id of the task that is waited for.
     """
@@ -165,6 +167,7 @@ def ask(
                 leave(connection, search, waiter)
 
 
+@reached()
 def take_photo(connection: redis.Redis, search: str) -> bytes | None:
     """The photo of a search that somebody still waits for; None when nobody does, or a worker has it."""
     with connection.pipeline() as pipeline:
@@ -185,6 +188,7 @@ def check_waited_for(connection: redis.Redis, search: str) -> None:
             raise NobodyWaits
 
 
+@reached()
 def drop(connection: redis.Redis, search: str) -> None:
     """Nobody computes this any more: whoever comes now leads."""
     connection.delete(_key(search, "task"))
@@ -209,6 +213,7 @@ def computing(connection: redis.Redis, search: str, most_seconds: float) -> Iter
         ended.set()
 
 
+@reached()
 def send_reply(connection: redis.Redis, search: str, reply: Reply, *, keep_seconds: float) -> None:
     """Give the reply to all who wait, and to those who come within `keep_seconds`."""
     text = to_json(reply)

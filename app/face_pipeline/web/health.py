@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 
 from flask import Blueprint, Response, jsonify
 from prometheus_client.core import GaugeMetricFamily, Metric
-from redis.exceptions import RedisError
-from sqlalchemy.exc import SQLAlchemyError
 
 from face_pipeline.broker import answers
-from face_pipeline.broker.lengths import lengths
+from face_pipeline.broker.queues import lengths
 from face_pipeline.store import ledger
 from face_pipeline.store.models import UNFINISHED, State
 from face_pipeline.web.current import parts
+
+log = logging.getLogger(__name__)
 
 bp = Blueprint("health", __name__)
 
@@ -39,9 +40,9 @@ def ready() -> tuple[Response, int]:
 def _check(probe: Callable[[], None]) -> str:
     try:
         probe()
-    except (SQLAlchemyError, RedisError, OSError) as error:
+    except Exception as error:
         # The text of the error may name hosts; the log has it.
-        return type(error).__name__
+        return type(error.__cause__ or error).__name__
     return "ok"
 
 
@@ -68,8 +69,9 @@ def installation() -> Iterable[Metric]:
     for read in (_from_redis, _from_scratch, _from_database):
         try:
             yield from list(read())
-        except (SQLAlchemyError, RedisError):
-            continue
+        except Exception:
+            # Whatever ails one of them: the values of the others are told.
+            log.debug("some values of the installation cannot be read", exc_info=True)
 
 
 def _from_redis() -> Iterator[Metric]:

@@ -14,9 +14,10 @@ from functools import partial
 from typing import NoReturn
 
 from face_pipeline.engine import Engine
+from face_pipeline.errors import DatabaseUnavailable
 from face_pipeline.parts import Parts
 from face_pipeline.store import ledger
-from face_pipeline.store.database import Database, is_unavailable
+from face_pipeline.store.database import Database
 from face_pipeline.store.models import Reason
 
 log = logging.getLogger(__name__)
@@ -95,10 +96,11 @@ class Leases:
                 self.database.in_statements(
                     partial(ledger.renew, tokens=tokens, lease_seconds=self.lease_seconds)
                 )
-            except Exception as error:
+            except DatabaseUnavailable:
+                continue
+            except Exception:
                 # Whatever it was, the next renewal may succeed; a dead thread would lose every lease.
-                if not is_unavailable(error):
-                    log.exception("cannot renew leases")
+                log.exception("cannot renew leases")
 
     def _end(self, hung: list[Running], others: list[Running]) -> NoReturn:
         try:

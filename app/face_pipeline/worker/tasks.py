@@ -10,16 +10,15 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeVar
 
-import redis
 from celery import Celery, Task
-from sqlalchemy import Connection
 
 from face_pipeline.broker import exchange
 from face_pipeline.broker.messages import Failed, Found, FoundFace, Question, Reply
 from face_pipeline.broker.names import TASK_INGEST, TASK_SEARCH
 from face_pipeline.engine import Analysis, MemoryBusy, PhotoBroken, PhotoRejected
+from face_pipeline.errors import PASSING
 from face_pipeline.store import ledger
-from face_pipeline.store.database import may_pass
+from face_pipeline.store.database import Statements
 from face_pipeline.store.models import Reason
 from face_pipeline.store.originals import OriginalMissing, OriginalUnavailable
 from face_pipeline.telemetry import context
@@ -148,7 +147,7 @@ def _given_back(held: ledger.Claim, message: str) -> Ended:
     return Ended(Outcome.GIVEN_BACK)
 
 
-def _in_ledger(work: Callable[[Connection], Result]) -> Result:
+def _in_ledger(work: Statements[Result]) -> Result:
     return _patiently(lambda: runtime.parts.database.in_statements(work))
 
 
@@ -158,9 +157,8 @@ def _patiently(work: Callable[[], Result]) -> Result:
     while True:
         try:
             return work()
-        except Exception as error:
-            passing = isinstance(error, OriginalUnavailable) or may_pass(error)
-            if not passing or time.monotonic() > give_up:
+        except (OriginalUnavailable, *PASSING):
+            if time.monotonic() > give_up:
                 raise
             time.sleep(RETRY_SECONDS)
 
@@ -197,7 +195,9 @@ def search(task: Task, search_id: str) -> None:
         exchange.computing(client, search_id, parts.settings.search_timeout_seconds),
     ):
         try:
-            told, reply = _analyse(client, search_id, data, task.request.id)
+            told, reply = _analyse(
+                search_id, data, task.request.id, lambda: exchange.check_waited_for(client, search_id)
+            )
         except exchange.NobodyWaits:
             exchange.drop(client, search_id)
             log.info("search was given up", extra={"operation": "search", "outcome": "given_up"})
@@ -211,16 +211,14 @@ def search(task: Task, search_id: str) -> None:
 
 
 def _analyse(
-    client: redis.Redis, search_id: str, data: bytes, task_id: str | None
+    search_id: str, data: bytes, task_id: str | None, check: Callable[[], None]
 ) -> tuple[dict[str, Any], Reply]:
     """Fields of the log's line, and the reply; raises NobodyWaits."""
     own = runtime.engine.contract_id
     if Question.of(search_id).contract_id != own:
         return _told(Reason.CONTRACT_MISMATCH), Found(task_id, own, [])
     try:
-        analysis = runtime.engine.analyse(
-            data, promptly=True, check=lambda: exchange.check_waited_for(client, search_id)
-        )
+        analysis = runtime.engine.analyse(data, promptly=True, check=check)
     except exchange.NobodyWaits:
         raise
     except (PhotoBroken, PhotoRejected, MemoryBusy) as error:

@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import base64
-import logging
 import mimetypes
-import uuid
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 from flask import Blueprint, Response, current_app, jsonify, request, send_file
-from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
-from sqlalchemy.orm import Session
 
-from face_pipeline.broker.celery import publish_ingest
-from face_pipeline.engine import Pack, PhotoRejected
-from face_pipeline.errors import BadRequest, NotFound, Unprocessable
-from face_pipeline.store import collections, ledger, persons, photos
-from face_pipeline.store.models import Collection, Photo, Scope, State
+from face_pipeline.actions import uploads
+from face_pipeline.errors import BadRequest, NotFound
+from face_pipeline.store import collections, photos
+from face_pipeline.store.collections import DEFAULT_COLLECTION
+from face_pipeline.store.models import Photo, Scope, State
 from face_pipeline.store.originals import relative
-from face_pipeline.telemetry import context
 from face_pipeline.telemetry.metrics import web as metrics
-from face_pipeline.web.api import parameters, renditions, uploads, views
+from face_pipeline.web.api import files, parameters, renditions, views
 from face_pipeline.web.auth import requires
 from face_pipeline.web.current import parts
 from face_pipeline.words import counted
-
-log = logging.getLogger(__name__)
 
 bp = Blueprint("photos", __name__)
 
@@ -37,93 +29,28 @@ ACCEL_PREFIX = "/_originals/"
 @bp.post("/photos")
 @requires(Scope.WRITE)
 def upload() -> tuple[Response, int]:
-    settings = parts().settings
-    files = uploads.files_of(request, "photos")
-    if not files:
+    sent = files.files_of(request, "photos")
+    most = parts().settings.upload_max_photos
+    if not sent:
         raise BadRequest("send one or more files in the form field 'photos'", code="photos_missing")
-    if len(files) > settings.upload_max_photos:
+    if len(sent) > most:
         raise BadRequest(
-            f"one request takes {counted(settings.upload_max_photos, 'photo')}, this one has {len(files)}",
-            code="too_many_photos",
+            f"one request takes {counted(most, 'photo')}, this one has {len(sent)}", code="too_many_photos"
         )
-    good: list[uploads.Upload] = []
-    rejected = []
-    for number, file in enumerate(files, 1):
-        try:
-            good.append(uploads.read_upload(file, settings))
-        except PhotoRejected as error:
-            rejected.append(uploads.rejection(uploads.filename_of(file), error))
-            log.debug(
-                "file %d refused: %s", number, error.message,
-                extra={"operation": "upload", "reason_code": error.code},
-            )  # fmt: skip
-    if not good:
-        raise Unprocessable(
-            "no file of this request can be used", code="photos_rejected", details={"rejected": rejected}
-        )
-    batch_id, accepted = _accept(good)
-    metrics.files_uploaded.inc(len(accepted))
-    log.info(
-        "%s accepted, %d refused", counted(len(accepted), "photo"), len(rejected),
-        extra={
-            "operation": "upload", "batch_id": str(batch_id), "count": len(accepted),
-            "photo_id": [str(each.photo_id) for each in accepted],
-            "reason_code": sorted(
-                {each["code"] for each in rejected} | {each.remark.code for each in accepted if each.remark}
-            ) or None,
-        },
+    checked = uploads.check_all(parts(), ((files.filename_of(file), files.read(file)) for file in sent))
+    batch = uploads.accept(
+        parts(), checked,
+        collection=parameters.one_text(request, "collection", "collection_name") or DEFAULT_COLLECTION,
+        person=parameters.one_text(request, "person", "person_name"),
     )  # fmt: skip
-    _publish(list({each.photo_id for each in accepted if each.state == State.RECEIVED}))
+    metrics.files_uploaded.inc(len(batch.photos))
     return jsonify(
-        {"batch_id": batch_id, "photos": [views.accepted(each) for each in accepted], "rejected": rejected}
-    ), 202
-
-
-def _accept(good: list[uploads.Upload]) -> tuple[uuid.UUID, list[ledger.Accepted]]:
-    """Originals to disk, then their rows, all in one transaction: both are kept when this returns."""
-    originals = parts().originals
-    name = parameters.one_text(request, "collection", "collection_name") or collections.DEFAULT_COLLECTION
-    given = parameters.one_text(request, "person", "person_name")
-    person = persons.check_name(given) if given is not None else None
-    pack = parts().pack
-    collection, known = parts().database.in_transaction(lambda session: _known(session, name, pack, good))
-    # Outside a transaction: nothing is locked while the disk works.
-    originals.write(
         {
-            each.row.sha256: each.data
-            for each in good
-            if each.row.sha256 not in known or not originals.path(each.row.sha256).exists()
+            "batch_id": batch.id,
+            "photos": [views.accepted(each) for each in batch.photos],
+            "rejected": [vars(each) for each in checked.rejected],
         }
-    )
-    batch, accepted = parts().database.in_transaction(
-        lambda session: ledger.accept(
-            session, collection, [each.row for each in good],
-            person=person, request_id=context.request_id.get(),
-        )
-    )  # fmt: skip
-    return batch.id, accepted
-
-
-def _known(
-    session: Session, name: str, pack: Pack, good: list[uploads.Upload]
-) -> tuple[Collection, set[str]]:
-    collection = collections.open_collection(session, name, pack)
-    return collection, ledger.known(session, collection, {each.row.sha256 for each in good})
-
-
-def _publish(photo_ids: list[uuid.UUID]) -> None:
-    """Hand the photos to the workers; what Redis does not take now, the reconciler brings later."""
-    if not photo_ids:
-        return
-    try:
-        sent = publish_ingest(parts().celery, photo_ids, context.request_id.get())
-        if sent:
-            parts().database.in_transaction(lambda session: ledger.mark_queued(session, sent))
-    except (OperationalError, RedisError, OSError):
-        log.warning("Redis takes no messages; the photos wait in the ledger", extra={"count": len(photo_ids)})
-    except Exception:
-        # The rows are committed: whatever failed here, the photos are accepted.
-        log.exception("photos wait in the ledger", extra={"count": len(photo_ids)})
+    ), 202
 
 
 @bp.get("/photos")

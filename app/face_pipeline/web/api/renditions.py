@@ -9,7 +9,7 @@ from flask import Blueprint, Response, current_app, request
 from face_pipeline.engine import pictures
 from face_pipeline.errors import BadRequest
 from face_pipeline.store.models import Scope
-from face_pipeline.web.api import parameters, uploads
+from face_pipeline.web.api import files, parameters
 from face_pipeline.web.auth import requires
 from face_pipeline.web.current import parts
 
@@ -23,7 +23,7 @@ SIZE = ("size", 1600, 64, 4096)
 @requires(Scope.READ)
 def of_a_file() -> Response:
     """Of a file that is not kept: browsers cannot show some, and turn others differently."""
-    photo = uploads.read_one(request, "photo")
+    photo = files.read_one(request, "photo")
     response = _upright(photo.data, parameters.integer(request.form, *SIZE))
     response.headers["Cache-Control"] = "no-store"
     return response
