@@ -21,11 +21,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import requests
-from face_pipeline.config import get_settings
 from face_pipeline.engine import load_engine
 from face_pipeline.ops import indexer
 from face_pipeline.store import vectors
-from face_pipeline.store.database import engine, transaction
+from face_pipeline.store.database import Database
 from face_pipeline.store.models import Batch, Collection, Photo
 from sqlalchemy import insert, select, text, update
 
@@ -50,11 +49,13 @@ def samples(people: npt.NDArray[np.float32], random: np.random.Generator) -> npt
     return unit(share * people + np.sqrt(1 - share**2) * noise)
 
 
-def fill(collection: Collection, count: int, random: np.random.Generator) -> npt.NDArray[np.float32]:
+def fill(
+    database: Database, collection: Collection, count: int, random: np.random.Generator
+) -> npt.NDArray[np.float32]:
     """Add `count` faces; returns the people they belong to, float32 (people, dimension)."""
     people = unit(random.normal(size=(max(count // 5, 1), collection.dimension)).astype(np.float32))
     batch, photo = uuid.uuid4(), uuid.uuid4()
-    with transaction() as session:
+    with database.transaction() as session:
         session.execute(insert(Batch).values(id=batch, collection_id=collection.id))
         session.execute(
             insert(Photo).values(
@@ -64,7 +65,7 @@ def fill(collection: Collection, count: int, random: np.random.Generator) -> npt
             )
         )  # fmt: skip
     owners = random.integers(0, len(people), size=count)
-    raw = engine().raw_connection()
+    raw = database.engine.raw_connection()
     for start in range(0, count, COPY_CHUNK):
         rows = samples(people[owners[start : start + COPY_CHUNK]], random)
         lines = io.StringIO()
@@ -84,7 +85,7 @@ def fill(collection: Collection, count: int, random: np.random.Generator) -> npt
         cursor.execute("ANALYZE faces")
     raw.commit()
     raw.close()
-    with transaction() as session:
+    with database.transaction() as session:
         session.execute(
             update(Collection)
             .where(Collection.id == collection.id)
@@ -93,29 +94,31 @@ def fill(collection: Collection, count: int, random: np.random.Generator) -> npt
     return people
 
 
-def build_as_installed() -> None:
+def build_as_installed(database: Database) -> None:
     """Give index builds the memory that the role `postgres` gives them, a tenth of the host's."""
     host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
     megabytes = min(max(host // 10, 64), 8192)
-    with transaction() as session:
+    with database.transaction() as session:
         session.execute(text(f"ALTER ROLE CURRENT_USER SET maintenance_work_mem = '{megabytes}MB'"))
     # Connections that are open keep what they began with.
-    engine().dispose()
+    database.close()
 
 
-def collection_named(name: str) -> Collection:
-    with transaction() as session:
+def collection_named(database: Database, name: str) -> Collection:
+    with database.transaction() as session:
         return session.scalars(select(Collection).where(Collection.name == name)).one()
 
 
-def true_matches_found(name: str, people: npt.NDArray[np.float32], random: np.random.Generator) -> float:
+def true_matches_found(
+    database: Database, name: str, people: npt.NDArray[np.float32], random: np.random.Generator
+) -> float:
     """Share of stored faces over the match cosine that the collection's own way of searching returns."""
-    collection = collection_named(name)
+    collection = collection_named(database, name)
     found = expected = 0
     for person in samples(people[random.integers(0, len(people), size=200)], random):
         answers = []
         for exact in (True, None):
-            with transaction() as session:
+            with database.transaction() as session:
                 matches = vectors.nearest(
                     session, collection, person, limit=10, threshold=MATCH_COSINE, exact=exact
                 )
@@ -134,7 +137,8 @@ def measure(app: App, name: str, queries: list[bytes], pack_dir: Path) -> dict[s
 
     The inference is timed on one core, as a photo of an upload has it, and on as many as a search takes.
     """
-    bare = load_engine(pack_dir, threads=1, prompt_threads=get_settings().cores_of_a_search)
+    cores = app.installation.parts.settings.cores_of_a_search
+    bare = load_engine(pack_dir, threads=1, prompt_threads=cores)
     bare.warm_up()
     session = requests.Session()
     app.search(queries[0], collection=name, threshold=MATCH_COSINE)
@@ -179,20 +183,21 @@ def main() -> None:
     with pipeline(arguments.pack) as app:
         app.session = requests.Session()
         app.start_worker(1, concurrency=2)
-        build_as_installed()
+        database = app.installation.parts.database
+        build_as_installed(database)
         for size in (int(text) for text in arguments.sizes.split(",")):
             name = f"faces-{size}"
             batch = app.upload(("seed.jpg", sources[0]), collection=name).json()["batch_id"]
             app.wait_finished(batch)
             random = np.random.default_rng(size)
             began = time.monotonic()
-            people = fill(collection_named(name), size, random)
+            people = fill(database, collection_named(database, name), size, random)
             figures[f"{size}: fill s"] = time.monotonic() - began
             began = time.monotonic()
-            built = indexer.build_indexes()
+            built = indexer.build_indexes(app.installation.parts)
             if built:
                 figures[f"{size}: index build s"] = time.monotonic() - began
-            figures[f"{size}: true matches found"] = true_matches_found(name, people, random)
+            figures[f"{size}: true matches found"] = true_matches_found(database, name, people, random)
             queries = [
                 variant(sources[n % len(sources)], 1_000_000 + size + n) for n in range(arguments.rounds + 1)
             ]

@@ -8,6 +8,8 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
+from face_pipeline.parts import Parts
+from sqlalchemy import text
 
 from tests import packs
 from tests.installation import App, Installation, start_web
@@ -35,17 +37,18 @@ def installation(
 
 
 @pytest.fixture
-def clean(installation: Installation) -> Installation:
-    """An installation without photos, messages or cached answers."""
-    import redis
-    from face_pipeline.config import get_settings
-    from face_pipeline.store.database import transaction
-    from sqlalchemy import text
+def parts(installation: Installation) -> Parts:
+    """What a process of the installation works with, as one of its doors makes it."""
+    return installation.parts
 
-    with transaction() as session:
+
+@pytest.fixture
+def clean(installation: Installation, parts: Parts) -> Installation:
+    """An installation without photos, messages or cached answers."""
+    with parts.database.transaction() as session:
         session.execute(text("TRUNCATE collections, batches, photos, faces, persons CASCADE"))
-    for url in (get_settings().redis_url, get_settings().scratch_redis_url):
-        redis.Redis.from_url(url).flushdb()
+    for connection in (parts.queue, parts.scratch):
+        connection.flushdb()
     return installation
 
 

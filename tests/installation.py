@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import requests
+from face_pipeline.config import get_settings
+from face_pipeline.parts import Parts
 
 from tests.photos import ROOT
 from tests.services import Postgres, Redis
@@ -33,6 +35,12 @@ WORKER_ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": "33554432",
     "MALLOC_TRIM_THRESHOLD_": "16777216",
 }
+# First lines of a program of a test, which then has `parts` as a door of the product has.
+MAKE_PARTS = """
+from face_pipeline.config import get_settings
+from face_pipeline.parts import Parts
+parts = Parts(get_settings())
+"""
 # Celery warns, in plain text, that it runs as root; on a host it does not.
 TEST_ENVIRONMENT = {"PYTHONWARNINGS": "ignore"}
 
@@ -67,6 +75,8 @@ class Installation:
     # The searches' own, without a file.
     scratch: Redis
     environment: dict[str, str]
+    # What this process, the test's, works with.
+    parts: Parts
     api_key: str = ADMIN_KEY
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
@@ -116,7 +126,7 @@ class Installation:
             }
         )
         environment = {**os.environ, **UNIT_ENVIRONMENT, **TEST_ENVIRONMENT, "PYTHONPATH": str(ROOT / "app")}
-        made = cls(directory, postgres, redis, scratch, environment)
+        made = cls(directory, postgres, redis, scratch, environment, Parts(get_settings()))
         made.run("migrate")
         made.run("keys", "ensure", "--name", "admin", "--scopes", "admin", "--credential", "admin_api_key")
         return made

@@ -8,35 +8,56 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from face_pipeline import __version__
 from face_pipeline.config import get_settings
-from face_pipeline.errors import ConfigurationError, FacePipelineError
+from face_pipeline.errors import ConfigurationError, FacePipelineError, in_full
+
+if TYPE_CHECKING:
+    from face_pipeline.parts import Parts
+
+
+def _parts() -> Parts:
+    """Made only for commands that need them: others work on a host that is not installed yet, too."""
+    from face_pipeline.parts import Parts
+
+    return Parts(get_settings())
+
+
+def _begin_service(service: str) -> Parts:
+    """Logs of this process as those of `service`."""
+    from face_pipeline.telemetry import streams
+    from face_pipeline.telemetry.logging import configure_logging
+
+    streams.capture(service)
+    parts = _parts()
+    configure_logging(service, parts.settings.log_level)
+    return parts
 
 
 def _migrate(_: argparse.Namespace) -> int:
     from face_pipeline.store.schema import migrate
 
-    before, after = migrate()
+    before, after = migrate(_parts().database)
     print("unchanged" if before == after else f"migrated {before or 'an empty database'} -> {after}")
     return 0
 
 
 def _keys_ensure(options: argparse.Namespace) -> int:
     from face_pipeline.store import keys
-    from face_pipeline.store.database import transaction
 
-    key = get_settings().credential(options.credential)
-    with transaction() as session:
+    parts = _parts()
+    key = parts.settings.credential(options.credential)
+    with parts.database.transaction() as session:
         print(keys.ensure(session, options.name, options.scopes.split(","), key))
     return 0
 
 
 def _keys_create(options: argparse.Namespace) -> int:
     from face_pipeline.store import keys
-    from face_pipeline.store.database import transaction
 
-    with transaction() as session:
+    with _parts().database.transaction() as session:
         key = keys.create(session, options.name, options.scopes.split(","))
     print(key)
     print("This is the only time the key is shown.", file=sys.stderr)
@@ -44,13 +65,10 @@ def _keys_create(options: argparse.Namespace) -> int:
 
 
 def _keys_list(_: argparse.Namespace) -> int:
-    from sqlalchemy import select
+    from face_pipeline.store import keys
 
-    from face_pipeline.store.database import transaction
-    from face_pipeline.store.models import ApiKey
-
-    with transaction() as session:
-        rows = session.scalars(select(ApiKey).order_by(ApiKey.name)).all()
+    with _parts().database.transaction() as session:
+        rows = keys.listing(session)
     print(f"{'NAME':24} {'SCOPES':20} {'CREATED':20} STATE")
     for row in rows:
         state = "revoked" if row.revoked_at else "active"
@@ -60,61 +78,52 @@ def _keys_list(_: argparse.Namespace) -> int:
 
 def _keys_revoke(options: argparse.Namespace) -> int:
     from face_pipeline.store import keys
-    from face_pipeline.store.database import transaction
 
-    with transaction() as session:
+    with _parts().database.transaction() as session:
         keys.revoke(session, options.name)
     print(f"revoked {options.name}")
     return 0
 
 
 def _reconcile(_: argparse.Namespace) -> int:
+    from face_pipeline.broker import log_level
     from face_pipeline.ops.reconciler import reconcile
-    from face_pipeline.telemetry import level, streams
-    from face_pipeline.telemetry.logging import configure_logging
 
-    streams.capture("face-reconciler")
-    configure_logging("face-reconciler", get_settings().log_level)
-    level.look_once("face-reconciler")
-    reconcile()
+    parts = _begin_service("face-reconciler")
+    log_level.look_once("face-reconciler", parts.settings.log_level, lambda: parts.queue)
+    reconcile(parts)
     return 0
 
 
 def _index(_: argparse.Namespace) -> int:
+    from face_pipeline.broker import log_level
     from face_pipeline.ops.indexer import build_indexes, sweep_originals
-    from face_pipeline.telemetry import level, streams
-    from face_pipeline.telemetry.logging import configure_logging
 
-    streams.capture("face-indexer")
-    configure_logging("face-indexer", get_settings().log_level)
-    level.look_once("face-indexer")
-    build_indexes()
-    sweep_originals()
+    parts = _begin_service("face-indexer")
+    log_level.look_once("face-indexer", parts.settings.log_level, lambda: parts.queue)
+    build_indexes(parts)
+    sweep_originals(parts)
     return 0
 
 
 def _autoscaler(_: argparse.Namespace) -> int:
     from face_pipeline.ops.autoscaler.agent import run
-    from face_pipeline.telemetry import streams
-    from face_pipeline.telemetry.logging import configure_logging
 
-    streams.capture("face-autoscaler")
-    configure_logging("face-autoscaler", get_settings().log_level)
-    run()
+    run(_begin_service("face-autoscaler"))
     return 0
 
 
 def _queues(_: argparse.Namespace) -> int:
     from face_pipeline.ops.queues import look
 
-    print(json.dumps(look()))
+    print(json.dumps(look(_parts())))
     return 0
 
 
 def _doctor(options: argparse.Namespace) -> int:
     from face_pipeline.ops.doctor import examine
 
-    findings = examine()
+    findings = examine(_parts())
     if options.format == "json":
         print(json.dumps([vars(finding) for finding in findings], indent=2))
     else:
@@ -159,25 +168,26 @@ def _pack_describe(options: argparse.Namespace) -> int:
 
 
 def _log_level(options: argparse.Namespace) -> int:
-    from face_pipeline.telemetry import level
+    from face_pipeline.broker import log_level
     from face_pipeline.telemetry.logging import EVERYONE
 
+    parts = _parts()
     if options.level is None:
-        found = level.chosen()
+        found = log_level.chosen(parts.queue)
         for service, chosen, left in found:
             print(f"{service:16} {chosen:8} for {left / 60:.1f} more minutes")
         if not found:
-            print(f"none is chosen: FACE_LOG_LEVEL counts, which is {get_settings().log_level} on this host")
+            print(f"none is chosen: FACE_LOG_LEVEL counts, which is {parts.settings.log_level} on this host")
         return 0
     wanted = None if options.level == "default" else options.level
-    level.choose(wanted, options.service, options.seconds)
-    others = [each for each in level.chosen() if each[0] != options.service]
+    log_level.choose(parts.queue, wanted, options.service, options.seconds)
+    others = [each for each in log_level.chosen(parts.queue) if each[0] != options.service]
     who = "every service" if options.service == EVERYONE else options.service
     how = f"at {wanted} for {options.seconds} seconds" if wanted else "at its FACE_LOG_LEVEL for good"
     for service, chosen, left in others:
         if not wanted and service == EVERYONE:
             how = f"at {chosen}, as every service, for {left / 60:.0f} more minutes"
-    print(f"{who} logs {how}, from {level.LOOK_SECONDS:g} seconds from now at the latest")
+    print(f"{who} logs {how}, from {log_level.LOOK_SECONDS:g} seconds from now at the latest")
     if options.service == EVERYONE:
         for service, chosen, left in others:
             print(f"{service} keeps its own: {chosen} for {left / 60:.0f} more minutes")
@@ -283,16 +293,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"face-pipeline: {error.message}", file=sys.stderr)
         return error.exit_status
     except FacePipelineError as error:
-        print(f"face-pipeline: {error.message}", file=sys.stderr)
-        return 1
-    except Exception as error:
-        from face_pipeline.store.database import explain
-
-        expected = explain(error)
-        if expected is None:
-            raise
-        reason = str(error.__cause__ or error).splitlines()[0]
-        print(f"face-pipeline: {expected.message.partition(';')[0]}: {reason}", file=sys.stderr)
+        print(f"face-pipeline: {in_full(error)}", file=sys.stderr)
         return 1
 
 

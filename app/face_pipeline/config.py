@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from sqlalchemy import URL
 
 from face_pipeline.errors import ConfigurationError
 from face_pipeline.telemetry.redact import conceal
@@ -120,17 +119,6 @@ class Settings(BaseSettings):
         return value
 
     @cached_property
-    def database_url(self) -> URL:
-        return URL.create(
-            "postgresql+psycopg2",
-            username=self.database_user,
-            password=self.credential("database_password"),
-            host=self.database_host,
-            port=self.database_port,
-            database=self.database_name,
-        )
-
-    @cached_property
     def redis_url(self) -> str:
         """The queues: messages, log level, autoscaler."""
         return self._redis("redis_password", self.redis_host, self.redis_port)
@@ -158,9 +146,11 @@ class Settings(BaseSettings):
         return self.models_dir / self.model_pack
 
 
-@cache
 def get_settings() -> Settings:
-    """The settings of this process; raises ConfigurationError naming each wrong variable."""
+    """The settings as they are now, for the doors of a process alone (`parts.py`).
+
+    Raises ConfigurationError naming each wrong variable.
+    """
     env_file = Path(os.environ.get("FACE_ENV_FILE", ENV_FILE))
     readable = os.access(env_file, os.R_OK)
     if not readable and os.access(env_file, os.F_OK):

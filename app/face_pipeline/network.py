@@ -1,4 +1,4 @@
-"""How connections to PostgreSQL and Redis notice that the other host is gone.
+"""How connections to other hosts notice that the other host is gone.
 
 A host without power closes nothing, and Linux asks a silent connection first after two hours: who waits for
 an answer waits as long. So the kernel asks after 3 s of silence, each second, and gives up after 6 s, also
@@ -7,27 +7,15 @@ where what was sent is not acknowledged (`man 7 tcp`; TCP_USER_TIMEOUT counts in
 
 from __future__ import annotations
 
-import socket
 from typing import Any
 
-import redis
+import urllib3
 
 CONNECT_TIMEOUT_SECONDS = 3
 IDLE_SECONDS = 3
 INTERVAL_SECONDS = 1
 PROBES = 3
 GIVE_UP_SECONDS = 6
-
-REDIS_OPTIONS: dict[str, Any] = {
-    "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS,
-    "socket_keepalive": True,
-    "socket_keepalive_options": {
-        socket.TCP_KEEPIDLE: IDLE_SECONDS,
-        socket.TCP_KEEPINTVL: INTERVAL_SECONDS,
-        socket.TCP_KEEPCNT: PROBES,
-        socket.TCP_USER_TIMEOUT: GIVE_UP_SECONDS * 1000,
-    },
-}
 
 # Arguments of libpq; times in seconds, tcp_user_timeout in milliseconds. It alone is not enough: it counts
 # only while something is on its way.
@@ -40,7 +28,16 @@ POSTGRES_OPTIONS: dict[str, Any] = {
     "tcp_user_timeout": GIVE_UP_SECONDS * 1000,
 }
 
+# The longest silence in the middle of an answer over HTTP.
+HTTP_READ_SECONDS = 10
+# Kept open to the other host; a worker has no more threads than this by far.
+HTTP_CONNECTIONS = 64
 
-def redis_client(url: str, *, timeout: float, **options: Any) -> redis.Redis:
-    """A client with a pool of its own; `timeout` is the longest wait for one answer, seconds."""
-    return redis.Redis.from_url(url, **{**REDIS_OPTIONS, "socket_timeout": timeout, **options})
+
+def http_pool() -> urllib3.PoolManager:
+    """A client of HTTP for any number of threads. It tries once: who calls it knows when to try again."""
+    return urllib3.PoolManager(
+        maxsize=HTTP_CONNECTIONS,
+        timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_SECONDS, read=HTTP_READ_SECONDS),
+        retries=False,
+    )

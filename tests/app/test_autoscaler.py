@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 import redis
 import requests
-from face_pipeline.config import get_settings
 from face_pipeline.ops.autoscaler.host import Remembered, available_mb, remembered, room, tell
 from face_pipeline.ops.autoscaler.rule import Cause, Observation, Policy, Rule
 from face_pipeline.ops.autoscaler.spread import Host, spread
+from face_pipeline.parts import Parts
 
 from bench.autoscaler import Moment, Plant, burst
 from tests.installation import Installation, free_port, wait_until
@@ -300,8 +300,8 @@ def hosts(clean: Installation, tmp_path: Path) -> Iterator[Hosts]:
 
 
 @pytest.fixture
-def queue(clean: Installation) -> redis.Redis:
-    return redis.Redis.from_url(get_settings().redis_url)
+def queue(clean: Installation, parts: Parts) -> redis.Redis:
+    return parts.queue
 
 
 def _fill(queue: redis.Redis, messages: int) -> None:

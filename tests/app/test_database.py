@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +9,17 @@ from pathlib import Path
 
 import pytest
 import requests
-import sqlalchemy
-from face_pipeline.config import get_settings
+from face_pipeline.errors import (
+    DatabaseBusy,
+    DatabaseUnavailable,
+    DiskFull,
+    FacePipelineError,
+    disk_full,
+    root_cause,
+)
+from face_pipeline.parts import Parts
 from face_pipeline.store import database
-from face_pipeline.store.database import explain, in_statements, in_transaction, is_unavailable, transaction
+from face_pipeline.store.database import Address
 from face_pipeline.store.models import Collection
 from face_pipeline.telemetry.metrics.database import retries
 from sqlalchemy import Connection, select, text
@@ -27,8 +33,8 @@ ADD_ONE = text("UPDATE collections SET version = version + 1 WHERE name = :name"
 
 
 @pytest.fixture
-def two_rows(clean: Installation) -> None:
-    with transaction() as session:
+def two_rows(clean: Installation, parts: Parts) -> None:
+    with parts.database.transaction() as session:
         for name in ("one", "two"):
             session.add(Collection(name=name, contract_id="contract", dimension=128))
 
@@ -37,13 +43,13 @@ def _counted(state: str) -> float:
     return float(retries.labels(state)._value.get())
 
 
-def _versions() -> list[int]:
-    with transaction() as session:
+def _versions(parts: Parts) -> list[int]:
+    with parts.database.transaction() as session:
         return list(session.scalars(select(Collection.version).order_by(Collection.name)))
 
 
 @pytest.mark.usefixtures("two_rows")
-def test_transactions_that_wait_for_each_other_both_go_through() -> None:
+def test_transactions_that_wait_for_each_other_both_go_through(parts: Parts) -> None:
     before = _counted("40P01")
     both_hold_one = threading.Barrier(2)
 
@@ -58,19 +64,19 @@ def test_transactions_that_wait_for_each_other_both_go_through() -> None:
                 both_hold_one.wait(30)
             session.execute(ADD_ONE, {"name": second})
 
-        in_transaction(work)
+        parts.database.in_transaction(work)
 
     threads = [threading.Thread(target=change, args=names) for names in (("one", "two"), ("two", "one"))]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert _versions() == [2, 2]
+    assert _versions(parts) == [2, 2]
     assert _counted("40P01") == before + 1
 
 
 @pytest.mark.usefixtures("two_rows")
-def test_a_serialization_failure_runs_the_whole_transaction_again() -> None:
+def test_a_serialization_failure_runs_the_whole_transaction_again(parts: Parts) -> None:
     before = _counted("40001")
     runs = 0
 
@@ -80,17 +86,17 @@ def test_a_serialization_failure_runs_the_whole_transaction_again() -> None:
         session.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
         seen = session.scalars(select(Collection.version).where(Collection.name == "one")).one()
         if runs == 1:
-            in_statements(lambda connection: connection.execute(ADD_ONE, {"name": "one"}))
+            parts.database.in_statements(lambda connection: connection.execute(ADD_ONE, {"name": "one"}))
         session.execute(ADD_ONE, {"name": "one"})
         return seen
 
-    assert in_transaction(work) == 1, "the second run saw what the other one wrote"
-    assert (runs, _versions()) == (2, [2, 0])
+    assert parts.database.in_transaction(work) == 1, "the second run saw what the other one wrote"
+    assert (runs, _versions(parts)) == (2, [2, 0])
     assert _counted("40001") == before + 1
 
 
 @pytest.mark.usefixtures("two_rows")
-def test_what_fails_for_another_reason_or_too_often_is_not_tried_again() -> None:
+def test_what_fails_for_another_reason_or_too_often_is_not_tried_again(parts: Parts) -> None:
     for state, tries in (("40P01", database.ATTEMPTS), ("55P03", 1), ("23505", 1)):
         runs = 0
 
@@ -99,27 +105,29 @@ def test_what_fails_for_another_reason_or_too_often_is_not_tried_again() -> None
             runs += 1
             connection.execute(text(f"DO $$ BEGIN RAISE SQLSTATE '{state}'; END $$"))
 
-        with pytest.raises(DBAPIError):
-            in_statements(work)
+        with pytest.raises((DBAPIError, DatabaseBusy)):
+            parts.database.in_statements(work)
         assert runs == tries, state
 
 
-def _error_of(*statements: str) -> BaseException:
+def _error_of(parts: Parts, *statements: str) -> BaseException:
     try:
-        with transaction() as session:
+        with parts.database.transaction() as session:
             for statement in statements:
                 session.execute(text(statement))
-    except DBAPIError as error:
+    except (FacePipelineError, DBAPIError) as error:
         return error
     raise AssertionError("the database took it")
 
 
 def _code(error: BaseException) -> str | None:
-    explained = explain(error)
-    return explained.code if explained else None
+    """None: a fault of ours, which stays what it is."""
+    return error.code if isinstance(error, FacePipelineError) else None
 
 
-def test_only_a_database_that_cannot_be_reached_is_called_unavailable(clean: Installation) -> None:
+def test_only_a_database_that_cannot_be_reached_is_called_unavailable(
+    clean: Installation, parts: Parts
+) -> None:
     del clean
     for state, code in (
         ("40P01", "database_busy"), ("40001", "database_busy"), ("53100", "disk_full"),
@@ -127,31 +135,35 @@ def test_only_a_database_that_cannot_be_reached_is_called_unavailable(clean: Ins
         ("57P01", "database_unavailable"), ("57P03", "database_unavailable"),
         ("53300", "database_unavailable"), ("08006", "database_unavailable"),
     ):  # fmt: skip
-        error = _error_of(f"DO $$ BEGIN RAISE SQLSTATE '{state}'; END $$")
+        error = _error_of(parts, f"DO $$ BEGIN RAISE SQLSTATE '{state}'; END $$")
         assert _code(error) == code, state
-        assert is_unavailable(error) is (code == "database_unavailable"), state
-    slow = _error_of("SET LOCAL statement_timeout = 10", "SELECT pg_sleep(20)")
+        assert isinstance(error, DatabaseUnavailable) is (code == "database_unavailable"), state
+    slow = _error_of(parts, "SET LOCAL statement_timeout = 10", "SELECT pg_sleep(20)")
     assert _code(slow) == "database_busy"
-    assert _code(_error_of("SELECT nothing")) is None
-    assert _code(_error_of("SELECT pg_terminate_backend(pg_backend_pid())")) == "database_unavailable"
-    wrong = sqlalchemy.create_engine(get_settings().database_url.set(port=1))
-    with pytest.raises(DBAPIError) as refused:
-        wrong.connect()
-    assert is_unavailable(refused.value)
+    assert _code(_error_of(parts, "SELECT nothing")) is None
+    assert _code(_error_of(parts, "SELECT pg_terminate_backend(pg_backend_pid())")) == "database_unavailable"
+    address = Address("127.0.0.1", port=1, name="face", user="face", password="wrong")
+    nowhere = database.Database(address, threads=1)
+    for use in (nowhere.transaction, nowhere.reading, nowhere.single_statements):
+        with pytest.raises(DatabaseUnavailable), use() as opened:
+            opened.execute(text("SELECT 1"))
+    with pytest.raises(DatabaseUnavailable) as refused:
+        nowhere.in_transaction(lambda session: session.execute(text("SELECT 1")))
+    assert "Connection refused" in root_cause(refused.value)
 
 
 def test_a_full_disk_of_this_server_is_called_so() -> None:
-    with pytest.raises(OSError, match="No space left") as full:
+    with pytest.raises(DiskFull) as full, disk_full():
         Path("/dev/full").write_bytes(b"x")
-    assert full.value.errno == errno.ENOSPC
-    assert _code(full.value) == "disk_full"
-    assert _code(FileNotFoundError("gone")) is None
+    assert "No space left" in root_cause(full.value)
+    with pytest.raises(FileNotFoundError), disk_full():
+        Path("/dev/gone").read_bytes()
 
 
 @contextmanager
-def _refused(table: str, state: str) -> Iterator[None]:
+def _refused(parts: Parts, table: str, state: str) -> Iterator[None]:
     """Every new row of the table meets this error in the real database; a sequence counts them."""
-    with transaction() as session:
+    with parts.database.transaction() as session:
         for statement in (
             "CREATE SEQUENCE refusals",
             "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
@@ -162,13 +174,13 @@ def _refused(table: str, state: str) -> Iterator[None]:
     try:
         yield
     finally:
-        with transaction() as session:
+        with parts.database.transaction() as session:
             session.execute(text("DROP FUNCTION refuse() CASCADE"))
             session.execute(text("DROP SEQUENCE refusals"))
 
 
-def _refusals() -> int:
-    with transaction() as session:
+def _refusals(parts: Parts) -> int:
+    with parts.database.transaction() as session:
         return int(
             session.scalar(text("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM refusals"))
         )
@@ -180,19 +192,19 @@ def _refusals() -> int:
      ("57P01", 503, "database_unavailable"), ("53200", 500, "internal_error")],
 )  # fmt: skip
 def test_an_upload_that_the_database_refuses_says_why(
-    web_app: App, state: str, status: int, code: str
+    web_app: App, state: str, status: int, code: str, parts: Parts
 ) -> None:
-    with _refused("photos", state):
+    with _refused(parts, "photos", state):
         answer = web_app.upload(("a.jpg", astronaut_jpeg()))
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
     assert ("Retry-After" in answer.headers) is (status == 503)
     assert web_app.upload(("a.jpg", astronaut_jpeg())).status_code == 202
 
 
-def test_a_worker_waits_until_a_full_disk_of_the_database_has_room(live_app: App) -> None:
-    with _refused("faces", "53100"):
+def test_a_worker_waits_until_a_full_disk_of_the_database_has_room(live_app: App, parts: Parts) -> None:
+    with _refused(parts, "faces", "53100"):
         body = live_app.upload(("a.jpg", astronaut_jpeg())).json()
-        wait_until(lambda: _refusals() >= 2, 30, "the worker to try twice")
+        wait_until(lambda: _refusals(parts) >= 2, 30, "the worker to try twice")
         assert live_app.get(f"/api/v1/batches/{body['batch_id']}").json()["finished"] is False
     assert live_app.wait_finished(body["batch_id"])["states"]["done"] == 1
 

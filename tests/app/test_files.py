@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from face_pipeline.parts import Parts
 from face_pipeline.web import create_app
 from PIL import Image
 
@@ -171,15 +172,14 @@ def test_four_large_photos_searched_and_shown_at_once_all_answer(web_app: App) -
 
 
 def test_a_crop_that_waits_too_long_for_memory_says_when_to_come_again(
-    live_app: App, monkeypatch: pytest.MonkeyPatch
+    live_app: App, monkeypatch: pytest.MonkeyPatch, parts: Parts
 ) -> None:
     from face_pipeline.engine import pictures
-    from face_pipeline.web import decoding
 
     (face,) = uploaded(live_app, astronaut_jpeg())["faces"]
     monkeypatch.setattr(pictures, "PATIENCE_SECONDS", 0.1)
-    client = create_app().test_client()
-    memory = decoding.memory()
+    client = create_app(parts).test_client()
+    memory = parts.memory
     headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
     with memory.hold(memory.limit, patience=0):
         busy = client.get(f"/api/v1/faces/{face['id']}/crop", headers=headers)

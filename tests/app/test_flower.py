@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import requests
+from face_pipeline.parts import Parts
 
 from tests.installation import App, Installation, free_port, wait_until
 from tests.photos import ROOT, astronaut_jpeg
@@ -240,23 +241,25 @@ def test_the_pages_policy_lets_its_own_script_run_and_no_other(monitor: Monitor)
         assert "Set-Cookie" not in page.headers
 
 
-def tell_worker(command: str) -> str:
-    from face_pipeline.worker.app import celery_app
+def tell_worker(parts: Parts, command: str) -> str:
 
-    (answer,) = celery_app().control.broadcast(command, reply=True, timeout=3)
+    (answer,) = parts.celery.control.broadcast(command, reply=True, timeout=3)
     return str(answer[WORKER]["ok"])
 
 
-def wait_for_events() -> None:
+def wait_for_events(parts: Parts) -> None:
     # Flower asks the workers for them every five seconds.
     wait_until(
-        lambda: tell_worker("enable_events") == "task events already enabled", 30, "events to be on", 0.5
+        lambda: tell_worker(parts, "enable_events") == "task events already enabled",
+        30,
+        "events to be on",
+        0.5,
     )
 
 
-def test_tasks_are_shown_and_kept_over_a_restart(monitor: Monitor) -> None:
+def test_tasks_are_shown_and_kept_over_a_restart(monitor: Monitor, parts: Parts) -> None:
     key = monitor.app.api_key
-    wait_for_events()
+    wait_for_events(parts)
     upload = monitor.app.upload(("a.jpg", astronaut_jpeg()), collection="flower").json()
     monitor.app.wait_finished(upload["batch_id"])
 
@@ -271,11 +274,11 @@ def test_tasks_are_shown_and_kept_over_a_restart(monitor: Monitor) -> None:
     assert done() == before
 
 
-def test_workers_send_no_events_once_flower_is_stopped(monitor: Monitor) -> None:
-    wait_for_events()
+def test_workers_send_no_events_once_flower_is_stopped(monitor: Monitor, parts: Parts) -> None:
+    wait_for_events(parts)
     monitor.stop()
     subprocess.run(monitor.command("ExecStopPost"), env=monitor.installation.environment, check=True)
-    assert tell_worker("disable_events") == "task events already disabled"
+    assert tell_worker(parts, "disable_events") == "task events already disabled"
     monitor.start()
 
 

@@ -10,12 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import redis
-from face_pipeline.config import get_settings
-from face_pipeline.engine import DetectedFace, read_pack
+from face_pipeline.engine import DetectedFace
 from face_pipeline.ops import indexer, reconciler
+from face_pipeline.parts import Parts
 from face_pipeline.store import collections, ledger
-from face_pipeline.store.database import single_statements, transaction
 from face_pipeline.store.models import Collection, Face, Photo
 from face_pipeline.store.originals import Originals
 from sqlalchemy import select
@@ -25,18 +23,18 @@ from tests.installation import Installation
 pytestmark = pytest.mark.usefixtures("clean")
 
 
-def add_photo(name: str = "a.jpg", sha256: str | None = None) -> uuid.UUID:
+def add_photo(parts: Parts, name: str = "a.jpg", sha256: str | None = None) -> uuid.UUID:
     new = ledger.NewPhoto(sha256 or uuid.uuid4().hex * 2, name, "image/jpeg", 10, 100, 100)
-    with transaction() as session:
-        collection = collections.open_collection(session, "default", read_pack(get_settings().pack_dir))
+    with parts.database.transaction() as session:
+        collection = collections.open_collection(session, "default", parts.pack)
         _, (accepted,) = ledger.accept(session, collection, [new], person=None, request_id="request-1")
     return accepted.photo_id
 
 
-def accept_as(person: str | None, sha256: str) -> ledger.Accepted:
+def accept_as(parts: Parts, person: str | None, sha256: str) -> ledger.Accepted:
     new = ledger.NewPhoto(sha256, "a.jpg", "image/jpeg", 10, 100, 100)
-    with transaction() as session:
-        collection = collections.open_collection(session, "default", read_pack(get_settings().pack_dir))
+    with parts.database.transaction() as session:
+        collection = collections.open_collection(session, "default", parts.pack)
         _, (accepted,) = ledger.accept(session, collection, [new], person=person, request_id=None)
     return accepted
 
@@ -52,78 +50,81 @@ def a_face() -> DetectedFace:
     )
 
 
-def take(photo_id: uuid.UUID, lease: float = 10.0) -> ledger.Claim | None:
-    with single_statements() as connection:
+def take(parts: Parts, photo_id: uuid.UUID, lease: float = 10.0) -> ledger.Claim | None:
+    with parts.database.single_statements() as connection:
         return ledger.claim(connection, photo_id, worker="w@tests", lease_seconds=lease)
 
 
-def photo(photo_id: uuid.UUID) -> Photo:
-    with transaction() as session:
+def photo(parts: Parts, photo_id: uuid.UUID) -> Photo:
+    with parts.database.transaction() as session:
         return session.get_one(Photo, photo_id)
 
 
-def test_only_one_of_two_messages_for_a_photo_gets_it() -> None:
-    photo_id = add_photo()
-    assert take(photo_id) is not None
-    assert take(photo_id) is None
+def test_only_one_of_two_messages_for_a_photo_gets_it(parts: Parts) -> None:
+    photo_id = add_photo(parts)
+    assert take(parts, photo_id) is not None
+    assert take(parts, photo_id) is None
 
 
-def test_a_run_that_lost_its_lease_cannot_write() -> None:
-    photo_id = add_photo()
-    slow = take(photo_id, lease=-1)
+def test_a_run_that_lost_its_lease_cannot_write(parts: Parts) -> None:
+    photo_id = add_photo(parts)
+    slow = take(parts, photo_id, lease=-1)
     assert slow is not None
-    with transaction() as session:
+    with parts.database.transaction() as session:
         assert ledger.release_lapsed(session, max_attempts=3) == 1
-    quick = take(photo_id)
+    quick = take(parts, photo_id)
     assert quick is not None
-    with single_statements() as connection:
+    with parts.database.single_statements() as connection:
         ledger.finish(connection, quick, [a_face()])
-    with pytest.raises(ledger.LeaseLost), single_statements() as connection:
+    with pytest.raises(ledger.LeaseLost), parts.database.single_statements() as connection:
         ledger.finish(connection, slow, [a_face(), a_face()])
-    with transaction() as session:
+    with parts.database.transaction() as session:
         assert len(session.scalars(select(Face)).all()) == 1
         assert session.scalars(select(Collection.face_count)).one() == 1
 
 
-def test_a_renewed_lease_is_not_taken() -> None:
-    held = take(add_photo(), lease=-1)
+def test_a_renewed_lease_is_not_taken(parts: Parts) -> None:
+    held = take(parts, add_photo(parts), lease=-1)
     assert held is not None
-    with single_statements() as connection:
+    with parts.database.single_statements() as connection:
         ledger.renew(connection, [held.token], 10)
-    with transaction() as session:
+    with parts.database.transaction() as session:
         assert ledger.release_lapsed(session, max_attempts=3) == 0
 
 
-def test_a_failed_photo_keeps_its_reason_until_it_is_uploaded_again() -> None:
-    photo_id = add_photo(sha256="f" * 64)
-    held = take(photo_id)
+def test_a_failed_photo_keeps_its_reason_until_it_is_uploaded_again(parts: Parts) -> None:
+    photo_id = add_photo(parts, sha256="f" * 64)
+    held = take(parts, photo_id)
     assert held is not None
-    with single_statements() as connection:
+    with parts.database.single_statements() as connection:
         ledger.fail(connection, held, "broken_image", "cannot be decoded")
-    assert (photo(photo_id).state, photo(photo_id).reason_message) == ("failed", "cannot be decoded")
-    assert add_photo(sha256="f" * 64) == photo_id
-    again = photo(photo_id)
+    assert (photo(parts, photo_id).state, photo(parts, photo_id).reason_message) == (
+        "failed",
+        "cannot be decoded",
+    )
+    assert add_photo(parts, sha256="f" * 64) == photo_id
+    again = photo(parts, photo_id)
     assert (again.state, again.reason_code, again.attempts) == ("received", None, 0)
 
 
-def test_the_version_of_a_collection_grows_with_its_faces_only() -> None:
+def test_the_version_of_a_collection_grows_with_its_faces_only(parts: Parts) -> None:
     def version() -> int:
-        with transaction() as session:
+        with parts.database.transaction() as session:
             return session.scalars(select(Collection.version)).one()
 
-    first, second = add_photo(), add_photo()
+    first, second = add_photo(parts), add_photo(parts)
     for photo_id, faces, expected in ((first, [a_face()], 1), (second, [], 1)):
-        held = take(photo_id)
+        held = take(parts, photo_id)
         assert held is not None
-        with single_statements() as connection:
+        with parts.database.single_statements() as connection:
             ledger.finish(connection, held, faces)
         assert version() == expected
 
 
-def _age(photo_id: uuid.UUID, state: str) -> None:
+def _age(parts: Parts, photo_id: uuid.UUID, state: str) -> None:
     from sqlalchemy import text
 
-    with transaction() as session:
+    with parts.database.transaction() as session:
         session.execute(
             text(
                 "UPDATE photos SET state = :state, received_at = now() - interval '1 minute',"
@@ -133,34 +134,34 @@ def _age(photo_id: uuid.UUID, state: str) -> None:
         )
 
 
-def test_exactly_the_rows_without_a_message_are_queued_again() -> None:
-    from face_pipeline.worker.app import publish_ingest
+def test_exactly_the_rows_without_a_message_are_queued_again(parts: Parts) -> None:
+    from face_pipeline.broker.celery import publish_ingest
 
-    kept, lost, never = add_photo(), add_photo(), add_photo()
-    publish_ingest([kept], None)
+    kept, lost, never = add_photo(parts), add_photo(parts), add_photo(parts)
+    publish_ingest(parts.celery, [kept], None)
     for photo_id, state in ((kept, "queued"), (lost, "queued"), (never, "received")):
-        _age(photo_id, state)
-    assert reconciler.reconcile().queued == 2
-    queue = redis.Redis.from_url(get_settings().redis_url).lrange("ingest", 0, -1)
+        _age(parts, photo_id, state)
+    assert reconciler.reconcile(parts).queued == 2
+    queue = parts.queue.lrange("ingest", 0, -1)
     assert len(queue) == 3
-    assert reconciler.reconcile().queued == 0, "a second run changes nothing"
+    assert reconciler.reconcile(parts).queued == 0, "a second run changes nothing"
 
 
-def test_a_fresh_row_is_left_alone() -> None:
-    add_photo()
-    assert reconciler.reconcile().queued == 0
+def test_a_fresh_row_is_left_alone(parts: Parts) -> None:
+    add_photo(parts)
+    assert reconciler.reconcile(parts).queued == 0
 
 
-def test_originals_nobody_names_are_swept_once_they_are_old(installation: Installation) -> None:
-    originals = Originals(get_settings().originals_dir)
+def test_originals_nobody_names_are_swept_once_they_are_old(installation: Installation, parts: Parts) -> None:
+    originals = parts.originals
     named, orphan, fresh = ("1" * 64, "2" * 64, "3" * 64)
     for sha256 in (named, orphan, fresh):
         originals.write({sha256: b"data"})
-    add_photo(sha256=named)
+    add_photo(parts, sha256=named)
     long_ago = time.time() - 7200
     for sha256 in (named, orphan):
         os.utime(originals.path(sha256), (long_ago, long_ago))
-    assert indexer.sweep_originals() == 1
+    assert indexer.sweep_originals(parts) == 1
     assert originals.path(named).exists()
     assert originals.path(fresh).exists()
     assert not originals.path(orphan).exists()

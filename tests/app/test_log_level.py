@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 import redis
-from face_pipeline.config import get_settings
-from face_pipeline.telemetry import level
+from face_pipeline.broker import log_level
+from face_pipeline.parts import Parts
 from face_pipeline.telemetry import logging as lines
 
 from tests.installation import App, Installation, free_port, wait_until
 
 # The longest a process may take to see a change, and some for a busy machine.
-SEEN = level.LOOK_SECONDS + 5
+SEEN = log_level.LOOK_SECONDS + 5
 
 
 @pytest.fixture
@@ -104,14 +104,16 @@ def test_a_short_process_looks_once(clean: Installation) -> None:
     assert clean.run("reconcile").stdout == ""
 
 
-def test_a_level_outlives_redis_no_longer_than_its_key_would(clean: Installation, own_logging: None) -> None:
+def test_a_level_outlives_redis_no_longer_than_its_key_would(
+    clean: Installation, own_logging: None, parts: Parts
+) -> None:
     lines.configure_logging("tests", "INFO")
-    level.choose("DEBUG", "face-web", 3)
-    follower = level.Follower("face-web")
+    log_level.choose(parts.queue, "DEBUG", "face-web", 3)
+    connections = [parts.queue]
+    follower = log_level.Follower("face-web", "INFO", lambda: connections[-1])
     follower.look()
     assert lines.current_level() == "DEBUG"
-    port = free_port()
-    follower._redis = redis.Redis(host="127.0.0.1", port=port, socket_connect_timeout=1)
+    connections.append(redis.Redis(host="127.0.0.1", port=free_port(), socket_connect_timeout=1))
     follower.look()
     assert lines.current_level() == "DEBUG"
     time.sleep(3)
@@ -120,20 +122,22 @@ def test_a_level_outlives_redis_no_longer_than_its_key_would(clean: Installation
 
 
 @pytest.mark.parametrize("value", ["LOUD", "", "debug", b"\xff"])
-def test_what_is_no_level_changes_nothing(clean: Installation, own_logging: None, value: str | bytes) -> None:
+def test_what_is_no_level_changes_nothing(
+    clean: Installation, own_logging: None, value: str | bytes, parts: Parts
+) -> None:
     lines.configure_logging("tests", "INFO")
-    redis.Redis.from_url(get_settings().redis_url).set("face:log-level:all", value, ex=60)
-    level.Follower("face-web").look()
+    parts.queue.set("face:log-level:all", value, ex=60)
+    log_level.Follower("face-web", "INFO", lambda: parts.queue).look()
     assert lines.current_level() == "INFO"
 
 
-def test_the_services_own_level_counts_first(clean: Installation, own_logging: None) -> None:
+def test_the_services_own_level_counts_first(clean: Installation, own_logging: None, parts: Parts) -> None:
     lines.configure_logging("tests", "INFO")
-    level.choose("ERROR", lines.EVERYONE, 60)
-    level.choose("DEBUG", "face-web", 60)
-    level.Follower("face-web").look()
+    log_level.choose(parts.queue, "ERROR", lines.EVERYONE, 60)
+    log_level.choose(parts.queue, "DEBUG", "face-web", 60)
+    log_level.Follower("face-web", "INFO", lambda: parts.queue).look()
     assert lines.current_level() == "DEBUG"
-    level.Follower("face-worker").look()
+    log_level.Follower("face-worker", "INFO", lambda: parts.queue).look()
     assert lines.current_level() == "ERROR"
 
 

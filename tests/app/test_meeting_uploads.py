@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
-from face_pipeline.store.database import transaction
+from face_pipeline.parts import Parts
 from face_pipeline.store.models import BatchPhoto, Photo
 from PIL import Image
 from sqlalchemy import func, select, update
@@ -64,7 +64,7 @@ def _database_retries(app: App) -> float:
     return sum(float(value) for value in shown)
 
 
-def test_clients_that_send_the_same_photos_in_other_orders_are_all_answered(app: App) -> None:
+def test_clients_that_send_the_same_photos_in_other_orders_are_all_answered(app: App, parts: Parts) -> None:
     shuffled = random.Random(1)
     sent = 0
     for number in range(ROUNDS):
@@ -78,19 +78,19 @@ def test_clients_that_send_the_same_photos_in_other_orders_are_all_answered(app:
         entries = [entry for answer in answers for entry in answer.json()["photos"]]
         assert len({entry["id"] for entry in entries}) == PHOTOS
         assert sum(not entry["duplicate"] for entry in entries) == PHOTOS
-        with transaction() as session:
+        with parts.database.transaction() as session:
             assert session.scalar(select(func.count()).select_from(Photo)) == sent
             links = select(func.count()).select_from(BatchPhoto)
             assert session.scalar(links) == sent * CLIENTS
     assert _database_retries(app) == 0, "nobody had to start again"
 
 
-def test_photos_that_failed_may_be_sent_again_by_all_at_once(app: App) -> None:
+def test_photos_that_failed_may_be_sent_again_by_all_at_once(app: App, parts: Parts) -> None:
     shuffled = random.Random(2)
     photos = _tiny(PHOTOS, "again")
     app.upload(*photos)
     for number in range(5):
-        with transaction() as session:
+        with parts.database.transaction() as session:
             session.execute(update(Photo).values(state="failed", reason_code="broken_image"))
         names = [f"person {number} of client {client}" for client in range(CLIENTS)]
         answers = at_once(app, [(shuffled.sample(photos, PHOTOS), {"person": name}) for name in names])
@@ -99,7 +99,7 @@ def test_photos_that_failed_may_be_sent_again_by_all_at_once(app: App) -> None:
         ]
         given = [entry["person"] for answer in answers for entry in answer.json()["photos"]]
         assert sum(each is not None for each in given) == PHOTOS, "each photo is given to one of them"
-        with transaction() as session:
+        with parts.database.transaction() as session:
             assert session.scalar(select(func.count()).where(Photo.state == "failed")) == 0
             assert len(set(session.scalars(select(Photo.person_id)))) == 1, "who came first has all"
     assert _database_retries(app) == 0, "nobody had to start again"

@@ -17,11 +17,9 @@ import numpy as np
 import psycopg2
 import psycopg2.errors
 import pytest
-import redis
 import requests
-from face_pipeline.config import get_settings
-from face_pipeline.store.database import transaction
-from face_pipeline.web import cache
+from face_pipeline.broker import answers
+from face_pipeline.parts import Parts
 from PIL import Image
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
@@ -92,12 +90,12 @@ def _deadlock(server: Postgres) -> None:
         other.rollback()
 
 
-def _violation() -> None:
+def _violation(parts: Parts) -> None:
     again = text(
         "INSERT INTO persons SELECT (jsonb_populate_record("
         "one, jsonb_build_object('id', gen_random_uuid()))).* FROM persons AS one"
     )
-    with pytest.raises(DBAPIError) as raised, transaction() as session:
+    with pytest.raises(DBAPIError) as raised, parts.database.transaction() as session:
         session.execute(again)
     assert isinstance(raised.value.orig, psycopg2.errors.UniqueViolation)
 
@@ -141,15 +139,15 @@ def _crashed(server: Postgres) -> None:
     wait_until(answers, 30, "PostgreSQL to be back")
 
 
-def test_no_log_holds_a_name_or_an_embedding(live_app: App, told: Any) -> None:
+def test_no_log_holds_a_name_or_an_embedding(live_app: App, told: Any, parts: Parts) -> None:
     """Slow, deadlocked, refused, cancelled and crashed: PostgreSQL says that it was so, and not of whom."""
     server = live_app.installation.postgres
     _slow_photo(live_app)
     _deadlock(server)
-    _violation()
+    _violation(parts)
     _cancelled(server)
     _crashed(server)
-    with transaction() as session:
+    with parts.database.transaction() as session:
         embedding = session.execute(text("SELECT embedding::text FROM faces LIMIT 1")).scalar_one()
     logs = told()
     said = logs["server.log"]
@@ -267,15 +265,15 @@ def _open_files(process: int) -> list[str]:
     return [str(link.readlink()) for link in links if link.is_symlink()]
 
 
-def test_a_full_scratch_redis_fails_no_search_that_was_answered(live_app: App) -> None:
+def test_a_full_scratch_redis_fails_no_search_that_was_answered(live_app: App, parts: Parts) -> None:
     """It lets old answers go; where it can keep none at all, the answer is given and not kept."""
     assert live_app.search(astronaut_jpeg(82)).json()["cache"] == "miss"
-    scratch = redis.Redis.from_url(get_settings().scratch_redis_url)
+    scratch = parts.scratch
     limit = scratch.config_get("maxmemory")["maxmemory"]  # type: ignore[index]
     scratch.config_set("maxmemory", 3 * 1024**2)
     try:
         for number in range(60):
-            cache.put(scratch, f"face:search:answer:{number}", [{"filler": "x" * 100_000}], 3600)
+            answers.put(scratch, f"face:search:answer:{number}", [{"filler": "x" * 100_000}], 3600)
         assert scratch.info("stats")["evicted_keys"] > 0  # type: ignore[index]
         assert live_app.search(astronaut_jpeg(83)).status_code == 200
     finally:
@@ -283,16 +281,16 @@ def test_a_full_scratch_redis_fails_no_search_that_was_answered(live_app: App) -
 
 
 def test_an_answer_that_cannot_be_kept_is_given(
-    clean: Installation, caplog: pytest.LogCaptureFixture
+    clean: Installation, caplog: pytest.LogCaptureFixture, parts: Parts
 ) -> None:
     del clean
-    scratch = redis.Redis.from_url(get_settings().scratch_redis_url)
+    scratch = parts.scratch
     scratch.set("filler", "x" * 5_000_000)  # it has no end, so that nothing may be let go for it
     limit = scratch.config_get("maxmemory")["maxmemory"]  # type: ignore[index]
     scratch.config_set("maxmemory", 1024**2)
     try:
-        cache.put(scratch, "face:search:answer:1", [], 60)
-        cache.count_hit(scratch)
+        answers.put(scratch, "face:search:answer:1", [], 60)
+        answers.count_hit(scratch)
     finally:
         scratch.config_set("maxmemory", limit)
         scratch.delete("filler")

@@ -7,13 +7,11 @@ import sys
 
 import pytest
 
-from tests.installation import Installation
+from tests.installation import MAKE_PARTS, Installation
 
-ORDER = """
-from face_pipeline.worker.app import celery_app
-with celery_app().connection_for_read() as connection:
+ORDER = f"""{MAKE_PARTS}with parts.celery.connection_for_read() as connection:
     channel = connection.default_channel
-    for queue in celery_app().conf.task_queues:
+    for queue in parts.celery.conf.task_queues:
         queue(channel).declare()
         channel.basic_consume(queue.name, False, print, queue.name)
     print(*channel._queue_cycle.consume(len(channel.active_queues)))

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from tests import packs
-from tests.installation import App, Installation, start_web, wait_until
+from tests.installation import MAKE_PARTS, App, Installation, start_web, wait_until
 from tests.photos import astronaut_again, astronaut_jpeg
 from tests.services import Postgres, Redis
 from tests.services.far import Far
@@ -79,7 +79,7 @@ def lose(installation: Installation, seconds: float = AWAY_SECONDS) -> None:
 
 def waiting(installation: Installation, work: str) -> subprocess.Popen[bytes]:
     """A process of the product that waits for an answer."""
-    process = installation.spawn("waiting.log", sys.executable, "-c", work)
+    process = installation.spawn("waiting.log", sys.executable, "-c", MAKE_PARTS + work)
     wait_until(lambda: "asks" in installation.log("waiting.log"), 30, "it to ask")
     time.sleep(1)
     return process
@@ -87,16 +87,15 @@ def waiting(installation: Installation, work: str) -> subprocess.Popen[bytes]:
 
 WAITS = {
     "a statement": """
-from face_pipeline.store.database import single_statements
 from sqlalchemy import text
-with single_statements() as connection:
+with parts.database.single_statements() as connection:
     connection.execute(text("SELECT 1"))
     print("asks", flush=True)
     connection.execute(text("SELECT pg_sleep(3600)"))
 """,
     "a reply to a search": """
-from face_pipeline.worker import exchange
-client = exchange.client()
+from face_pipeline.broker import exchange
+client = parts.scratch
 client.ping()
 print("asks", flush=True)
 exchange.ask(
@@ -104,8 +103,7 @@ exchange.ask(
 )
 """,
     "the queue": """
-from face_pipeline.worker.app import celery_app
-with celery_app().connection() as connection:
+with parts.celery.connection() as connection:
     client = connection.default_channel.client
     client.ping()
     print("asks", flush=True)

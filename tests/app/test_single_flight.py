@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 import redis
 import requests
-from face_pipeline.config import get_settings
-from face_pipeline.engine import contract_id, read_pack
-from face_pipeline.worker import exchange
+from face_pipeline.broker import exchange
+from face_pipeline.broker.messages import Question
+from face_pipeline.engine import contract_id
+from face_pipeline.parts import Parts
 
 from tests.installation import App, start_web, wait_until
 from tests.photos import astronaut_again, astronaut_jpeg, no_face
@@ -32,8 +33,8 @@ def second_web(web_app: App) -> Iterator[App]:
     web_app.installation.end(web)
 
 
-def _store() -> redis.Redis:
-    return exchange.client()
+def _store(parts: Parts) -> redis.Redis:
+    return parts.scratch
 
 
 def _counted(worker: subprocess.Popen[bytes], name: str) -> float:
@@ -50,9 +51,9 @@ def _plain(line: str) -> str:
     return f"{name}{{{','.join(sorted(labels.split(',')))}}}{value}" if rest else line
 
 
-def _blocked() -> int:
+def _blocked(parts: Parts) -> int:
     """Searches that wait for their answer, in all web services."""
-    clients: Any = _store().client_list()
+    clients: Any = _store(parts).client_list()
     return sum(each["cmd"] == "blpop" and "b" in each["flags"] for each in clients)
 
 
@@ -72,9 +73,9 @@ def _seen_gone(app: App, number: int) -> None:
     wait_until(lambda: len(_gone(app)) >= number, 15, "the web service to see that its client has gone")
 
 
-def _waiting(number: int) -> None:
+def _waiting(parts: Parts, number: int) -> None:
     """Until so many searches wait that have not been answered."""
-    wait_until(lambda: _blocked() >= number, 20, f"{number} searches to wait")
+    wait_until(lambda: _blocked(parts) >= number, 20, f"{number} searches to wait")
 
 
 def _begin_raw(app: App, photo: bytes) -> socket.socket:
@@ -89,7 +90,9 @@ def _begin_raw(app: App, photo: bytes) -> socket.socket:
     return caller
 
 
-def test_one_photo_searched_by_many_at_once_is_analysed_once(web_app: App, second_web: App) -> None:
+def test_one_photo_searched_by_many_at_once_is_analysed_once(
+    web_app: App, second_web: App, parts: Parts
+) -> None:
     worker = web_app.start_worker(concurrency=4)
     query = astronaut_again()
     worker.send_signal(signal.SIGSTOP)
@@ -98,7 +101,7 @@ def test_one_photo_searched_by_many_at_once_is_analysed_once(web_app: App, secon
             pool.submit((web_app, second_web)[number % 2].search, query, limit=1 + number // 4)
             for number in range(8)
         ]
-        _waiting(8)
+        _waiting(parts, 8)
         worker.send_signal(signal.SIGCONT)
         answers = [each.result() for each in asked]
     assert [answer.status_code for answer in answers] == [200] * 8, answers[0].text
@@ -127,13 +130,13 @@ def test_other_photos_are_analysed_each_for_itself(web_app: App) -> None:
     assert _counted(worker, ANALYSED) == 4
 
 
-def test_an_error_reaches_everybody_and_the_next_search_is_tried_again(web_app: App) -> None:
+def test_an_error_reaches_everybody_and_the_next_search_is_tried_again(web_app: App, parts: Parts) -> None:
     worker = web_app.start_worker()
     broken = _undecodable()
     worker.send_signal(signal.SIGSTOP)
     with concurrent.futures.ThreadPoolExecutor(3) as pool:
         asked = [pool.submit(web_app.search, broken) for _ in range(3)]
-        _waiting(3)
+        _waiting(parts, 3)
         worker.send_signal(signal.SIGCONT)
         answers = [each.result() for each in asked]
     assert {(each.status_code, each.json()["error"]["code"]) for each in answers} == {(422, "broken_image")}
@@ -162,14 +165,14 @@ def _undecodable() -> bytes:
 
 
 def test_a_search_whose_web_service_died_is_taken_over_by_those_who_wait(
-    web_app: App, second_web: App
+    web_app: App, second_web: App, parts: Parts
 ) -> None:
     """The one who asked first is killed before a worker was told: the others do not wait for nothing."""
     worker = web_app.start_worker()
     query = astronaut_again()
-    search_id = exchange.search_id(contract_id(read_pack(get_settings().pack_dir)), _sha256(query))
+    search_id = Question(contract_id(parts.pack), _sha256(query)).id
     # What a web process leaves behind that ends between taking the lead and sending the task.
-    exchange.join(_store(), search_id, "a-dead-waiter", "a-task-nobody-sent")
+    exchange.join(_store(parts), search_id, "a-dead-waiter", "a-task-nobody-sent")
     answer = second_web.search(query)
     assert answer.status_code == 200
     assert len(answer.json()["faces"]) == 1
@@ -195,12 +198,12 @@ def test_a_search_whose_worker_was_killed_is_answered_by_another(web_app: App, s
     assert len(answer.json()["faces"]) == 1
 
 
-def test_a_search_is_not_begun_when_its_client_hung_up(web_app: App) -> None:
+def test_a_search_is_not_begun_when_its_client_hung_up(web_app: App, parts: Parts) -> None:
     worker = web_app.start_worker()
     worker.send_signal(signal.SIGSTOP)
     gone = len(_gone(web_app))
     caller = _begin_raw(web_app, astronaut_jpeg(41))
-    _waiting(1)
+    _waiting(parts, 1)
     caller.close()
     _seen_gone(web_app, gone + 1)
     worker.send_signal(signal.SIGCONT)
@@ -208,16 +211,16 @@ def test_a_search_is_not_begun_when_its_client_hung_up(web_app: App) -> None:
     assert _counted(worker, ANALYSED) == 1, "the other search alone was analysed"
 
 
-def test_while_one_of_several_still_waits_the_search_goes_on(web_app: App) -> None:
+def test_while_one_of_several_still_waits_the_search_goes_on(web_app: App, parts: Parts) -> None:
     worker = web_app.start_worker()
     worker.send_signal(signal.SIGSTOP)
     query = astronaut_jpeg(42)
     gone = len(_gone(web_app))
     first = _begin_raw(web_app, query)
-    _waiting(1)
+    _waiting(parts, 1)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         asked = pool.submit(web_app.search, query)
-        _waiting(2)
+        _waiting(parts, 2)
         # The one whose request put the search into the queue.
         first.close()
         _seen_gone(web_app, gone + 1)
@@ -241,7 +244,7 @@ def test_a_search_is_left_off_between_its_stages_when_nobody_waits_any_more(
     assert web_app.search(astronaut_jpeg(43)).status_code == 200
 
 
-def test_after_its_time_is_over_nothing_of_a_search_stays_behind(web_app: App) -> None:
+def test_after_its_time_is_over_nothing_of_a_search_stays_behind(web_app: App, parts: Parts) -> None:
     web_app.installation.environment["FACE_SEARCH_TIMEOUT_SECONDS"] = "1"
     try:
         url, web = start_web(web_app.installation, "web-short.log")
@@ -250,5 +253,5 @@ def test_after_its_time_is_over_nothing_of_a_search_stays_behind(web_app: App) -
     finally:
         del web_app.installation.environment["FACE_SEARCH_TIMEOUT_SECONDS"]
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "search_timeout")
-    kept = [key for key in _store().scan_iter("face:search:*") if b":cache:" not in key]
+    kept = [key for key in _store(parts).scan_iter("face:search:*") if b":cache:" not in key]
     assert kept == []

@@ -17,11 +17,9 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-import redis
 import requests
 import sqlalchemy
-from face_pipeline.config import get_settings
-from face_pipeline.store.database import transaction
+from face_pipeline.parts import Parts
 from face_pipeline.telemetry.logging import EXTRA_FIELDS, LineFormatter
 from face_pipeline.telemetry.redact import clean as clean_text
 from prometheus_client.openmetrics import parser
@@ -238,14 +236,14 @@ def test_a_refused_request_says_why(live_app: App) -> None:
     assert line["reason_code"] == "photo_not_found"
 
 
-def test_a_photo_whose_message_was_lost_keeps_its_request_id(web_app: App) -> None:
+def test_a_photo_whose_message_was_lost_keeps_its_request_id(web_app: App, parts: Parts) -> None:
     installation = web_app.installation
     body = web_app.request(
         "POST", "/api/v1/photos", files={"photos": ("a.jpg", astronaut_jpeg(7))},
         headers={"X-Request-ID": "lose-me-123456"},
     ).json()  # fmt: skip
     photo_id = body["photos"][0]["id"]
-    redis.Redis.from_url(get_settings().redis_url).delete("ingest")
+    parts.queue.delete("ingest")
 
     def came_back() -> list[dict[str, Any]]:
         return _entries(installation.run("reconcile").stdout)
@@ -327,7 +325,7 @@ def _logged(error: Exception) -> str:
     return LineFormatter("tests").format(record)
 
 
-def test_what_a_database_quotes_of_a_row_stays_out_of_the_log(clean: Installation) -> None:
+def test_what_a_database_quotes_of_a_row_stays_out_of_the_log(clean: Installation, parts: Parts) -> None:
     embedding = [0.01 * number - 0.5 for number in range(128)]
     statements = (
         ("SELECT cast(:vector AS halfvec) <#> '[1,2]'::halfvec", str(embedding)),
@@ -337,18 +335,20 @@ def test_what_a_database_quotes_of_a_row_stays_out_of_the_log(clean: Installatio
         ("SELECT cast(:vector AS integer)", ADMIN_KEY),
     )
     for statement, value in statements:
-        with pytest.raises(DBAPIError) as caught, transaction() as session:
+        with pytest.raises(DBAPIError) as caught, parts.database.transaction() as session:
             session.execute(sqlalchemy.text(statement), {"vector": value})
         line = _logged(caught.value)
         assert "hidden" in line
         _assert_harmless(clean, line)
 
 
-def test_a_password_stays_out_of_the_log_however_an_exception_quotes_it(clean: Installation) -> None:
-    settings = get_settings()
+def test_a_password_stays_out_of_the_log_however_an_exception_quotes_it(
+    clean: Installation, parts: Parts
+) -> None:
+    settings = parts.settings
     for text in (
         f"cannot connect to {settings.redis_url}",
-        f"invalid dsn: {settings.database_url.render_as_string(hide_password=False)}",
+        f"invalid dsn: postgresql://face:{settings.credential('database_password')}@127.0.0.1/face",
         f"missing = after {settings.credential('database_password')!r}",
         "https://user:hunter2@mirror.example/",
     ):

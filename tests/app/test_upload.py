@@ -8,6 +8,7 @@ import uuid
 import zlib
 
 import requests
+from face_pipeline.parts import Parts
 from PIL import Image
 
 from tests.installation import App
@@ -221,12 +222,11 @@ def test_unknown_things_and_wrong_parameters_answer_in_the_envelope(web_app: App
     assert web_app.request("PUT", "/api/v1/photos").status_code == 405
 
 
-def test_a_collection_of_another_engine_is_a_conflict(web_app: App) -> None:
-    from face_pipeline.store.database import transaction
+def test_a_collection_of_another_engine_is_a_conflict(web_app: App, parts: Parts) -> None:
     from face_pipeline.store.models import Collection
     from sqlalchemy import insert
 
-    with transaction() as session:
+    with parts.database.transaction() as session:
         session.execute(
             insert(Collection).values(name="old", contract_id="insightface-0000", dimension=512, version=0)
         )

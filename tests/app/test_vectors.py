@@ -10,11 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from face_pipeline.config import get_settings
-from face_pipeline.engine import read_pack
 from face_pipeline.ops import doctor, indexer
-from face_pipeline.store import collections, vectors
-from face_pipeline.store.database import engine, reading, transaction
+from face_pipeline.parts import Parts
+from face_pipeline.store import collections, indexes, vectors
 from face_pipeline.store.models import Batch, Collection, Face, Person, Photo
 from sqlalchemy import event, insert, select, text, update
 
@@ -27,15 +25,17 @@ def unit(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def make_collection(name: str) -> Collection:
-    with transaction() as session:
-        return collections.open_collection(session, name, read_pack(get_settings().pack_dir))
+def make_collection(parts: Parts, name: str) -> Collection:
+    with parts.database.transaction() as session:
+        return collections.open_collection(session, name, parts.pack)
 
 
-def fill(collection: Collection, embeddings: npt.NDArray[np.float32], **columns: object) -> None:
+def fill(
+    parts: Parts, collection: Collection, embeddings: npt.NDArray[np.float32], **columns: object
+) -> None:
     """One photo holds all the faces: only their embeddings matter here."""
     photo_id, batch = uuid.uuid4(), uuid.uuid4()
-    with transaction() as session:
+    with parts.database.transaction() as session:
         session.execute(insert(Batch).values(id=batch, collection_id=collection.id))
         session.execute(
             insert(Photo).values(
@@ -56,7 +56,7 @@ def fill(collection: Collection, embeddings: npt.NDArray[np.float32], **columns:
             f"{uuid.uuid4()}\t{photo_id}\t{collection.id}\t{position}\t{{0,0,1,1}}\t[]\t1\t0.5\t{vector}\n"
         )
     lines.seek(0)
-    raw = engine().raw_connection()
+    raw = parts.database.engine.raw_connection()
     with raw.cursor() as cursor:
         cursor.copy_expert(
             "COPY faces (id, photo_id, collection_id, position, bbox, landmarks, detection_score, quality,"
@@ -73,110 +73,112 @@ def test_a_search_looks_at_as_many_candidates_as_find_its_matches(faces: int, ca
     assert vectors.ef_search(faces) == candidates
 
 
-def test_the_nearest_faces_come_first_with_their_cosine() -> None:
-    collection = make_collection("default")
+def test_the_nearest_faces_come_first_with_their_cosine(parts: Parts) -> None:
+    collection = make_collection(parts, "default")
     base = unit(np.random.default_rng(0).normal(size=(1, DIMENSION)).astype(np.float32))
     noise = unit(np.random.default_rng(1).normal(size=(3, DIMENSION)).astype(np.float32))
     rows = unit(base + np.array([[0.1], [0.4], [5.0]], np.float32) * noise)
-    fill(collection, rows)
-    with transaction() as session:
+    fill(parts, collection, rows)
+    with parts.database.transaction() as session:
         found = vectors.nearest(session, collection, base[0], limit=5, threshold=0.5)
     expected = [value for value in (rows @ base[0]).tolist() if value >= 0.5]
     assert [match.similarity for match in found] == pytest.approx(sorted(expected, reverse=True), abs=2e-3)
 
 
-def test_other_collections_are_never_searched() -> None:
+def test_other_collections_are_never_searched(parts: Parts) -> None:
     rows = unit(np.random.default_rng(0).normal(size=(5, DIMENSION)).astype(np.float32))
-    fill(make_collection("one"), rows)
-    other = make_collection("two")
-    with transaction() as session:
+    fill(parts, make_collection(parts, "one"), rows)
+    other = make_collection(parts, "two")
+    with parts.database.transaction() as session:
         assert vectors.nearest(session, other, rows[0], limit=5, threshold=-1) == []
 
 
 def test_a_grown_collection_gets_an_index_that_finds_what_an_exact_scan_finds(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, parts: Parts
 ) -> None:
-    monkeypatch.setattr(vectors, "INDEX_FROM_FACES", 2_000)
+    monkeypatch.setattr(indexes, "INDEX_FROM_FACES", 2_000)
     random = np.random.default_rng(2)
     people = unit(random.normal(size=(1000, DIMENSION)).astype(np.float32))
     rows = unit(
         np.repeat(people, 3, axis=0) + 0.05 * random.normal(size=(3000, DIMENSION)).astype(np.float32)
     )
-    small, large = make_collection("small"), make_collection("large")
-    fill(small, rows[:100])
-    fill(large, rows)
-    assert indexer.build_indexes() == [vectors.index_name(large.id)]
-    assert indexer.build_indexes() == [], "a second run builds nothing"
-    with transaction() as session:
+    small, large = make_collection(parts, "small"), make_collection(parts, "large")
+    fill(parts, small, rows[:100])
+    fill(parts, large, rows)
+    assert indexer.build_indexes(parts) == [indexes.index_name(large.id)]
+    assert indexer.build_indexes(parts) == [], "a second run builds nothing"
+    with parts.database.transaction() as session:
         ready = {row.name: row.index_ready for row in session.scalars(select(Collection))}
     assert ready == {"small": False, "large": True}
 
-    large = make_collection("large")
-    assert "faces_hnsw" in _plan(large, rows[0])
-    assert "faces_hnsw" not in _plan(large, rows[0], exact=True)
+    large = make_collection(parts, "large")
+    assert "faces_hnsw" in _plan(parts, large, rows[0])
+    assert "faces_hnsw" not in _plan(parts, large, rows[0], exact=True)
     found = expected = 0
     for query in people[:100]:
         answers = []
         for exact in (True, False):
-            with transaction() as session:
+            with parts.database.transaction() as session:
                 matches = vectors.nearest(session, large, query, limit=10, threshold=0.7, exact=exact)
             answers.append({match.face_id for match in matches})
         expected += len(answers[0])
         found += len(answers[0] & answers[1])
     assert expected >= 250
     assert found / expected >= 0.995
-    finding = next(finding for finding in doctor.examine() if finding.check == "vector index")
+    finding = next(finding for finding in doctor.examine(parts) if finding.check == "vector index")
     assert finding.ok, finding.message
 
 
-def test_the_doctor_finds_an_index_that_misses_faces(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_doctor_finds_an_index_that_misses_faces(monkeypatch: pytest.MonkeyPatch, parts: Parts) -> None:
     """An index over other rows than it should have stands for a damaged one."""
-    monkeypatch.setattr(vectors, "INDEX_FROM_FACES", 500)
-    collection = make_collection("default")
-    fill(collection, unit(np.random.default_rng(3).normal(size=(600, DIMENSION)).astype(np.float32)))
-    assert indexer.build_indexes()
+    monkeypatch.setattr(indexes, "INDEX_FROM_FACES", 500)
+    collection = make_collection(parts, "default")
+    fill(parts, collection, unit(np.random.default_rng(3).normal(size=(600, DIMENSION)).astype(np.float32)))
+    assert indexer.build_indexes(parts)
     monkeypatch.setattr(doctor, "RECALL_FLOOR", 1.01)
-    finding = next(finding for finding in doctor.examine() if finding.check == "vector index")
+    finding = next(finding for finding in doctor.examine(parts) if finding.check == "vector index")
     assert not finding.ok
     assert "REINDEX" in finding.message
 
 
-def test_a_broken_off_build_is_done_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vectors, "INDEX_FROM_FACES", 500)
-    collection = make_collection("default")
-    fill(collection, unit(np.random.default_rng(3).normal(size=(600, DIMENSION)).astype(np.float32)))
-    assert len(indexer.build_indexes()) == 1
-    with transaction() as session:
+def test_a_broken_off_build_is_done_again(monkeypatch: pytest.MonkeyPatch, parts: Parts) -> None:
+    monkeypatch.setattr(indexes, "INDEX_FROM_FACES", 500)
+    collection = make_collection(parts, "default")
+    fill(parts, collection, unit(np.random.default_rng(3).normal(size=(600, DIMENSION)).astype(np.float32)))
+    assert len(indexer.build_indexes(parts)) == 1
+    with parts.database.transaction() as session:
         session.execute(update(Collection).values(index_ready=False))
-    assert len(indexer.build_indexes()) == 1
+    assert len(indexer.build_indexes(parts)) == 1
 
 
-def test_faces_added_after_the_build_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vectors, "INDEX_FROM_FACES", 500)
-    collection = make_collection("default")
-    fill(collection, unit(np.random.default_rng(4).normal(size=(600, DIMENSION)).astype(np.float32)))
-    indexer.build_indexes()
+def test_faces_added_after_the_build_are_found(monkeypatch: pytest.MonkeyPatch, parts: Parts) -> None:
+    monkeypatch.setattr(indexes, "INDEX_FROM_FACES", 500)
+    collection = make_collection(parts, "default")
+    fill(parts, collection, unit(np.random.default_rng(4).normal(size=(600, DIMENSION)).astype(np.float32)))
+    indexer.build_indexes(parts)
     late = unit(np.random.default_rng(5).normal(size=(1, DIMENSION)).astype(np.float32))
-    fill(collection, late)
-    with transaction() as session:
+    fill(parts, collection, late)
+    with parts.database.transaction() as session:
         session.execute(insert(Person).values(collection_id=collection.id, name="late", id=uuid.uuid4()))
-    with transaction() as session:
-        (match,) = vectors.nearest(session, make_collection("default"), late[0], limit=1, threshold=0.9)
+    with parts.database.transaction() as session:
+        (match,) = vectors.nearest(
+            session, make_collection(parts, "default"), late[0], limit=1, threshold=0.9
+        )
     assert match.similarity == pytest.approx(1, abs=1e-3)
 
 
-def add_person(collection: Collection, name: str) -> uuid.UUID:
+def add_person(parts: Parts, collection: Collection, name: str) -> uuid.UUID:
     person_id = uuid.uuid4()
-    with transaction() as session:
+    with parts.database.transaction() as session:
         session.execute(insert(Person).values(collection_id=collection.id, name=name, id=person_id))
     return person_id
 
 
 def name_faces(
-    collection: Collection, person_id: uuid.UUID, like: npt.NDArray[np.float32], most: int
+    parts: Parts, collection: Collection, person_id: uuid.UUID, like: npt.NDArray[np.float32], most: int
 ) -> None:
     """Give the `most` faces nearest to `like` to a person."""
-    with transaction() as session:
+    with parts.database.transaction() as session:
         faces = session.scalars(
             select(Face.id)
             .where(Face.collection_id == collection.id)
@@ -199,30 +201,30 @@ def axis(number: int) -> npt.NDArray[np.float32]:
 
 @pytest.mark.parametrize("indexed", [False, True])
 def test_the_best_face_of_each_person_comes_once_with_how_many_match(
-    monkeypatch: pytest.MonkeyPatch, indexed: bool
+    monkeypatch: pytest.MonkeyPatch, indexed: bool, parts: Parts
 ) -> None:
     """Anna has more faces than an index gives at once, all nearer than Bert's; two faces are nobody's."""
-    monkeypatch.setattr(vectors, "INDEX_FROM_FACES", 500)
-    collection = make_collection("default")
+    monkeypatch.setattr(indexes, "INDEX_FROM_FACES", 500)
+    collection = make_collection(parts, "default")
     names = {}
     for seed, (name, number, cosine) in enumerate(
         [("Anna", 1200, 0.97), ("Bert", 3, 0.95), ("Carla", 2, 0.93), ("Dora", 400, 0.80)]
     ):
         rows = near(axis(0), number, cosine, seed)
-        fill(collection, rows)
-        names[name] = add_person(collection, name)
+        fill(parts, collection, rows)
+        names[name] = add_person(parts, collection, name)
         unnamed = select(Face.id).where(Face.collection_id == collection.id, Face.person_id.is_(None))
-        with transaction() as session:
+        with parts.database.transaction() as session:
             session.execute(update(Face).where(Face.id.in_(unnamed)).values(person_id=names[name]))
-    fill(collection, near(axis(0), 2, 0.94, 9))
-    fill(collection, near(axis(5), 100, 0.9, 10))
+    fill(parts, collection, near(axis(0), 2, 0.94, 9))
+    fill(parts, collection, near(axis(5), 100, 0.9, 10))
     if indexed:
-        indexer.build_indexes()
-    collection = make_collection("default")
+        indexer.build_indexes(parts)
+    collection = make_collection(parts, "default")
     assert collection.index_ready is indexed
 
     def found(limit: int, **options: Any) -> list[tuple[str | None, int | None]]:
-        with reading() as session:
+        with parts.database.reading() as session:
             matches = vectors.nearest_people(
                 session, collection, axis(0), limit=limit, threshold=0.9, **options
             )
@@ -235,24 +237,29 @@ def test_the_best_face_of_each_person_comes_once_with_how_many_match(
     assert found(2) == everybody[:2]
     assert found(1) == everybody[:1]
     assert found(10, min_quality=0.9) == []
-    with reading() as session:
+    with parts.database.reading() as session:
         (best, *_) = vectors.nearest_people(session, collection, axis(0), limit=5, threshold=0.9)
         (same,) = vectors.nearest(session, collection, axis(0), limit=1, threshold=0.9, exact=True)
     assert best.similarity == same.similarity
 
 
-def test_the_best_face_of_a_person_is_taken_from_the_index(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_best_face_of_a_person_is_taken_from_the_index(
+    monkeypatch: pytest.MonkeyPatch, parts: Parts
+) -> None:
     """A collection in which the index decides is not scanned for it."""
-    monkeypatch.setattr(vectors, "INDEX_FROM_FACES", 500)
-    collection = make_collection("default")
-    fill(collection, unit(np.random.default_rng(3).normal(size=(3000, DIMENSION)).astype(np.float32)))
-    fill(collection, near(axis(0), 6, 0.95, 1))
-    indexer.build_indexes()
-    name_faces(make_collection("default"), add_person(collection, "Anna"), axis(0), 6)
-    assert "faces_hnsw" in _plan(make_collection("default"), axis(0), search=vectors.nearest_people)
+    monkeypatch.setattr(indexes, "INDEX_FROM_FACES", 500)
+    collection = make_collection(parts, "default")
+    fill(parts, collection, unit(np.random.default_rng(3).normal(size=(3000, DIMENSION)).astype(np.float32)))
+    fill(parts, collection, near(axis(0), 6, 0.95, 1))
+    indexer.build_indexes(parts)
+    name_faces(parts, make_collection(parts, "default"), add_person(parts, collection, "Anna"), axis(0), 6)
+    assert "faces_hnsw" in _plan(
+        parts, make_collection(parts, "default"), axis(0), search=vectors.nearest_people
+    )
 
 
 def _plan(
+    parts: Parts,
     collection: Collection,
     query: npt.NDArray[np.float32],
     exact: bool | None = None,
@@ -265,7 +272,7 @@ def _plan(
         if "<#>" in statement:
             statements.append(cursor.mogrify(statement, parameters).decode())
 
-    with reading() as session:
+    with parts.database.reading() as session:
         pool = session.get_bind().engine
         event.listen(pool, "before_cursor_execute", remember)
         try:

@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from face_pipeline.parts import Parts
 
 from tests.installation import BIN, START_SECONDS, App, free_port, wait_until
 from tests.photos import ROOT
@@ -45,9 +46,8 @@ def _as_systemd_does(settings: Path, drop_in: str) -> tuple[list[str], dict[str,
     ids=["as all", "edited"],
 )
 def test_threads_set_for_one_worker_hold_against_those_of_all(
-    web_app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drop_in: str, threads: int
+    web_app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drop_in: str, threads: int, parts: Parts
 ) -> None:
-    from face_pipeline.worker.app import celery_app
 
     port = free_port()
     settings = tmp_path / "face-pipeline.env"
@@ -63,7 +63,7 @@ def test_threads_set_for_one_worker_hold_against_those_of_all(
     web_app.workers[1] = worker
 
     def found() -> int | None:
-        stats = celery_app().control.inspect(destination=["worker1@tests"], timeout=1).stats()
+        stats = parts.celery.control.inspect(destination=["worker1@tests"], timeout=1).stats()
         return stats["worker1@tests"]["pool"]["max-concurrency"] if stats else None
 
     wait_until(lambda: worker.poll() is not None or found(), START_SECONDS, "the worker to say its threads")

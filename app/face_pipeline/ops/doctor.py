@@ -8,18 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pynvml
-from sqlalchemy import func, select
 
-from face_pipeline.config import get_settings
-from face_pipeline.engine import PackError, read_pack, verify_pack
-from face_pipeline.errors import FacePipelineError
-from face_pipeline.store import ledger, schema, vectors
-from face_pipeline.store.database import reading, transaction
-from face_pipeline.store.models import Collection, Face
-from face_pipeline.store.originals import OriginalMissing, Originals, OriginalUnavailable, worker_originals
+from face_pipeline.engine import PackError, contract_id, verify_pack
+from face_pipeline.errors import FacePipelineError, in_full
+from face_pipeline.parts import Parts
+from face_pipeline.store import collections, faces, indexes, ledger, schema, vectors
+from face_pipeline.store.models import Collection, State
+from face_pipeline.store.originals import OriginalMissing, OriginalUnavailable
 from face_pipeline.words import counted
-from face_pipeline.worker import exchange
-from face_pipeline.worker.app import queue_client
 
 RECALL_SAMPLES = 20
 RECALL_LIMIT = 10
@@ -34,9 +30,9 @@ class Finding:
     message: str
 
 
-def examine() -> list[Finding]:
+def examine(parts: Parts) -> list[Finding]:
     """Run every check; one that raises is a finding, never an end."""
-    checks: list[tuple[str, Callable[[], str]]] = [
+    checks: list[tuple[str, Callable[[Parts], str]]] = [
         ("python packages", _packages),
         ("telemetry", _telemetry),
         ("model pack", _pack),
@@ -49,17 +45,19 @@ def examine() -> list[Finding]:
         ("collections", _collections),
         ("vector index", _indexes),
     ]
-    return [_run(name, check) for name, check in checks]
+    return [_run(name, check, parts) for name, check in checks]
 
 
 class Unwell(Exception):
     """A check found something wrong; the text says what mends it."""
 
 
-def _run(name: str, check: Callable[[], str]) -> Finding:
+def _run(name: str, check: Callable[[Parts], str], parts: Parts) -> Finding:
     try:
-        return Finding(name, True, check())
-    except (Unwell, FacePipelineError, PackError) as error:
+        return Finding(name, True, check(parts))
+    except FacePipelineError as error:
+        return Finding(name, False, in_full(error))
+    except (Unwell, PackError) as error:
         return Finding(name, False, str(error))
     except Exception as error:
         return Finding(
@@ -75,7 +73,7 @@ def _installed(name: str) -> bool:
     return True
 
 
-def _packages() -> str:
+def _packages(_: Parts) -> str:
     runtimes = [name for name in ("onnxruntime", "onnxruntime-gpu") if _installed(name)]
     if len(runtimes) != 1:
         raise Unwell(
@@ -94,20 +92,19 @@ def _packages() -> str:
     return f"{runtimes[0]} {importlib.metadata.version(runtimes[0])}, opencv-python-headless"
 
 
-def _telemetry() -> str:
+def _telemetry(_: Parts) -> str:
     if os.environ.get("ORT_DISABLE_TELEMETRY") != "1":
         raise Unwell("ORT_DISABLE_TELEMETRY is not 1: onnxruntime would report to its vendor")
     return "onnxruntime's reports are off"
 
 
-def _pack() -> str:
-    pack = read_pack(get_settings().pack_dir)
-    verify_pack(pack)
-    return f"{pack.name}: every file has its hash; licence {pack.licence}"
+def _pack(parts: Parts) -> str:
+    verify_pack(parts.pack)
+    return f"{parts.pack.name}: every file has its hash; licence {parts.pack.licence}"
 
 
-def _device() -> str:
-    if get_settings().device == "cpu":
+def _device(parts: Parts) -> str:
+    if parts.settings.device == "cpu":
         return "workers compute on the CPU"
     if not _installed("onnxruntime-gpu"):
         raise Unwell(
@@ -126,17 +123,17 @@ def _device() -> str:
     return f"workers compute on {cards} NVIDIA cards, driver {driver}"
 
 
-def _database() -> str:
-    with transaction() as session:
-        version = vectors.extension_version(session)
-    current, head = schema.current_revision(), schema.head_revision()
+def _database(parts: Parts) -> str:
+    with parts.database.transaction() as session:
+        version = indexes.extension_version(session)
+    current, head = schema.current_revision(parts.database), schema.head_revision()
     if current != head:
         raise Unwell(f"schema is at {current}, this release needs {head}; run `face-pipeline migrate`")
     return f"schema {current}, pgvector {'.'.join(map(str, version))}"
 
 
-def _redis() -> str:
-    connection = queue_client()
+def _redis(parts: Parts) -> str:
+    connection = parts.queue
     policy = connection.config_get("maxmemory-policy")["maxmemory-policy"]  # type: ignore[index]
     if policy != "noeviction":
         raise Unwell(f"maxmemory-policy is {policy}: Redis may drop tasks; set noeviction (role redis)")
@@ -145,8 +142,8 @@ def _redis() -> str:
     return "append-only file on, nothing is evicted"
 
 
-def _scratch() -> str:
-    connection = exchange.client()
+def _scratch(parts: Parts) -> str:
+    connection = parts.scratch
     policy = connection.config_get("maxmemory-policy")["maxmemory-policy"]  # type: ignore[index]
     if not policy.startswith("volatile-"):
         raise Unwell(
@@ -163,27 +160,26 @@ def _scratch() -> str:
     return "nothing of a search is written to a disk, old answers give way"
 
 
-def _originals() -> str:
-    settings = get_settings()
+def _originals(parts: Parts) -> str:
+    settings = parts.settings
     if settings.originals_url:
         try:
-            worker_originals().read("0" * 64)
+            parts.originals_source.read("0" * 64)
         except OriginalUnavailable as error:
             raise Unwell(str(error)) from error
         except OriginalMissing:
             return f"given out by {settings.originals_url}"
-    directory = settings.originals_dir
-    if not Originals(directory).writable():
-        raise Unwell(f"{directory} is not writable for {os.geteuid()}")
-    return str(directory)
+    if not parts.originals.writable():
+        raise Unwell(f"{settings.originals_dir} is not writable for {os.geteuid()}")
+    return str(settings.originals_dir)
 
 
-def _ledger() -> str:
-    with transaction() as session:
+def _ledger(parts: Parts) -> str:
+    with parts.database.transaction() as session:
         lost = ledger.waiting_older_than(session, 600)
         counts = ledger.states(session)
     text = ", ".join(f"{count} {state}" for state, count in counts.items()) or "nothing waits"
-    if lost and not counts.get("processing"):
+    if lost and not counts.get(State.PROCESSING):
         raise Unwell(
             f"{counted(len(lost), 'photo', 'wait')} for over 10 minutes and none is processed: "
             "are workers running?"
@@ -191,13 +187,11 @@ def _ledger() -> str:
     return text
 
 
-def _collections() -> str:
-    from face_pipeline.engine import contract_id
-
-    installed = contract_id(read_pack(get_settings().pack_dir))
-    with transaction() as session:
-        others = session.scalars(select(Collection.name).where(Collection.contract_id != installed)).all()
-        count = session.scalar(select(func.count()).select_from(Collection))
+def _collections(parts: Parts) -> str:
+    installed = contract_id(parts.pack)
+    with parts.database.transaction() as session:
+        others = collections.of_other_contracts(session, installed)
+        count = collections.count(session)
     if others:
         raise Unwell(
             f"{', '.join(others)}: made with another model pack; install that pack again "
@@ -206,13 +200,13 @@ def _collections() -> str:
     return f"{count} on contract {installed}"
 
 
-def _indexes() -> str:
+def _indexes(parts: Parts) -> str:
     """Ask each index for the neighbours of some stored faces, and an exact scan for the same."""
-    with transaction() as session:
-        collections = session.scalars(select(Collection).where(Collection.index_ready)).all()
-    if not collections:
-        return f"none yet: collections under {vectors.INDEX_FROM_FACES} faces are searched exactly"
-    shares = {collection.name: _recall(collection) for collection in collections}
+    with parts.database.transaction() as session:
+        indexed = indexes.indexed(session)
+    if not indexed:
+        return f"none yet: collections under {indexes.INDEX_FROM_FACES} faces are searched exactly"
+    shares = {collection.name: _recall(parts, collection) for collection in indexed}
     low = {name: share for name, share in shares.items() if share < RECALL_FLOOR}
     if low:
         raise Unwell(
@@ -224,14 +218,12 @@ def _indexes() -> str:
     return ", ".join(f"{name}: {share:.0%} of an exact scan" for name, share in shares.items())
 
 
-def _recall(collection: Collection) -> float:
-    with transaction() as session:
-        samples = session.scalars(
-            select(Face.embedding).where(Face.collection_id == collection.id).limit(RECALL_SAMPLES)
-        ).all()
+def _recall(parts: Parts, collection: Collection) -> float:
+    with parts.database.transaction() as session:
+        samples = faces.some_embeddings(session, collection, RECALL_SAMPLES)
     found = expected = 0
     for sample in samples:
-        with reading() as session:
+        with parts.database.reading() as session:
             exact, indexed = (
                 vectors.nearest(session, collection, sample, limit=RECALL_LIMIT, threshold=-1.0, exact=exact)
                 for exact in (True, False)

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
+from face_pipeline.broker.queues import lengths
+from face_pipeline.parts import Parts
 from face_pipeline.store import ledger
-from face_pipeline.store.database import reading
-from face_pipeline.worker.app import QUEUE_INGEST, QUEUE_SEARCH, queue_client
+from face_pipeline.store.models import WAITING, State
 
 
-def look() -> dict[str, Any]:
+def look(parts: Parts) -> dict[str, Any]:
     """Messages in each queue, photos waiting and under way, seconds the oldest waits (None: none does)."""
-    connection = queue_client()
-    queues = {name: cast(int, connection.llen(name)) for name in (QUEUE_SEARCH, QUEUE_INGEST)}
-    with reading() as session:
+    queues = lengths(parts.queue)
+    with parts.database.reading() as session:
         states = ledger.states(session)
         oldest = ledger.oldest_waiting(session)
     return {
         **queues,
-        "waiting": states.get("received", 0) + states.get("queued", 0),
-        "processing": states.get("processing", 0),
+        "waiting": sum(states.get(state, 0) for state in WAITING),
+        "processing": states.get(State.PROCESSING, 0),
         "oldest_waiting_seconds": (
             round((datetime.now(UTC) - oldest).total_seconds(), 1) if oldest else None
         ),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -48,3 +49,12 @@ def find_collection(session: Session, name: str, pack: Pack) -> Collection:
             details={"collection": collection.contract_id, "installed": contract_id(pack)},
         )
     return collection
+
+
+def count(session: Session) -> int:
+    return session.scalar(select(func.count()).select_from(Collection)) or 0
+
+
+def of_other_contracts(session: Session, contract: str) -> Sequence[str]:
+    """Names of the collections that this contract's embeddings cannot be compared with."""
+    return session.scalars(select(Collection.name).where(Collection.contract_id != contract)).all()

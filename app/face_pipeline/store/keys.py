@@ -6,15 +6,14 @@ import hashlib
 import secrets
 import string
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from face_pipeline.errors import BadRequest, NotFound
-from face_pipeline.store.models import ApiKey
+from face_pipeline.store.models import ApiKey, Scope
 
-SCOPES = ("read", "write", "admin")
 KEY_PREFIX = "fp_"
 KEY_LENGTH = 40
 ALPHABET = string.ascii_letters + string.digits
@@ -35,9 +34,9 @@ def new_key() -> str:
 
 def check_scopes(scopes: Iterable[str]) -> list[str]:
     wanted = sorted(set(scopes))
-    unknown = [scope for scope in wanted if scope not in SCOPES]
+    unknown = [scope for scope in wanted if scope not in list(Scope)]
     if unknown or not wanted:
-        raise BadRequest(f"scopes are {', '.join(SCOPES)}; got {', '.join(unknown) or 'none'}", code="scope")
+        raise BadRequest(f"scopes are {', '.join(Scope)}; got {', '.join(unknown) or 'none'}", code="scope")
     return wanted
 
 
@@ -61,6 +60,11 @@ def ensure(session: Session, name: str, scopes: Iterable[str], key: str) -> str:
         return "unchanged"
     row.key_hash, row.scopes, row.revoked_at = hash_key(key), wanted, None
     return "changed"
+
+
+def listing(session: Session) -> Sequence[ApiKey]:
+    """All keys by name, revoked ones too."""
+    return session.scalars(select(ApiKey).order_by(ApiKey.name)).all()
 
 
 def authenticate(session: Session, key: str) -> ApiKey | None:

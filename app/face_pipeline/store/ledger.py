@@ -22,22 +22,31 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
-from face_pipeline.engine import DetectedFace
-from face_pipeline.store import persons, statements
-from face_pipeline.store.models import WAITING, Batch, BatchPhoto, Collection, Person, Photo
+from face_pipeline.engine import DetectedFace, Pack
+from face_pipeline.store import collections, persons, statements
+from face_pipeline.store.models import (
+    UNFINISHED,
+    WAITING,
+    Batch,
+    BatchPhoto,
+    Collection,
+    Person,
+    Photo,
+    Reason,
+    State,
+)
 from face_pipeline.words import counted
 
 # Between the commit of a row and its message in Redis lies one round trip; a row older than this lost it.
 PUBLISH_GRACE_SECONDS = 5.0
 # A half-precision number near 0.05 has steps of 3e-5.
 EMBEDDING_DECIMALS = 7
-UNFINISHED = ("received", "queued", "processing")
 # id, sha256, state
-FoundPhoto = Row[uuid.UUID, str, str]
+FoundPhoto = Row[uuid.UUID, str, State]
 
 
 @dataclass(frozen=True)
@@ -59,7 +68,7 @@ class Accepted:
     photo_id: uuid.UUID
     sha256: str
     filename: str
-    state: str
+    state: State
     duplicate: bool
     person: Person | None = None
     remark: persons.Remark | None = None
@@ -81,13 +90,13 @@ class LeaseLost(Exception):
     """Another run took the photo over, or it was deleted; this run's result must be dropped."""
 
 
-def known(session: Session, collection: Collection, hashes: Iterable[str]) -> set[str]:
-    """Those of `hashes` that the collection has a row for."""
-    return set(
-        session.scalars(
-            select(Photo.sha256).where(Photo.collection_id == collection.id, Photo.sha256.in_(list(hashes)))
-        )
-    )
+def open_collection(
+    session: Session, name: str, pack: Pack, hashes: Iterable[str]
+) -> tuple[Collection, set[str]]:
+    """The collection of an upload (collections.open_collection), and those of `hashes` it has a row for."""
+    collection = collections.open_collection(session, name, pack)
+    known = select(Photo.sha256).where(Photo.collection_id == collection.id, Photo.sha256.in_(list(hashes)))
+    return collection, set(session.scalars(known))
 
 
 def accept(
@@ -107,10 +116,13 @@ def accept(
     session.add(batch)
     session.flush()
     states, made, known = _rows(session, collection, batch, photos, request_id)
-    locked = _lock(session, [row.id for row in known if person is not None or row.state == "failed"])
-    _start_over(session, [row.id for row in locked if row.state == "failed"])
+    locked = _lock(session, [row.id for row in known if person is not None or row.state == State.FAILED])
+    _start_over(session, [row.id for row in locked if row.state == State.FAILED])
     ids = {sha256: row.id for sha256, row in states.items()}
-    now = {row.id: "received" if row.state == "failed" else row.state for row in [*states.values(), *locked]}
+    now = {
+        row.id: State.RECEIVED if row.state == State.FAILED else row.state
+        for row in [*states.values(), *locked]
+    }
     named = persons.Named()
     if person is not None:
         named = persons.give(session, collection, person, new=list(made), known=locked)
@@ -184,7 +196,7 @@ def _start_over(session: Session, photo_ids: Sequence[uuid.UUID]) -> None:
         update(Photo)
         .where(Photo.id.in_(photo_ids))
         .values(
-            state="received", attempts=0, reason_code=None, reason_message=None,
+            state=State.RECEIVED, attempts=0, reason_code=None, reason_message=None,
             received_at=func.now(), finished_at=None,
         )
     )  # fmt: skip
@@ -195,7 +207,7 @@ def mark_queued(session: Session, photo_ids: Sequence[uuid.UUID]) -> None:
     session.execute(
         update(Photo)
         .where(Photo.id.in_(_in_order(Photo.id.in_(photo_ids), Photo.state.in_(WAITING))))
-        .values(state="queued", queued_at=func.now())
+        .values(state=State.QUEUED, queued_at=func.now())
         .execution_options(synchronize_session=False)
     )
 
@@ -218,7 +230,7 @@ def claim(connection: Connection, photo_id: uuid.UUID, *, worker: str, lease_sec
 def renew(connection: Connection, tokens: Sequence[uuid.UUID], lease_seconds: float) -> None:
     connection.execute(
         update(Photo)
-        .where(Photo.id.in_(_in_order(Photo.claim.in_(tokens), Photo.state == "processing")))
+        .where(Photo.id.in_(_in_order(Photo.claim.in_(tokens), Photo.state == State.PROCESSING)))
         .values(lease_until=func.now() + timedelta(seconds=lease_seconds))
     )
 
@@ -228,27 +240,27 @@ def finish(connection: Connection, held: Claim, faces: Sequence[DetectedFace]) -
 
     The only face of a photo is given to the person whose the row is by then.
     """
-    _end(connection, held, "done", None, None, faces)
+    _end(connection, held, State.DONE, None, None, faces)
 
 
 def give_back(connection: Connection, held: Claim) -> None:
     """Let the reconciler queue the photo again; this attempt does not count."""
     connection.execute(
         update(Photo)
-        .where(Photo.id == held.photo_id, Photo.claim == held.token, Photo.state == "processing")
-        .values(state="received", claim=None, lease_until=None, attempts=Photo.attempts - 1)
+        .where(Photo.id == held.photo_id, Photo.claim == held.token, Photo.state == State.PROCESSING)
+        .values(state=State.RECEIVED, claim=None, lease_until=None, attempts=Photo.attempts - 1)
     )
 
 
 def fail(connection: Connection, held: Claim, code: str, message: str) -> None:
     """End the row as `failed`, keeping why."""
-    _end(connection, held, "failed", code, message, ())
+    _end(connection, held, State.FAILED, code, message, ())
 
 
 def _end(
     connection: Connection,
     held: Claim,
-    state: str,
+    state: State,
     code: str | None,
     message: str | None,
     faces: Sequence[DetectedFace],
@@ -293,11 +305,11 @@ def release_lapsed(session: Session, *, max_attempts: int, worker: str | None = 
     spent = Photo.attempts >= max_attempts
     states = session.scalars(
         update(Photo)
-        .where(Photo.id.in_(_in_order(Photo.state == "processing", lapsed)))
+        .where(Photo.id.in_(_in_order(Photo.state == State.PROCESSING, lapsed)))
         .values(
-            state=case((spent, "failed"), else_="received"), claim=None, lease_until=None,
+            state=case((spent, State.FAILED), else_=State.RECEIVED), claim=None, lease_until=None,
             finished_at=case((spent, func.now()), else_=Photo.finished_at),
-            reason_code=case((spent, "worker_lost"), else_=Photo.reason_code),
+            reason_code=case((spent, Reason.WORKER_LOST), else_=Photo.reason_code),
             reason_message=case(
                 (
                     spent,
@@ -309,10 +321,10 @@ def release_lapsed(session: Session, *, max_attempts: int, worker: str | None = 
         .returning(Photo.state)
         .execution_options(synchronize_session=False)
     ).all()  # fmt: skip
-    return sum(state == "received" for state in states)
+    return sum(state == State.RECEIVED for state in states)
 
 
-def waiting_older_than(session: Session, seconds: float) -> dict[uuid.UUID, str]:
+def waiting_older_than(session: Session, seconds: float) -> dict[uuid.UUID, State]:
     """Waiting rows that should have a message in Redis by now, oldest first: id -> state."""
     limit = func.now() - timedelta(seconds=seconds)
     rows = session.execute(
@@ -320,14 +332,14 @@ def waiting_older_than(session: Session, seconds: float) -> dict[uuid.UUID, str]
         .where(
             Photo.state.in_(WAITING),
             Photo.received_at < limit,
-            or_(Photo.queued_at.is_(None), Photo.queued_at < limit, Photo.state == "received"),
+            or_(Photo.queued_at.is_(None), Photo.queued_at < limit, Photo.state == State.RECEIVED),
         )
         .order_by(Photo.received_at)
     ).all()
     return {row.id: row.state for row in rows}
 
 
-def states(session: Session) -> dict[str, int]:
+def states(session: Session) -> dict[State, int]:
     """Rows in each state that is not final."""
     rows = session.execute(
         select(Photo.state, func.count()).where(Photo.state.in_(UNFINISHED)).group_by(Photo.state)
@@ -337,8 +349,13 @@ def states(session: Session) -> dict[str, int]:
 
 def failed(session: Session) -> int:
     """Photos that failed and were not deleted since."""
-    return session.scalar(select(func.count()).where(Photo.state == "failed")) or 0
+    return session.scalar(select(func.count()).where(Photo.state == State.FAILED)) or 0
 
 
 def oldest_waiting(session: Session) -> datetime | None:
     return session.scalar(select(func.min(Photo.received_at)).where(Photo.state.in_(WAITING)))
+
+
+def probe(session: Session) -> None:
+    """Raises where the ledger cannot be read."""
+    session.execute(text("SELECT 1 FROM photos LIMIT 1"))

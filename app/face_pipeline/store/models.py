@@ -4,15 +4,49 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from pgvector.sqlalchemy import HALFVEC
-from sqlalchemy import ARRAY, BigInteger, ForeignKey, Identity, Text, func
+from sqlalchemy import ARRAY, BigInteger, Enum, ForeignKey, Identity, Text, func
 from sqlalchemy.dialects.postgresql import JSONB, REAL, TIMESTAMP, UUID
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-PHOTO_STATES = ("received", "queued", "processing", "done", "failed")
-WAITING = ("received", "queued")
+
+class State(StrEnum):
+    """Where a photo of the ledger is, in the order in which it gets there."""
+
+    RECEIVED = "received"
+    QUEUED = "queued"
+    PROCESSING = "processing"
+    DONE = "done"
+    FAILED = "failed"
+
+
+WAITING = (State.RECEIVED, State.QUEUED)
+UNFINISHED = (*WAITING, State.PROCESSING)
+
+
+class Reason(StrEnum):
+    """Why a photo failed or its face has no name, where no error says so by a code of its own."""
+
+    CONTRACT_MISMATCH = "contract_mismatch"
+    DEADLINE_EXCEEDED = "deadline_exceeded"
+    ENGINE_ERROR = "engine_error"
+    OUT_OF_MEMORY = "out_of_memory"
+    WORKER_LOST = "worker_lost"
+    # The photo shows nobody, or several.
+    PERSON_NOT_ASSIGNED = "person_not_assigned"
+    # It is another's.
+    PERSON_DIFFERS = "person_differs"
+
+
+class Scope(StrEnum):
+    """What an API key may do; `admin` includes the others, `write` does not include `read`."""
+
+    READ = "read"
+    WRITE = "write"
+    ADMIN = "admin"
 
 
 class Base(DeclarativeBase):
@@ -21,6 +55,8 @@ class Base(DeclarativeBase):
         uuid.UUID: UUID(as_uuid=True),
         str: Text,
         float: REAL,
+        # The words themselves, in a column of text.
+        State: Enum(State, native_enum=False, values_callable=list),
     }
 
 
@@ -113,7 +149,7 @@ class Photo(Base):
     width: Mapped[int]
     height: Mapped[int]
     request_id: Mapped[str | None]
-    state: Mapped[str] = mapped_column(default="received")
+    state: Mapped[State] = mapped_column(default=State.RECEIVED)
     attempts: Mapped[int] = mapped_column(default=0)
     reason_code: Mapped[str | None]
     reason_message: Mapped[str | None]

@@ -8,13 +8,12 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from functools import cache
 from pathlib import Path
 
-import urllib3
+import urllib3.exceptions
 
-from face_pipeline.config import get_settings
-from face_pipeline.errors import FacePipelineError
+from face_pipeline.errors import FacePipelineError, disk_full
+from face_pipeline.network import http_pool
 
 FILE_MODE = 0o640  # nginx, in the group, sends them
 DIRECTORY_MODE = 0o750
@@ -22,8 +21,6 @@ DIRECTORY_MODE = 0o750
 FILES_AT_ONCE = 16
 # An upload has committed its row long before this; an older file without a row belongs to nobody.
 ORPHAN_AFTER_SECONDS = 3600
-# Kept open to the other host; a worker has no more threads than this by far.
-REMOTE_CONNECTIONS = 64
 
 
 class OriginalMissing(FacePipelineError):
@@ -47,9 +44,7 @@ class RemoteOriginals:
     def __init__(self, url: str, token: str):
         self.url = url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {token}"}
-        self._http = urllib3.PoolManager(
-            maxsize=REMOTE_CONNECTIONS, timeout=urllib3.Timeout(connect=3, read=10), retries=False
-        )
+        self._http = http_pool()
 
     def read(self, sha256: str) -> bytes:
         """OriginalMissing when there is none of this name, OriginalUnavailable when the host is away."""
@@ -89,10 +84,12 @@ class Originals:
 
         A file that is there already is replaced, so that its age is new and no sweep takes it. Several are
         written before the first is flushed: its file system then commits a few times, not twice a photo.
+        Raises DiskFull.
         """
         names = list(photos)
         for start in range(0, len(names), FILES_AT_ONCE):
-            self._write({name: photos[name] for name in names[start : start + FILES_AT_ONCE]})
+            with disk_full():
+                self._write({name: photos[name] for name in names[start : start + FILES_AT_ONCE]})
 
     def _write(self, photos: Mapping[str, bytes]) -> None:
         aside = {sha256: self._aside(sha256) for sha256 in photos}
@@ -165,12 +162,3 @@ def _sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@cache
-def worker_originals() -> Originals | RemoteOriginals:
-    """The originals as this host's workers read them."""
-    settings = get_settings()
-    if settings.originals_url:
-        return RemoteOriginals(settings.originals_url, settings.credential("originals_token"))
-    return Originals(settings.originals_dir)

@@ -12,12 +12,10 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from face_pipeline.errors import BadRequest
-from face_pipeline.store.models import Collection, Face, Person, Photo
-from face_pipeline.store.statements import PERSON_NOT_ASSIGNED
+from face_pipeline.store.models import Collection, Face, Person, Photo, Reason, State
 from face_pipeline.words import counted
 
 NAME_MAX = 200
-PERSON_DIFFERS = "person_differs"
 # Scripts and emoji need these two inside a word; no other invisible character has a place in a name.
 JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
 # Flags of England, Scotland and Wales are written with these.
@@ -28,14 +26,14 @@ REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 # id, state, person_id
-KnownPhoto = Row[uuid.UUID, str, uuid.UUID | None]
+KnownPhoto = Row[uuid.UUID, State, uuid.UUID | None]
 
 
 @dataclass(frozen=True)
 class Remark:
     """What was not done with a photo of an upload, and why; `code` is stable."""
 
-    code: str
+    code: Reason
     message: str
 
 
@@ -135,7 +133,7 @@ def give(
     `new` are photos of this transaction, `known` older ones (id, state, person_id), whose rows it has locked.
     A photo that is done is free when its only face is nobody's; one that failed starts again, as theirs.
     """
-    faces = _faces(session, [row.id for row in known if row.state == "done"])
+    faces = _faces(session, [row.id for row in known if row.state == State.DONE])
     free = [row for row in known if _is_free(row, faces.get(row.id, []))]
     # Nobody is made for photos that all belong to others.
     person = open_person(session, collection, name) if new or free else find(session, collection, name)
@@ -145,9 +143,9 @@ def give(
         if row in free:
             continue
         shown = faces.get(row.id, [])
-        if owner is not None and (owner in shown or (row.state != "done" and row.person_id == owner)):
+        if owner is not None and (owner in shown or (row.state != State.DONE and row.person_id == owner)):
             named.photos.add(row.id)
-        elif row.state == "done" and row.person_id == owner and shown == [None]:
+        elif row.state == State.DONE and row.person_id == owner and shown == [None]:
             free.append(row)
         else:
             named.remarks[row.id] = _remark(row.state, len(shown))
@@ -168,15 +166,15 @@ def _faces(session: Session, photo_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, 
 
 
 def _is_free(row: KnownPhoto, shown: list[uuid.UUID | None]) -> bool:
-    if row.state == "done":
+    if row.state == State.DONE:
         return row.person_id is None and shown == [None]
-    return row.state == "failed" or row.person_id is None
+    return row.state == State.FAILED or row.person_id is None
 
 
-def _remark(state: str, faces: int) -> Remark:
-    if state == "done" and faces != 1:
-        return Remark(PERSON_NOT_ASSIGNED, unassigned(faces))
-    return Remark(PERSON_DIFFERS, "the photo already belongs to another person, and stays theirs")
+def _remark(state: State, faces: int) -> Remark:
+    if state == State.DONE and faces != 1:
+        return Remark(Reason.PERSON_NOT_ASSIGNED, unassigned(faces))
+    return Remark(Reason.PERSON_DIFFERS, "the photo already belongs to another person, and stays theirs")
 
 
 def unassigned(faces: int) -> str:
@@ -196,7 +194,7 @@ def _write(
     session.execute(
         update(Photo).where(Photo.id.in_([*new, *(row.id for row in free)])).values(person_id=owner)
     )
-    done = [row.id for row in free if row.state == "done"]
+    done = [row.id for row in free if row.state == State.DONE]
     if done:
         session.execute(
             update(Face).where(Face.photo_id.in_(done), Face.person_id.is_(None)).values(person_id=owner)

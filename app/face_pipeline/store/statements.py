@@ -25,10 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSON
 
-from face_pipeline.store.models import WAITING, Collection, Face, Photo
-
-# Why a photo's person is no face's: it shows none, or several.
-PERSON_NOT_ASSIGNED = "person_not_assigned"
+from face_pipeline.store.models import WAITING, Collection, Face, Photo, Reason, State
 
 _photos, _faces, _collections = (cast_type(Table, model.__table__) for model in (Photo, Face, Collection))
 
@@ -40,7 +37,7 @@ CLAIM = (
         _photos.c.collection_id == _collections.c.id,
     )
     .values(
-        state="processing",
+        state=State.PROCESSING,
         claim=bindparam("token"),
         worker=bindparam("worker_name"),
         attempts=_photos.c.attempts + 1,
@@ -59,7 +56,7 @@ CLAIM = (
 
 # The person of the row at its end: a later upload may have named the photo while a worker had it.
 _unnamed = and_(
-    bindparam("end_state") == "done", _photos.c.person_id.is_not(None), bindparam("new_count") != 1
+    bindparam("end_state") == State.DONE, _photos.c.person_id.is_not(None), bindparam("new_count") != 1
 )
 
 _ended = (
@@ -67,11 +64,11 @@ _ended = (
     .where(
         _photos.c.id == bindparam("photo_id"),
         _photos.c.claim == bindparam("token"),
-        _photos.c.state == "processing",
+        _photos.c.state == State.PROCESSING,
     )
     .values(
         state=bindparam("end_state"),
-        reason_code=case((_unnamed, PERSON_NOT_ASSIGNED), else_=cast(bindparam("code"), Text)),
+        reason_code=case((_unnamed, Reason.PERSON_NOT_ASSIGNED), else_=cast(bindparam("code"), Text)),
         reason_message=case(
             (_unnamed, cast(bindparam("why_unnamed"), Text)), else_=cast(bindparam("message"), Text)
         ),

@@ -1,30 +1,22 @@
-"""Search among the faces of one collection: exact while it is small, by an HNSW index of its own above.
-
-An index per collection, and not one for all: HNSW filters after it has walked the graph, so that an index
-over several collections finds too little in the small ones (docs/architecture.md, Search).
-"""
+"""Search among the faces of one collection: exact while it is small, by an HNSW index of its own above."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cache
 from typing import Any
-from typing import cast as cast_type
 
 import numpy as np
 import numpy.typing as npt
 from pgvector.sqlalchemy import HALFVEC
-from sqlalchemy import Double, Index, Row, Select, Table, bindparam, case, cast, func, select, text
+from sqlalchemy import Double, Row, Select, bindparam, case, cast, func, select
 from sqlalchemy.orm import Session
 
 from face_pipeline.store.models import Collection, Face, Person
 
-# Below this an exact scan of one collection is as quick as the index, and complete.
-INDEX_FROM_FACES = 16_000
-HNSW_M = 16
-HNSW_EF_CONSTRUCTION = 64
 # (faces up to, ef_search). Share of true matches found, with faces of 128 dimensions (bench/search.py): 0.997
 # at 100,000 faces with 100; at a million 0.911 with 200, 0.993 with 800. Faces of 512 need less. Between and
 # beyond these sizes nothing was measured.
@@ -34,6 +26,13 @@ EF_SEARCH_MAX = 800
 EF_SEARCH_LIMIT = 1000
 # Faces the index is asked for, to find among them the best of each person; the next when these were too few.
 FACES_FOR_PEOPLE = (200, EF_SEARCH_LIMIT)
+
+
+class GroupBy(StrEnum):
+    """Whether matches are faces, or people with their best face."""
+
+    FACE = "face"
+    PERSON = "person"
 
 
 @dataclass(frozen=True)
@@ -47,24 +46,6 @@ class Match:
     similarity: float
     # Faces of this person over the threshold, where matches are people; 1 for a face of nobody.
     face_count: int | None = None
-
-
-def index_name(collection_id: int) -> str:
-    return f"faces_hnsw_{collection_id}"
-
-
-def hnsw_index(collection: Collection) -> Index:
-    """The partial HNSW index of one collection, over the inner product of unit vectors."""
-    embedding = cast(Face.embedding, HALFVEC(collection.dimension))
-    return Index(
-        index_name(collection.id),
-        embedding.label("embedding"),
-        postgresql_using="hnsw",
-        postgresql_with={"m": HNSW_M, "ef_construction": HNSW_EF_CONSTRUCTION},
-        postgresql_ops={"embedding": "halfvec_ip_ops"},
-        postgresql_where=Face.collection_id == collection.id,
-        _table=cast_type(Table, Face.__table__),
-    )
 
 
 def ef_search(face_count: int) -> int:
@@ -228,8 +209,3 @@ def _index_settings(collection: Collection, limit: int) -> tuple[tuple[str, str]
         # With old statistics the planner may think that sorting the collection is cheaper than its index.
         ("enable_sort", "off"),
     )
-
-
-def extension_version(session: Session) -> tuple[int, ...]:
-    version = session.scalar(text("SELECT extversion FROM pg_extension WHERE extname = 'vector'"))
-    return tuple(int(part) for part in str(version or "0").split("."))

@@ -7,15 +7,19 @@ from pathlib import Path
 from flask import Flask, Response, send_file
 
 from face_pipeline.config import get_settings
+from face_pipeline.parts import Parts
 from face_pipeline.web import api, auth, errors, forms, gate, health, observe, session, ui
 from face_pipeline.web.bodies import PhotoRequest
+from face_pipeline.web.current import EXTENSION
 
 
-def create_app() -> Flask:
-    """Make the application of one web process, from this process's settings."""
-    settings = get_settings()
+def create_app(parts: Parts | None = None) -> Flask:
+    """Make the application of one web process, of `parts` or from this process's settings."""
+    parts = parts or Parts(get_settings())
+    settings = parts.settings
     app = Flask(__name__, static_folder=None)
     app.request_class = PhotoRequest
+    app.extensions[EXTENSION] = parts
     app.config.update(
         SECRET_KEY=settings.credential("session_secret"),
         MAX_CONTENT_LENGTH=settings.request_max_bytes,

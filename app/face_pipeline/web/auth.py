@@ -14,8 +14,8 @@ from flask import session as cookie
 
 from face_pipeline.errors import Forbidden, Unauthorized
 from face_pipeline.store import keys
-from face_pipeline.store.database import reading
-from face_pipeline.store.models import ApiKey
+from face_pipeline.store.models import ApiKey, Scope
+from face_pipeline.web.current import parts
 
 CSRF_HEADER = "X-CSRF-Token"
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
@@ -45,7 +45,7 @@ def presented_key() -> str | None:
 def identify() -> ApiKey | None:
     """The key this request comes with, None when there is none or it is not valid (any more)."""
     key = presented_key()
-    with reading() as session:
+    with parts().database.reading() as session:
         if key is not None:
             return keys.authenticate(session, key)
         if "key_id" in cookie:
@@ -53,7 +53,7 @@ def identify() -> ApiKey | None:
     return None
 
 
-def requires(scope: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def requires(scope: Scope) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Let a view run only for keys with `scope`; `admin` includes all, `write` does not include `read`."""
 
     def decorate(view: Callable[P, R]) -> Callable[P, R]:
@@ -69,7 +69,7 @@ def requires(scope: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     return decorate
 
 
-def authorised(scope: str, method: str) -> ApiKey:
+def authorised(scope: Scope, method: str) -> ApiKey:
     """The key of this request, if it may make a call of `method` that needs `scope`; raises the refusal."""
     by_cookie = presented_key() is None
     key = identify()
@@ -78,8 +78,8 @@ def authorised(scope: str, method: str) -> ApiKey:
             "send a valid API key as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'",
             code="api_key_missing" if by_cookie else "api_key_invalid",
         )
-    if scope not in key.scopes and "admin" not in key.scopes:
-        raise Forbidden(f"this key lacks the scope {scope!r}", code="scope_missing")
+    if scope not in key.scopes and Scope.ADMIN not in key.scopes:
+        raise Forbidden(f"this key lacks the scope '{scope}'", code="scope_missing")
     if by_cookie and method not in SAFE_METHODS:
         check_csrf()
     return key

@@ -11,8 +11,8 @@ from typing import IO, Any
 
 from werkzeug.formparser import default_stream_factory
 
-from face_pipeline.config import get_settings
 from face_pipeline.web import forms
+from face_pipeline.web.current import parts
 
 # Endpoints whose files are kept anyway.
 SPOOLED = {"api.photos.upload"}
@@ -48,4 +48,5 @@ class PhotoRequest(forms.Request):
             return default_stream_factory(total_content_length, content_type, filename, content_length)
         self._files_in_memory += 1
         # One byte more than a photo may have: so that it is seen to be too large.
-        return Head(get_settings().upload_max_bytes + 1 if self._files_in_memory <= FILES_IN_MEMORY else 0)
+        limit = parts().settings.upload_max_bytes + 1
+        return Head(limit if self._files_in_memory <= FILES_IN_MEMORY else 0)

@@ -11,6 +11,7 @@ from flask import Blueprint, Response, current_app, g, make_response, request
 from werkzeug.exceptions import NotFound
 from werkzeug.routing import RequestRedirect
 
+from face_pipeline.store.models import Scope
 from face_pipeline.web.auth import authorised, requires
 from face_pipeline.web.observe import Answered, do_not_count
 
@@ -24,7 +25,7 @@ ANSWER_HEADER = "X-Gate-Answer"
 
 
 @bp.get("/gate")
-@requires("admin")
+@requires(Scope.ADMIN)
 def admin() -> Response:
     """204 for an admin's key or session, otherwise 401 or 403."""
     return Response(status=204)

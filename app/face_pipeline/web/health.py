@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 
 from flask import Blueprint, Response
 from prometheus_client.core import GaugeMetricFamily, Metric
-from redis.exceptions import RedisError
-from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
 
-from face_pipeline.config import get_settings
+from face_pipeline.broker.answers import hit_ratio
+from face_pipeline.broker.queues import lengths
 from face_pipeline.store import ledger
-from face_pipeline.store.database import transaction
-from face_pipeline.store.originals import Originals
-from face_pipeline.web import cache
+from face_pipeline.store.models import UNFINISHED, State
 from face_pipeline.web.api import views
 from face_pipeline.web.contract import answers
-from face_pipeline.worker import exchange
-from face_pipeline.worker.app import QUEUE_INGEST, QUEUE_SEARCH, queue_client
+from face_pipeline.web.current import parts
+
+log = logging.getLogger(__name__)
 
 bp = Blueprint("health", __name__)
 
@@ -45,27 +43,27 @@ def ready() -> Response:
 def _check(probe: Callable[[], None]) -> str:
     try:
         probe()
-    except (SQLAlchemyError, RedisError, OSError) as error:
+    except Exception as error:
         # The text of the error may name hosts; the log has it.
-        return type(error).__name__
+        return type(error.__cause__ or error).__name__
     return "ok"
 
 
 def _database() -> None:
-    with transaction() as session:
-        session.execute(text("SELECT 1 FROM photos LIMIT 1"))
+    with parts().database.transaction() as session:
+        ledger.probe(session)
 
 
 def _redis() -> None:
-    queue_client().ping()
+    parts().queue.ping()
 
 
 def _scratch() -> None:
-    exchange.client().ping()
+    parts().scratch.ping()
 
 
 def _originals() -> None:
-    if not Originals(get_settings().originals_dir).writable():
+    if not parts().originals.writable():
         raise PermissionError("originals are not writable")
 
 
@@ -74,20 +72,20 @@ def installation() -> Iterable[Metric]:
     for read in (_from_redis, _from_scratch, _from_database):
         try:
             yield from list(read())
-        except (SQLAlchemyError, RedisError):
-            continue
+        except Exception:
+            # Whatever ails one of them: the values of the others are told.
+            log.debug("some values of the installation cannot be read", exc_info=True)
 
 
 def _from_redis() -> Iterator[Metric]:
-    connection = queue_client()
     pending = GaugeMetricFamily("celery_tasks_pending", "Messages waiting in a queue.", labels=["queue"])
-    for queue in (QUEUE_SEARCH, QUEUE_INGEST):
-        pending.add_metric([queue], float(connection.llen(queue)))  # type: ignore[arg-type]
+    for queue, length in lengths(parts().queue).items():
+        pending.add_metric([queue], length)
     yield pending
 
 
 def _from_scratch() -> Iterator[Metric]:
-    ratio = cache.hit_ratio(exchange.client())
+    ratio = hit_ratio(parts().scratch)
     if ratio is not None:
         yield GaugeMetricFamily(
             "face_recognition_cache_hit_ratio", "Cached answers of all searches, 0 to 1.", value=ratio
@@ -95,9 +93,9 @@ def _from_scratch() -> Iterator[Metric]:
 
 
 def _from_database() -> Iterator[Metric]:
-    with transaction() as session:
-        states = {**dict.fromkeys(ledger.UNFINISHED, 0), **ledger.states(session)}
-        states["failed"] = ledger.failed(session)
+    with parts().database.transaction() as session:
+        states = {**dict.fromkeys(UNFINISHED, 0), **ledger.states(session)}
+        states[State.FAILED] = ledger.failed(session)
         oldest = ledger.oldest_waiting(session)
     rows = GaugeMetricFamily(
         "face_recognition_ledger_photos", "Photos that are not done, by state.", labels=["state"]

@@ -7,7 +7,7 @@ from flask import session as cookie
 
 from face_pipeline.errors import BadRequest, Unauthorized
 from face_pipeline.store import keys
-from face_pipeline.store.database import transaction
+from face_pipeline.web.current import parts
 
 bp = Blueprint("session", __name__)
 
@@ -25,7 +25,7 @@ def sign_in() -> Response:
     key = body.get("api_key") if isinstance(body, dict) else None
     if not isinstance(key, str) or not key.strip():
         raise BadRequest('send {"api_key": "…"} as JSON', code="api_key_missing")
-    with transaction() as session:
+    with parts().database.transaction() as session:
         found = keys.authenticate(session, key.strip())
     if found is None:
         raise Unauthorized("this key is not valid", code="api_key_invalid")

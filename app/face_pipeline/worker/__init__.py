@@ -1,5 +1,5 @@
-"""Celery: the application and its queues (`app`), and what runs in a worker (`celery`, `tasks`, `signals`).
+"""The worker process: what Celery loads (`celery`), its `tasks`, start and end (`signals`), threads (`pool`).
 
-`celery -A face_pipeline.worker worker …` starts a worker. Web processes and the reconciler import
-`worker.app` alone, which names tasks and queues and loads no model.
+`celery -A face_pipeline.worker worker …` starts one. Nothing else imports this package: `broker` names the
+tasks and sends them.
 """

@@ -19,7 +19,7 @@ from typing import Any
 from celery.concurrency.base import apply_target
 from celery.concurrency.thread import ApplyResult, TaskPool
 
-from face_pipeline.worker.app import TASK_INGEST
+from face_pipeline.broker.names import TASK_INGEST
 
 # Of threads that ingest, on Linux's scale: others get nine times their share of a busy core.
 INGEST_NICENESS = 10

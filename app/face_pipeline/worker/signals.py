@@ -17,18 +17,17 @@ import celery.apps.worker
 from celery import signals
 from prometheus_client import REGISTRY, start_http_server
 
-from face_pipeline.config import get_settings
-from face_pipeline.engine import Budget, PackError, Turns, load_engine
+from face_pipeline.broker import log_level
+from face_pipeline.broker.names import TASKS
+from face_pipeline.engine import PackError, Turns, load_engine
 from face_pipeline.errors import ConfigurationError, FacePipelineError
 from face_pipeline.store import ledger
-from face_pipeline.store.database import in_transaction
-from face_pipeline.telemetry import context, level, streams
+from face_pipeline.telemetry import context, streams
 from face_pipeline.telemetry.gpu import GpuCollector
 from face_pipeline.telemetry.logging import configure_logging
 from face_pipeline.telemetry.metrics import MemoryCollector
 from face_pipeline.telemetry.metrics import worker as metrics
 from face_pipeline.telemetry.systemd import notify
-from face_pipeline.worker.app import TASK_INGEST, TASK_SEARCH
 from face_pipeline.worker.runtime import Leases, runtime
 
 log = logging.getLogger(__name__)
@@ -61,16 +60,18 @@ def _say(message: str, *_: Any) -> None:
 
 
 def _set_up_logging(**_: Any) -> None:
-    configure_logging("face-worker", get_settings().log_level)
+    configure_logging("face-worker", runtime.parts.settings.log_level)
 
 
 def _start(sender: Any = None, **_: Any) -> None:
-    settings = get_settings()
+    parts = runtime.parts
+    settings = parts.settings
     # Celery sets up logging later than this.
     configure_logging("face-worker", settings.log_level)
     runtime.name = str(sender.hostname) if sender is not None else f"worker@{socket.gethostname()}"
     began = time.monotonic()
     try:
+        database = parts.database
         runtime.engine = load_engine(
             settings.pack_dir,
             threads=settings.worker_concurrency,
@@ -78,15 +79,15 @@ def _start(sender: Any = None, **_: Any) -> None:
             device=settings.device,
             gpu_memory_limit_mb=settings.gpu_memory_limit_mb,
             turns=Turns(settings.turns_dir, f"worker{settings.worker_instance}"),
-            memory=Budget(settings.decode_memory_bytes),
+            memory=parts.memory,
         )
         runtime.engine.warm_up()
     except (PackError, FacePipelineError) as error:
         _refuse(str(error))
     _serve_metrics(settings.metrics_host, settings.metrics_port_base + settings.worker_instance)
-    runtime.leases = Leases(settings.lease_seconds, settings.task_deadline_seconds)
+    runtime.leases = Leases(database, settings.lease_seconds, settings.task_deadline_seconds)
     runtime.leases.start()
-    level.follow("face-worker")
+    log_level.follow("face-worker", settings.log_level, lambda: parts.queue)
     log.info(
         "engine loaded",
         extra={"operation": "start", "duration_seconds": round(time.monotonic() - began, 4)},
@@ -103,9 +104,9 @@ def _serve_metrics(host: str, port: int) -> None:
         )
     REGISTRY.register(MemoryCollector())
     REGISTRY.register(GpuCollector())
-    metrics.worker_concurrency.set(get_settings().worker_concurrency)
+    metrics.worker_concurrency.set(runtime.parts.settings.worker_concurrency)
     # From 0 on: Prometheus does not see the step from no series to a first failure.
-    for task in (TASK_INGEST, TASK_SEARCH):
+    for task in TASKS:
         metrics.task_duration.labels(task)
         for status in ("success", "failure"):
             metrics.tasks_processed.labels(task, status)
@@ -125,9 +126,10 @@ def _refuse(message: str) -> NoReturn:
 def _ready(**_: Any) -> None:
     # What an earlier life of this instance held is lost for certain: no need to wait for the leases.
     try:
-        released = in_transaction(
+        parts = runtime.parts
+        released = parts.database.in_transaction(
             lambda session: ledger.release_lapsed(
-                session, max_attempts=get_settings().task_max_attempts, worker=runtime.name
+                session, max_attempts=parts.settings.task_max_attempts, worker=runtime.name
             )
         )
         if released:

@@ -16,9 +16,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from face_pipeline.config import get_settings
-from face_pipeline.engine import contract_id, read_pack
+from face_pipeline.engine import contract_id
 from face_pipeline.ops.doctor import examine
-from face_pipeline.store.database import transaction
+from face_pipeline.parts import Parts
 from face_pipeline.store.models import Collection
 from PIL import Image
 from sqlalchemy import delete
@@ -26,6 +26,7 @@ from sqlalchemy import delete
 COLLECTION = "_verify"
 PERSON = "Eileen Collins"
 READY_SECONDS = 30
+PARTS = Parts(get_settings())
 
 
 class Connection(http.client.HTTPSConnection):
@@ -48,7 +49,7 @@ class Service:
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         self.target = (wanted["address"], int(wanted["port"]), wanted["host"], context)
         self.headers = {
-            "Authorization": f"Bearer {get_settings().credential('admin_api_key')}",
+            "Authorization": f"Bearer {PARTS.settings.credential('admin_api_key')}",
             # The web service counts these requests apart from those of users.
             "User-Agent": "face-pipeline-verify",
         }
@@ -103,15 +104,15 @@ def wait_until_ready(service):
 
 def forget_other_contract():
     """What an earlier model pack left in our own collection can no longer be compared."""
-    installed = contract_id(read_pack(get_settings().pack_dir))
-    with transaction() as session:
+    installed = contract_id(PARTS.pack)
+    with PARTS.database.transaction() as session:
         session.execute(
             delete(Collection).where(Collection.name == COLLECTION, Collection.contract_id != installed)
         )
 
 
 def consult_doctor():
-    unwell = [each for each in examine() if not each.ok]
+    unwell = [each for each in examine(PARTS) if not each.ok]
     # Another model pack is a decision, not a fault: what it means for old collections is said.
     for each in unwell:
         if each.check == "collections":

@@ -1,15 +1,14 @@
-"""Alembic's environment: the process's own engine, one migrating process at a time."""
+"""Alembic's environment: the engine that `store.schema` hands over, one migrating process at a time."""
 
 from alembic import context
 from sqlalchemy import text
 
-from face_pipeline.store.database import engine
 from face_pipeline.store.models import Base
 
 # Any constant: two hosts that migrate at once take turns on this advisory lock.
 MIGRATION_LOCK = 7_312_004
 
-with engine().connect() as connection:
+with context.config.attributes["engine"].connect() as connection:
     connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
     connection.commit()
     try:

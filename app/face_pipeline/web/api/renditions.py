@@ -7,19 +7,20 @@ from collections.abc import Mapping
 from flask import Blueprint, Response, current_app, request
 
 from face_pipeline.engine import pictures
-from face_pipeline.web import decoding
-from face_pipeline.web.api import parameters, uploads
+from face_pipeline.store.models import Scope
+from face_pipeline.web.api import files, parameters
 from face_pipeline.web.auth import requires
 from face_pipeline.web.contract.requests import ImageQuery, RenditionSize
+from face_pipeline.web.current import parts
 
 bp = Blueprint("renditions", __name__)
 
 
 @bp.post("/renditions")
-@requires("read")
+@requires(Scope.READ)
 def of_a_file() -> Response:
     """Of a file that is not kept: browsers cannot show some, and turn others differently."""
-    photo = uploads.read_one(request, "photo")
+    photo = files.read_one(request, "photo")
     response = _upright(photo.data, parameters.read(RenditionSize, request.form).size)
     response.headers["Cache-Control"] = "no-store"
     return response
@@ -38,4 +39,4 @@ def of_an_original(data: bytes, values: Mapping[str, str]) -> Response:
 
 def _upright(data: bytes, size: int) -> Response:
     """A JPEG of the whole photo, longer side at most `size` pixels."""
-    return current_app.response_class(pictures.upright(data, size, decoding.memory()), mimetype="image/jpeg")
+    return current_app.response_class(pictures.upright(data, size, parts().memory), mimetype="image/jpeg")

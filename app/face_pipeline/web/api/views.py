@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 from flask import Response, jsonify
 
+from face_pipeline.actions.searches import SearchedFace
+from face_pipeline.actions.uploads import Rejected
 from face_pipeline.store import models as rows
 from face_pipeline.store.ledger import Accepted
 from face_pipeline.store.persons import Remark
@@ -44,6 +45,10 @@ def accepted(value: Accepted) -> answers.Accepted:
         person=person(value.person),
         remark=remark(value.remark),
     )
+
+
+def rejected(value: Rejected) -> answers.Rejected:
+    return answers.Rejected.model_construct(filename=value.filename, code=value.code, message=value.message)
 
 
 def photo(value: rows.Photo) -> answers.Photo:
@@ -102,26 +107,11 @@ def match(value: Match) -> answers.Match:
     return told
 
 
-def searched_face(found: dict[str, Any], matches: Iterable[Match]) -> answers.SearchedFace:
-    """A face as a worker found it, with its matches."""
+def searched_face(value: SearchedFace) -> answers.SearchedFace:
     return answers.SearchedFace.model_construct(
-        bbox=found["bbox"],
-        landmarks=found["landmarks"],
-        detection_score=found["detection_score"],
-        quality=found["quality"],
-        matches=[match(each) for each in matches],
+        bbox=value.bbox,
+        landmarks=value.landmarks,
+        detection_score=value.detection_score,
+        quality=value.quality,
+        matches=[match(each) for each in value.matches],
     )
-
-
-def kept(faces: list[answers.SearchedFace]) -> list[dict[str, Any]]:
-    """Searched faces as the cache keeps them; `found_again` makes them of it."""
-    return [face.model_dump(exclude_unset=True) for face in faces]
-
-
-def found_again(faces: list[dict[str, Any]]) -> list[answers.SearchedFace]:
-    return [
-        answers.SearchedFace.model_construct(
-            **{**face, "matches": [answers.Match.model_construct(**each) for each in face["matches"]]}
-        )
-        for face in faces
-    ]

@@ -12,11 +12,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
-from face_pipeline.store.models import PHOTO_STATES
+from face_pipeline.store.models import State
 
 Id = Annotated[str, Field(json_schema_extra={"format": "uuid"})]
 Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
-State = Annotated[str, Field(json_schema_extra={"enum": list(PHOTO_STATES)})]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
 Pixels = Annotated[int, Field(ge=1)]

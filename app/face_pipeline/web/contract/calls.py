@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from pydantic import BaseModel
 
+from face_pipeline.store.models import Scope
 from face_pipeline.web.contract import answers, requests
 
 ERRORS = {
@@ -44,7 +45,7 @@ class Call:
     summary: str
     replies: dict[int, Reply]
     description: str = ""
-    scope: str | None = None
+    scope: Scope | None = None
     query: tuple[type[BaseModel], ...] = ()
     form: tuple[type[BaseModel], ...] = ()
     body: type[BaseModel] | None = None
@@ -59,21 +60,21 @@ CALLS = (
         {202: Reply("Accepted; files that cannot be used are named.", answers.Upload)},
         "An accepted photo is on disk and in the ledger when the answer comes, and is processed whatever "
         "dies afterwards.",
-        scope="write",
+        scope=Scope.WRITE,
         form=(requests.PhotoFiles, requests.UploadForm),
         errors=(400, 409, 413, 422, 503, 507),
     ),
     Call(
         "get", "/api/v1/photos", "list_photos", "List photos, newest first",
         {200: Reply("A page.", answers.Photos)},
-        scope="read",
+        scope=Scope.READ,
         query=(requests.PhotosQuery,),
         errors=(400, 404, 503),
     ),
     Call(
         "get", "/api/v1/photos/{photo_id}", "get_photo", "State and faces of a photo",
         {200: Reply("The photo.", answers.Photo)},
-        scope="read",
+        scope=Scope.READ,
         errors=(404, 503),
     ),
     Call(
@@ -82,7 +83,7 @@ CALLS = (
         {200: Reply("The bytes that were uploaded, or a JPEG.", ("image/*",))},
         "Boxes and landmarks are in pixels of the photo as `rendition=upright` shows it, at the photo's full "
         "size. Browsers cannot show some originals and turn others differently.",
-        scope="read",
+        scope=Scope.READ,
         query=(requests.ImageQuery, requests.RenditionSize),
         errors=(400, 404, 422, 503),
         words=BROKEN_PHOTO,
@@ -90,13 +91,13 @@ CALLS = (
     Call(
         "get", "/api/v1/batches/{batch_id}", "get_batch", "Progress of an upload",
         {200: Reply("How far its photos are.", answers.Batch)},
-        scope="read",
+        scope=Scope.READ,
         errors=(404, 503),
     ),
     Call(
         "get", "/api/v1/faces/{face_id}/crop", "get_face_crop", "Picture of a face",
         {200: Reply("A JPEG.", ("image/jpeg",))},
-        scope="read",
+        scope=Scope.READ,
         query=(requests.CropQuery,),
         errors=(400, 404, 422, 503),
         words=BROKEN_PHOTO,
@@ -106,7 +107,7 @@ CALLS = (
         {200: Reply("A JPEG.", ("image/jpeg",))},
         "The picture that a search of the same photo looks for faces in. For pages: browsers cannot show "
         "some photos and turn others differently.",
-        scope="read",
+        scope=Scope.READ,
         form=(requests.PhotoFile, requests.RenditionSize),
         errors=(400, 413, 415, 422, 503),
     ),
@@ -114,7 +115,7 @@ CALLS = (
         "post", "/api/v1/search", "search", "Find who is on a photo",
         {200: Reply("The faces and their matches.", answers.SearchAnswer)},
         "Answers for every face on the photo. The photo is not kept.",
-        scope="read",
+        scope=Scope.READ,
         form=(requests.PhotoFile, requests.SearchForm),
         errors=(400, 404, 409, 413, 415, 422, 503),
     ),

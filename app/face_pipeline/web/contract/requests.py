@@ -10,13 +10,14 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SkipValidation
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SkipValidation, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 
 from face_pipeline.config import Settings
 from face_pipeline.store.collections import DEFAULT_COLLECTION, NAME_PATTERN
-from face_pipeline.store.models import PHOTO_STATES
+from face_pipeline.store.models import State
 from face_pipeline.store.persons import NAME_MAX
+from face_pipeline.store.vectors import GroupBy
 
 # What JSON calls a number. Python's own functions also take "1_0", "٣", " 5" and "NaN".
 WHOLE = re.compile(r"-?[0-9]{1,18}")
@@ -34,15 +35,6 @@ def _written_as(pattern: re.Pattern[str]) -> Callable[[str], str]:
         if not pattern.fullmatch(text):
             raise ValueError
         return text
-
-    return check
-
-
-def _one_of(*options: str) -> Callable[[str], str]:
-    def check(word: str) -> str:
-        if word not in options:
-            raise ValueError
-        return word
 
     return check
 
@@ -86,10 +78,8 @@ class PhotosQuery(Request):
     collection: Text = Field(
         "", json_schema_extra={"pattern": COLLECTION_OR_EMPTY}, description="Only this collection."
     )
-    state: Annotated[str, AfterValidator(_one_of("", *PHOTO_STATES))] = Field(
-        "",
-        json_schema_extra={"enum": ["", *PHOTO_STATES]},
-        description="Only this state; every one when empty.",
+    state: Annotated[State | Literal[""], WithJsonSchema({"type": "string", "enum": ["", *State]})] = Field(
+        "", description="Only this state; every one when empty."
     )
     batch: Text = Field(
         "",
@@ -133,8 +123,8 @@ class SearchForm(Request):
         le=1.0,
         description="Faces of lower quality, on the photo or stored, are not matched.",
     )
-    group_by: Literal["face", "person"] = Field(
-        "face",
+    group_by: Annotated[GroupBy, WithJsonSchema({"type": "string", "enum": list(GroupBy)})] = Field(
+        GroupBy.FACE,
         description="person: each person once, with the best of their faces and how many reach the "
         "threshold; a face of nobody stands for itself.",
     )

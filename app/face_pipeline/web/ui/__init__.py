@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, g, make_response, render_template
 
-from face_pipeline.config import get_settings
 from face_pipeline.engine.formats import MEDIA_TYPES
-from face_pipeline.errors import Unavailable
-from face_pipeline.store.database import is_unavailable
+from face_pipeline.errors import DatabaseUnavailable, Unavailable
+from face_pipeline.store.models import Scope
 from face_pipeline.web.auth import identify
+from face_pipeline.web.current import parts
 
 bp = Blueprint("ui", __name__, template_folder="templates", static_folder="static", static_url_path="/static")
 
@@ -46,18 +46,16 @@ def protect(response: Response) -> Response:
 def home() -> Response:
     try:
         g.api_key = identify()
-    except Exception as error:
-        if not is_unavailable(error):
-            raise
+    except DatabaseUnavailable:
         return _unavailable()
     if g.api_key is None:
         return _page("ui/sign_in.html")
     scopes = set(g.api_key.scopes)
-    settings = get_settings()
+    settings = parts().settings
     return _page(
         "ui/app.html",
-        can_read=bool(scopes & {"read", "admin"}),
-        can_write=bool(scopes & {"write", "admin"}),
+        can_read=bool(scopes & {Scope.READ, Scope.ADMIN}),
+        can_write=bool(scopes & {Scope.WRITE, Scope.ADMIN}),
         accept=ACCEPT,
         max_bytes=settings.upload_max_bytes,
         max_pixels=settings.upload_max_pixels,

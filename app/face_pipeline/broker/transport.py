@@ -11,7 +11,7 @@ from typing import Any
 from kombu.transport import redis
 from kombu.utils.scheduling import priority_cycle
 
-from face_pipeline.worker.app import QUEUE_SEARCH
+from face_pipeline.broker.names import QUEUE_SEARCH
 
 
 class Channel(redis.Channel):  # type: ignore[misc]

@@ -9,25 +9,36 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import dataclass
 from typing import Any, cast
 
 import redis
 from redis.exceptions import RedisError
 
-from face_pipeline.store.models import Collection
+from face_pipeline.broker import names
 
 log = logging.getLogger(__name__)
 
-COUNTER = "face:search:cache:{status}"
 
+@dataclass(frozen=True)
+class Question:
+    """All that an answer depends on: a collection in one version, a photo, and what is asked about it."""
 
-def key(
-    collection: Collection, sha256: str, *, limit: int, threshold: float, min_quality: float, group_by: str
-) -> str:
-    return (
-        f"face:search:answer:{collection.id}:{collection.version}:{collection.contract_id}:{sha256}:"
-        f"{limit}:{threshold:.4f}:{min_quality:.4f}:{group_by}"
-    )
+    collection_id: int
+    version: int
+    contract_id: str
+    sha256: str
+    limit: int
+    threshold: float
+    min_quality: float
+    group_by: str
+
+    @property
+    def key(self) -> str:
+        return names.ANSWER.format(
+            wanted=f"{self.collection_id}:{self.version}:{self.contract_id}:{self.sha256}:"
+            f"{self.limit}:{self.threshold:.4f}:{self.min_quality:.4f}:{self.group_by}"
+        )
 
 
 def get(connection: redis.Redis, name: str) -> list[dict[str, Any]] | None:
@@ -44,7 +55,7 @@ def put(connection: redis.Redis, name: str, faces: list[dict[str, Any]], seconds
     try:
         with connection.pipeline(transaction=False) as pipeline:
             pipeline.set(name, json.dumps(faces), ex=seconds)
-            pipeline.incr(COUNTER.format(status="miss"))
+            pipeline.incr(names.ANSWERS_COUNTED.format(status="miss"))
             pipeline.execute()  # type: ignore[no-untyped-call]
     except RedisError as error:
         _not_kept(error)
@@ -52,7 +63,7 @@ def put(connection: redis.Redis, name: str, faces: list[dict[str, Any]], seconds
 
 def count_hit(connection: redis.Redis) -> None:
     try:
-        connection.incr(COUNTER.format(status="hit"))
+        connection.incr(names.ANSWERS_COUNTED.format(status="hit"))
     except RedisError as error:
         _not_kept(error)
 
@@ -68,7 +79,9 @@ def hit_ratio(connection: redis.Redis) -> float | None:
     """Hits of all searches since the scratch Redis started, 0 to 1; None before the first search."""
     hits, misses = cast(
         "list[bytes | None]",
-        connection.mget([COUNTER.format(status="hit"), COUNTER.format(status="miss")]),
+        connection.mget(
+            [names.ANSWERS_COUNTED.format(status="hit"), names.ANSWERS_COUNTED.format(status="miss")]
+        ),
     )
     total = int(hits or 0) + int(misses or 0)
     return int(hits or 0) / total if total else None

@@ -11,28 +11,27 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import redis
 from redis.exceptions import RedisError
 
-from face_pipeline.config import get_settings
+from face_pipeline.broker import names
 from face_pipeline.errors import FacePipelineError, Unavailable
-from face_pipeline.network import redis_client
 from face_pipeline.telemetry.logging import EVERYONE, LEVELS, SERVICES, current_level, set_level
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 5.0
-SOCKET_TIMEOUT_SECONDS = 2
+
+# Makes the client of the Redis of the queues, which may fail as any connection does.
+Connect = Callable[[], redis.Redis]
 
 
 def _key(service: str) -> str:
-    return f"face:log-level:{service}"
-
-
-def _connect() -> redis.Redis:
-    return redis_client(get_settings().redis_url, timeout=SOCKET_TIMEOUT_SECONDS)
+    return names.LOG_LEVEL.format(service=service)
 
 
 def _ask(connection: redis.Redis, *services: str) -> list[tuple[str, str, float]]:
@@ -54,17 +53,16 @@ def _ask(connection: redis.Redis, *services: str) -> list[tuple[str, str, float]
 class Follower:
     """Keeps this process at the level that Redis, or else FACE_LOG_LEVEL, says."""
 
-    def __init__(self, service: str):
+    def __init__(self, service: str, default: str, connect: Connect):
         self.service = service
-        self.default = get_settings().log_level
-        self._redis: redis.Redis | None = None
+        self.default = default
+        self._connect = connect
         self._level, self._until = self.default, 0.0
 
     def look(self) -> None:
         """Ask once; nothing that goes wrong here may disturb the process."""
         try:
-            self._redis = self._redis or _connect()
-            found = _ask(self._redis, self.service, EVERYONE)
+            found = _ask(self._connect(), self.service, EVERYONE)
         except (RedisError, OSError, FacePipelineError):
             if time.monotonic() >= self._until:
                 self._level = self.default
@@ -92,42 +90,42 @@ class Follower:
             time.sleep(LOOK_SECONDS)
 
 
-def follow(service: str) -> None:
+def follow(service: str, default: str, connect: Connect) -> None:
     """Let this process follow the level from now on. After a fork, never before: it starts a thread."""
-    threading.Thread(target=Follower(service).run, name="log-level", daemon=True).start()
+    follower = Follower(service, default, connect)
+    threading.Thread(target=follower.run, name="log-level", daemon=True).start()
 
 
-def look_once(service: str) -> None:
+def look_once(service: str, default: str, connect: Connect) -> None:
     """For a process that ends soon."""
-    Follower(service).look()
+    Follower(service, default, connect).look()
 
 
-def choose(level: str | None, service: str, seconds: int) -> None:
+def choose(connection: redis.Redis, level: str | None, service: str, seconds: int) -> None:
     """Set the level of `service` (or EVERYONE) for `seconds`; None takes it back, with EVERYONE each."""
     keys = [_key(service)]
     if service == EVERYONE:
         keys += map(_key, SERVICES)
-    _or_unavailable(
-        lambda connection: (
-            connection.set(_key(service), level, ex=seconds) if level else connection.delete(*keys)
-        )
-    )
+    with _or_unavailable(connection):
+        if level:
+            connection.set(_key(service), level, ex=seconds)
+        else:
+            connection.delete(*keys)
 
 
-def chosen() -> list[tuple[str, str, float]]:
+def chosen(connection: redis.Redis) -> list[tuple[str, str, float]]:
     """(service, level, seconds left) of each level that is set now."""
-    found: list[tuple[str, str, float]] = _or_unavailable(
-        lambda connection: _ask(connection, EVERYONE, *SERVICES)
-    )
-    return found
+    with _or_unavailable(connection):
+        return _ask(connection, EVERYONE, *SERVICES)
 
 
-def _or_unavailable(work: Any) -> Any:
-    settings = get_settings()
+@contextmanager
+def _or_unavailable(connection: redis.Redis) -> Iterator[None]:
     try:
-        return work(_connect())
+        yield
     except (RedisError, OSError) as error:
+        where = connection.get_connection_kwargs()
         raise Unavailable(
-            f"Redis does not answer at {settings.redis_host}:{settings.redis_port}, so the level stays as it "
+            f"Redis does not answer at {where['host']}:{where['port']}, so the level stays as it "
             f"is ({error}); without Redis, set face_log_level and run ./face-ansible site.yml"
         ) from error

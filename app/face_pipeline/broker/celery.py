@@ -1,0 +1,95 @@
+"""The Celery application: where its messages go, and how they are sent."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from celery import Celery
+from kombu import Exchange, Queue
+
+from face_pipeline.broker.names import QUEUE_INGEST, QUEUE_SEARCH, QUEUES, TASK_INGEST, TASK_SEARCH
+from face_pipeline.broker.redis import HEALTH_CHECK_SECONDS, OPTIONS, SOCKET_TIMEOUT_SECONDS, reached
+from face_pipeline.errors import QueueUnavailable
+from face_pipeline.network import CONNECT_TIMEOUT_SECONDS
+
+# Every loss is mended by the ledger within half a minute; Redis's own redelivery is the last net only,
+# and has to be longer than any task may run.
+VISIBILITY_TIMEOUT_SECONDS = 3600
+
+BROKER_OPTIONS: dict[str, Any] = {
+    "visibility_timeout": VISIBILITY_TIMEOUT_SECONDS,
+    "queue_order_strategy": "face_pipeline.broker.transport:SearchFirst",
+    **OPTIONS,
+    "socket_timeout": SOCKET_TIMEOUT_SECONDS,
+    "health_check_interval": HEALTH_CHECK_SECONDS,
+    # One try: an upload is kept in the ledger when Redis is down, and must not wait for it.
+    "max_retries": 1,
+    "interval_start": 0,
+    "interval_step": 0.2,
+    "interval_max": 0.2,
+}
+
+
+def _queue(name: str) -> Queue:
+    return Queue(name, Exchange(name, type="direct"), routing_key=name)
+
+
+def make_app(broker_url: str) -> Celery:
+    """The application as whoever sends a task needs it; `worker.celery` adds what a worker needs."""
+    app = Celery("face_pipeline", broker=broker_url)
+    app.conf.update(
+        broker_transport="face_pipeline.broker.transport:Transport",
+        task_queues=[_queue(name) for name in QUEUES],
+        task_default_queue=QUEUE_INGEST,
+        task_serializer="json",
+        accept_content=["json"],
+        task_ignore_result=True,
+        task_acks_late=True,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options=BROKER_OPTIONS,
+        enable_utc=True,
+    )
+    return app
+
+
+def publish_ingest(app: Celery, photo_ids: Sequence[uuid.UUID], request_id: str | None) -> list[uuid.UUID]:
+    """Send one message for each photo; returns those sent before Redis refused one. QueueUnavailable: none.
+
+    A second message for the same photo does no harm: the first task to claim the row wins.
+    """
+    sent: list[uuid.UUID] = []
+    try:
+        with reached(), app.producer_pool.acquire(block=True, timeout=CONNECT_TIMEOUT_SECONDS) as producer:
+            for photo_id in photo_ids:
+                app.send_task(
+                    TASK_INGEST,
+                    args=[str(photo_id)],
+                    queue=QUEUE_INGEST,
+                    headers={"request_id": request_id},
+                    producer=producer,
+                    retry=False,
+                )
+                sent.append(photo_id)
+    except QueueUnavailable:
+        if not sent:
+            raise
+    return sent
+
+
+@reached()
+def publish_search(
+    app: Celery, search_id: str, *, task_id: str, request_id: str | None, expires_seconds: float
+) -> None:
+    """Let a worker compute the search of this id, unless none takes it for `expires_seconds`."""
+    app.send_task(
+        TASK_SEARCH,
+        args=[search_id],
+        task_id=task_id,
+        queue=QUEUE_SEARCH,
+        expires=expires_seconds,
+        headers={"request_id": request_id},
+        retry=False,
+    )

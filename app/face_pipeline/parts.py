@@ -1,0 +1,85 @@
+"""What a process works with: made once at its door, from its settings, and handed down.
+
+The doors are `web.create_app`, `web.gunicorn_conf`, `worker.celery` and `cli`. Nothing behind them reads
+settings by itself or opens a connection of its own.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import redis
+from celery import Celery
+
+from face_pipeline.broker.celery import make_app
+from face_pipeline.broker.redis import SOCKET_TIMEOUT_SECONDS, connect
+from face_pipeline.config import Settings
+from face_pipeline.engine import Budget, Pack, PackError, read_pack
+from face_pipeline.errors import Unavailable
+from face_pipeline.network import CONNECT_TIMEOUT_SECONDS
+from face_pipeline.store.database import Address, Database
+from face_pipeline.store.originals import Originals, RemoteOriginals
+
+
+class Parts:
+    """The parts of one process. Each is made when it is first used, so that a door pays for no other.
+
+    Made after a fork, never before: a child must not share its parent's connections.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        # Made at once, for threads that come together must not get two budgets.
+        self.memory = Budget(settings.decode_memory_bytes)
+
+    @cached_property
+    def database(self) -> Database:
+        settings = self.settings
+        return Database(
+            Address(
+                host=settings.database_host,
+                port=settings.database_port,
+                name=settings.database_name,
+                user=settings.database_user,
+                password=settings.credential("database_password"),
+            ),
+            threads=max(settings.web_threads, settings.worker_concurrency),
+            # A worker waits for a database that went away, and tries again anyway; a request would fail.
+            ping_after_idling=settings.worker_instance == 0,
+        )
+
+    @cached_property
+    def queue(self) -> redis.Redis:
+        """The Redis of the queues, for what Celery does not do."""
+        return connect(self.settings.redis_url, timeout=SOCKET_TIMEOUT_SECONDS)
+
+    @cached_property
+    def scratch(self) -> redis.Redis:
+        """The Redis of the searches, which keeps nothing on a disk."""
+        # A blocking read lasts as long as the search timeout.
+        timeout = self.settings.search_timeout_seconds + CONNECT_TIMEOUT_SECONDS
+        return connect(self.settings.scratch_redis_url, timeout=timeout)
+
+    @cached_property
+    def celery(self) -> Celery:
+        return make_app(self.settings.redis_url)
+
+    @cached_property
+    def originals(self) -> Originals:
+        """The originals on this host's disk: those of the web host."""
+        return Originals(self.settings.originals_dir)
+
+    @cached_property
+    def originals_source(self) -> Originals | RemoteOriginals:
+        """Where this host's workers read originals: its own disk, or the web host."""
+        if self.settings.originals_url:
+            return RemoteOriginals(self.settings.originals_url, self.settings.credential("originals_token"))
+        return self.originals
+
+    @cached_property
+    def pack(self) -> Pack:
+        """The manifest of the installed model pack, not its models; Unavailable where it is damaged."""
+        try:
+            return read_pack(self.settings.pack_dir)
+        except PackError as error:
+            raise Unavailable(str(error), code="pack_unavailable") from error

@@ -1,0 +1,28 @@
+"""Faces as they are read one by one; searches among them are in vectors.py."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session, joinedload
+
+from face_pipeline.errors import NotFound
+from face_pipeline.store.models import Collection, Face
+
+
+def find(session: Session, face_id: uuid.UUID) -> Face:
+    """The face with its photo; NotFound when there is none."""
+    face = session.scalar(select(Face).where(Face.id == face_id).options(joinedload(Face.photo)))
+    if face is None:
+        raise NotFound(f"there is no face {face_id}", code="face_not_found")
+    return face
+
+
+def some_embeddings(session: Session, collection: Collection, limit: int) -> Sequence[Any]:
+    """Embeddings (halfvec, shape (dimension,), L2 norm 1) of any `limit` faces of the collection."""
+    return session.scalars(
+        select(Face.embedding).where(Face.collection_id == collection.id).limit(limit)
+    ).all()

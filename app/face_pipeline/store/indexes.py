@@ -1,0 +1,92 @@
+"""The HNSW indexes of large collections, and how they are built.
+
+One a collection, and not one for all: HNSW filters after it has walked the graph, so that an index over
+several collections finds too little in the small ones (docs/architecture.md, Search).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import cast as cast_type
+
+from pgvector.sqlalchemy import HALFVEC
+from sqlalchemy import Connection, Index, Table, cast, select, text, update
+from sqlalchemy.orm import Session
+from sqlalchemy.schema import CreateIndex, DropIndex
+
+from face_pipeline.store.models import Collection, Face
+
+# Below this an exact scan of one collection is as quick as the index, and complete.
+INDEX_FROM_FACES = 16_000
+HNSW_M = 16
+HNSW_EF_CONSTRUCTION = 64
+# 0.8.2 mended a buffer overflow in parallel HNSW builds.
+PARALLEL_BUILD_FROM = (0, 8, 2)
+BUILDER_LOCK = 7_312_005
+
+
+def index_name(collection_id: int) -> str:
+    return f"faces_hnsw_{collection_id}"
+
+
+def extension_version(session: Session | Connection) -> tuple[int, ...]:
+    """The version of pgvector in this database, (0,) where it has none."""
+    version = session.scalar(text("SELECT extversion FROM pg_extension WHERE extname = 'vector'"))
+    return tuple(int(part) for part in str(version or "0").split("."))
+
+
+@contextmanager
+def only_builder(connection: Connection) -> Iterator[bool]:
+    """Whether nobody else builds indexes while this lasts."""
+    alone = bool(connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": BUILDER_LOCK}))
+    yield alone
+    if alone:
+        connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": BUILDER_LOCK})
+
+
+def outgrown(connection: Connection) -> Sequence[Collection]:
+    """Collections that are too large for an exact scan and have no index."""
+    return (
+        Session(connection)
+        .scalars(
+            select(Collection).where(
+                Collection.face_count >= INDEX_FROM_FACES, Collection.index_ready.is_(False)
+            )
+        )
+        .all()
+    )
+
+
+def indexed(session: Session) -> Sequence[Collection]:
+    return session.scalars(select(Collection).where(Collection.index_ready)).all()
+
+
+def build(connection: Connection, collection: Collection) -> str:
+    """Build the index of the collection and let searches use it; returns its name.
+
+    In a connection that commits each statement by itself: CONCURRENTLY, so that uploads and searches go on
+    meanwhile. A build that was broken off leaves an invalid index, which is dropped first.
+    """
+    if extension_version(connection) < PARALLEL_BUILD_FROM:
+        connection.execute(text("SET max_parallel_maintenance_workers = 0"))
+    index = _hnsw(collection)
+    connection.execute(DropIndex(index, if_exists=True))
+    connection.execute(CreateIndex(index))
+    connection.execute(update(Collection).where(Collection.id == collection.id).values(index_ready=True))
+    return index_name(collection.id)
+
+
+def _hnsw(collection: Collection) -> Index:
+    """Over the inner product of unit vectors, of this collection's faces alone."""
+    embedding = cast(Face.embedding, HALFVEC(collection.dimension))
+    return Index(
+        index_name(collection.id),
+        embedding.label("embedding"),
+        postgresql_concurrently=True,
+        postgresql_using="hnsw",
+        postgresql_with={"m": HNSW_M, "ef_construction": HNSW_EF_CONSTRUCTION},
+        postgresql_ops={"embedding": "halfvec_ip_ops"},
+        postgresql_where=Face.collection_id == collection.id,
+        _table=cast_type(Table, Face.__table__),
+    )

@@ -1,0 +1,90 @@
+"""Photos as people read them; what happens to them is the ledger's (ledger.py)."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import func, select, tuple_
+from sqlalchemy.orm import Session, joinedload, selectinload
+
+from face_pipeline.errors import NotFound
+from face_pipeline.store.models import BatchPhoto, Collection, Face, Photo, State
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which photos are asked for; None: any."""
+
+    state: State | None = None
+    collection: str | None = None
+    batch: uuid.UUID | None = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a photo stands in the list, newest first."""
+
+    received_at: datetime
+    photo_id: uuid.UUID
+
+
+def find(session: Session, photo_id: uuid.UUID) -> Photo:
+    """The photo without what belongs to it; NotFound when there is none."""
+    return _or_not_found(session.get(Photo, photo_id), photo_id)
+
+
+def find_with_faces(session: Session, photo_id: uuid.UUID) -> Photo:
+    """The photo with its collection, person, faces and their persons; NotFound when there is none."""
+    photo = session.scalar(
+        select(Photo)
+        .where(Photo.id == photo_id)
+        .options(
+            joinedload(Photo.collection),
+            joinedload(Photo.person),
+            selectinload(Photo.faces).joinedload(Face.person),
+        )
+    )
+    return _or_not_found(photo, photo_id)
+
+
+def _or_not_found(photo: Photo | None, photo_id: uuid.UUID) -> Photo:
+    if photo is None:
+        raise NotFound(f"there is no photo {photo_id}", code="photo_not_found")
+    return photo
+
+
+def page(
+    session: Session, wanted: Wanted, *, limit: int, after: Place | None
+) -> tuple[list[tuple[Photo, int]], Place | None]:
+    """At most `limit` photos behind `after`, each with its number of faces, and where the next page is."""
+    faces = select(func.count()).where(Face.photo_id == Photo.id).correlate(Photo).scalar_subquery()
+    query = (
+        select(Photo, faces)
+        .order_by(Photo.received_at.desc(), Photo.id.desc())
+        .limit(limit + 1)
+        .options(joinedload(Photo.collection), joinedload(Photo.person))
+    )
+    if wanted.state is not None:
+        query = query.where(Photo.state == wanted.state)
+    if wanted.collection is not None:
+        query = query.join(Collection, Collection.id == Photo.collection_id).where(
+            Collection.name == wanted.collection
+        )
+    if wanted.batch is not None:
+        query = query.join(BatchPhoto, BatchPhoto.photo_id == Photo.id).where(
+            BatchPhoto.batch_id == wanted.batch
+        )
+    if after is not None:
+        query = query.where(tuple_(Photo.received_at, Photo.id) < (after.received_at, after.photo_id))
+    rows = [(photo, count) for photo, count in session.execute(query).all()]
+    if len(rows) <= limit:
+        return rows, None
+    last = rows[limit - 1][0]
+    return rows[:limit], Place(last.received_at, last.id)
+
+
+def has_original(session: Session, sha256: str) -> bool:
+    """Whether a photo of any collection has this original."""
+    return session.scalar(select(Photo.id).where(Photo.sha256 == sha256).limit(1)) is not None
