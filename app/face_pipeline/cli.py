@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from face_pipeline import __version__
 from face_pipeline.config import get_settings
-from face_pipeline.errors import ConfigurationError, FacePipelineError
+from face_pipeline.errors import ConfigurationError, FacePipelineError, in_full
 
 if TYPE_CHECKING:
     from face_pipeline.parts import Parts
@@ -86,21 +86,21 @@ def _keys_revoke(options: argparse.Namespace) -> int:
 
 
 def _reconcile(_: argparse.Namespace) -> int:
+    from face_pipeline.broker import log_level
     from face_pipeline.ops.reconciler import reconcile
-    from face_pipeline.telemetry import level
 
     parts = _begin_service("face-reconciler")
-    level.look_once("face-reconciler", parts.settings.log_level, lambda: parts.queue)
+    log_level.look_once("face-reconciler", parts.settings.log_level, lambda: parts.queue)
     reconcile(parts)
     return 0
 
 
 def _index(_: argparse.Namespace) -> int:
+    from face_pipeline.broker import log_level
     from face_pipeline.ops.indexer import build_indexes, sweep_originals
-    from face_pipeline.telemetry import level
 
     parts = _begin_service("face-indexer")
-    level.look_once("face-indexer", parts.settings.log_level, lambda: parts.queue)
+    log_level.look_once("face-indexer", parts.settings.log_level, lambda: parts.queue)
     build_indexes(parts)
     sweep_originals(parts)
     return 0
@@ -194,26 +194,26 @@ def _pack_describe(options: argparse.Namespace) -> int:
 
 
 def _log_level(options: argparse.Namespace) -> int:
-    from face_pipeline.telemetry import level
+    from face_pipeline.broker import log_level
     from face_pipeline.telemetry.logging import EVERYONE
 
     parts = _parts()
     if options.level is None:
-        found = level.chosen(parts.queue)
+        found = log_level.chosen(parts.queue)
         for service, chosen, left in found:
             print(f"{service:16} {chosen:8} for {left / 60:.1f} more minutes")
         if not found:
             print(f"none is chosen: FACE_LOG_LEVEL counts, which is {parts.settings.log_level} on this host")
         return 0
     wanted = None if options.level == "default" else options.level
-    level.choose(parts.queue, wanted, options.service, options.seconds)
-    others = [each for each in level.chosen(parts.queue) if each[0] != options.service]
+    log_level.choose(parts.queue, wanted, options.service, options.seconds)
+    others = [each for each in log_level.chosen(parts.queue) if each[0] != options.service]
     who = "every service" if options.service == EVERYONE else options.service
     how = f"at {wanted} for {options.seconds} seconds" if wanted else "at its FACE_LOG_LEVEL for good"
     for service, chosen, left in others:
         if not wanted and service == EVERYONE:
             how = f"at {chosen}, as every service, for {left / 60:.0f} more minutes"
-    print(f"{who} logs {how}, from {level.LOOK_SECONDS:g} seconds from now at the latest")
+    print(f"{who} logs {how}, from {log_level.LOOK_SECONDS:g} seconds from now at the latest")
     if options.service == EVERYONE:
         for service, chosen, left in others:
             print(f"{service} keeps its own: {chosen} for {left / 60:.0f} more minutes")
@@ -335,16 +335,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"face-pipeline: {error.message}", file=sys.stderr)
         return error.exit_status
     except FacePipelineError as error:
-        print(f"face-pipeline: {error.message}", file=sys.stderr)
-        return 1
-    except Exception as error:
-        from face_pipeline.store.database import explain
-
-        expected = explain(error)
-        if expected is None:
-            raise
-        reason = str(error.__cause__ or error).splitlines()[0]
-        print(f"face-pipeline: {expected.message.partition(';')[0]}: {reason}", file=sys.stderr)
+        print(f"face-pipeline: {in_full(error)}", file=sys.stderr)
         return 1
 
 

@@ -10,7 +10,6 @@ from urllib.parse import quote
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from sqlalchemy import URL
 
 from face_pipeline.errors import ConfigurationError
 from face_pipeline.telemetry.redact import conceal
@@ -118,17 +117,6 @@ class Settings(BaseSettings):
             )
         conceal(value)
         return value
-
-    @cached_property
-    def database_url(self) -> URL:
-        return URL.create(
-            "postgresql+psycopg2",
-            username=self.database_user,
-            password=self.credential("database_password"),
-            host=self.database_host,
-            port=self.database_port,
-            database=self.database_name,
-        )
 
     @cached_property
     def redis_url(self) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -79,8 +82,45 @@ class DatabaseBusy(Unavailable):
     code = "database_busy"
 
 
+class QueueUnavailable(Unavailable):
+    """Redis, or the way to it, is down."""
+
+    code = "queue_unavailable"
+
+
 class DiskFull(FacePipelineError):
     """Nothing was kept; sending again helps once somebody made room."""
 
     code = "disk_full"
     status = 507
+
+
+# What was asked for may go through in a while, without anybody changing it.
+PASSING = (DatabaseUnavailable, DatabaseBusy, DiskFull)
+
+
+@contextmanager
+def disk_full() -> Iterator[None]:
+    """Raise DiskFull where a disk of this server has no room for what is written in here."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DiskFull(
+            "a disk of this server is full; nothing was kept, send it again once there is room"
+        ) from error
+
+
+def root_cause(error: BaseException) -> str:
+    """The first line of what lies at the bottom of `error`, in the words of the library that met it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return (str(error).splitlines() or [""])[0]
+
+
+def in_full(error: FacePipelineError) -> str:
+    """What an operator reads: the message, and for a part that is away what its library said of it."""
+    if isinstance(error, (*PASSING, QueueUnavailable)):
+        return f"{error.message.partition(';')[0]}: {root_cause(error)}"
+    return error.message

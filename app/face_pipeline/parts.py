@@ -17,7 +17,7 @@ from face_pipeline.config import Settings
 from face_pipeline.engine import Budget, Pack, PackError, read_pack
 from face_pipeline.errors import Unavailable
 from face_pipeline.network import CONNECT_TIMEOUT_SECONDS
-from face_pipeline.store.database import Database
+from face_pipeline.store.database import Address, Database
 from face_pipeline.store.originals import Originals, RemoteOriginals
 
 
@@ -36,7 +36,13 @@ class Parts:
     def database(self) -> Database:
         settings = self.settings
         return Database(
-            settings.database_url,
+            Address(
+                host=settings.database_host,
+                port=settings.database_port,
+                name=settings.database_name,
+                user=settings.database_user,
+                password=settings.credential("database_password"),
+            ),
             threads=max(settings.web_threads, settings.worker_concurrency),
             # A worker waits for a database that went away, and tries again anyway; a request would fail.
             ping_after_idling=settings.worker_instance == 0,

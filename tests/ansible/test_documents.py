@@ -39,6 +39,7 @@ SPOKEN = [
 UNIT = r"\b([a-z][\w-]*(?:@[\w*%{}]*)?\.(?:service|timer|socket|target|slice))\b"
 # PostgreSQL's own views, named like metrics.
 VIEWS = {"pg_stat_activity", "pg_stat_replication", "pg_stat_statements", "pg_stat_statements_reset"}
+LONGEST_LINE = 120
 TOP = "app|bench|docs|files|group_vars|inventory|molecule|playbooks|requirements|roles|tests"
 
 
@@ -239,6 +240,11 @@ def test_every_file_of_the_repository_that_is_named_is_there() -> None:
         return name in places or (ROOT / "app" / name).exists()
 
     assert unknown(rf"(?<![\w/.-])((?:{TOP})/[\w./*{{}}<>-]*[\w*}}>])", PAGES, exists) == []
+
+
+def test_no_line_of_a_page_is_longer_than_a_screen() -> None:
+    """Tables, commands and examples included: there is no exception."""
+    assert list(mentions(rf"^(.{{{LONGEST_LINE + 1},}})$", PAGES)) == []
 
 
 def headings(page: Path) -> set[str]:

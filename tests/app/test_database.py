@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +9,17 @@ from pathlib import Path
 
 import pytest
 import requests
-import sqlalchemy
+from face_pipeline.errors import (
+    DatabaseBusy,
+    DatabaseUnavailable,
+    DiskFull,
+    FacePipelineError,
+    disk_full,
+    root_cause,
+)
 from face_pipeline.parts import Parts
 from face_pipeline.store import database
-from face_pipeline.store.database import explain, is_unavailable
+from face_pipeline.store.database import Address
 from face_pipeline.store.models import Collection
 from face_pipeline.telemetry.metrics.database import retries
 from sqlalchemy import Connection, select, text
@@ -99,7 +105,7 @@ def test_what_fails_for_another_reason_or_too_often_is_not_tried_again(parts: Pa
             runs += 1
             connection.execute(text(f"DO $$ BEGIN RAISE SQLSTATE '{state}'; END $$"))
 
-        with pytest.raises(DBAPIError):
+        with pytest.raises((DBAPIError, DatabaseBusy)):
             parts.database.in_statements(work)
         assert runs == tries, state
 
@@ -109,14 +115,14 @@ def _error_of(parts: Parts, *statements: str) -> BaseException:
         with parts.database.transaction() as session:
             for statement in statements:
                 session.execute(text(statement))
-    except DBAPIError as error:
+    except (FacePipelineError, DBAPIError) as error:
         return error
     raise AssertionError("the database took it")
 
 
 def _code(error: BaseException) -> str | None:
-    explained = explain(error)
-    return explained.code if explained else None
+    """None: a fault of ours, which stays what it is."""
+    return error.code if isinstance(error, FacePipelineError) else None
 
 
 def test_only_a_database_that_cannot_be_reached_is_called_unavailable(
@@ -131,23 +137,27 @@ def test_only_a_database_that_cannot_be_reached_is_called_unavailable(
     ):  # fmt: skip
         error = _error_of(parts, f"DO $$ BEGIN RAISE SQLSTATE '{state}'; END $$")
         assert _code(error) == code, state
-        assert is_unavailable(error) is (code == "database_unavailable"), state
+        assert isinstance(error, DatabaseUnavailable) is (code == "database_unavailable"), state
     slow = _error_of(parts, "SET LOCAL statement_timeout = 10", "SELECT pg_sleep(20)")
     assert _code(slow) == "database_busy"
     assert _code(_error_of(parts, "SELECT nothing")) is None
     assert _code(_error_of(parts, "SELECT pg_terminate_backend(pg_backend_pid())")) == "database_unavailable"
-    wrong = sqlalchemy.create_engine(parts.settings.database_url.set(port=1))
-    with pytest.raises(DBAPIError) as refused:
-        wrong.connect()
-    assert is_unavailable(refused.value)
+    address = Address("127.0.0.1", port=1, name="face", user="face", password="wrong")
+    nowhere = database.Database(address, threads=1)
+    for use in (nowhere.transaction, nowhere.reading, nowhere.single_statements):
+        with pytest.raises(DatabaseUnavailable), use() as opened:
+            opened.execute(text("SELECT 1"))
+    with pytest.raises(DatabaseUnavailable) as refused:
+        nowhere.in_transaction(lambda session: session.execute(text("SELECT 1")))
+    assert "Connection refused" in root_cause(refused.value)
 
 
 def test_a_full_disk_of_this_server_is_called_so() -> None:
-    with pytest.raises(OSError, match="No space left") as full:
+    with pytest.raises(DiskFull) as full, disk_full():
         Path("/dev/full").write_bytes(b"x")
-    assert full.value.errno == errno.ENOSPC
-    assert _code(full.value) == "disk_full"
-    assert _code(FileNotFoundError("gone")) is None
+    assert "No space left" in root_cause(full.value)
+    with pytest.raises(FileNotFoundError), disk_full():
+        Path("/dev/gone").read_bytes()
 
 
 @contextmanager

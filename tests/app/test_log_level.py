@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 import redis
+from face_pipeline.broker import log_level
 from face_pipeline.parts import Parts
-from face_pipeline.telemetry import level
 from face_pipeline.telemetry import logging as lines
 
 from tests.installation import App, Installation, free_port, wait_until
 
 # The longest a process may take to see a change, and some for a busy machine.
-SEEN = level.LOOK_SECONDS + 5
+SEEN = log_level.LOOK_SECONDS + 5
 
 
 @pytest.fixture
@@ -108,9 +108,9 @@ def test_a_level_outlives_redis_no_longer_than_its_key_would(
     clean: Installation, own_logging: None, parts: Parts
 ) -> None:
     lines.configure_logging("tests", "INFO")
-    level.choose(parts.queue, "DEBUG", "face-web", 3)
+    log_level.choose(parts.queue, "DEBUG", "face-web", 3)
     connections = [parts.queue]
-    follower = level.Follower("face-web", "INFO", lambda: connections[-1])
+    follower = log_level.Follower("face-web", "INFO", lambda: connections[-1])
     follower.look()
     assert lines.current_level() == "DEBUG"
     connections.append(redis.Redis(host="127.0.0.1", port=free_port(), socket_connect_timeout=1))
@@ -127,17 +127,17 @@ def test_what_is_no_level_changes_nothing(
 ) -> None:
     lines.configure_logging("tests", "INFO")
     parts.queue.set("face:log-level:all", value, ex=60)
-    level.Follower("face-web", "INFO", lambda: parts.queue).look()
+    log_level.Follower("face-web", "INFO", lambda: parts.queue).look()
     assert lines.current_level() == "INFO"
 
 
 def test_the_services_own_level_counts_first(clean: Installation, own_logging: None, parts: Parts) -> None:
     lines.configure_logging("tests", "INFO")
-    level.choose(parts.queue, "ERROR", lines.EVERYONE, 60)
-    level.choose(parts.queue, "DEBUG", "face-web", 60)
-    level.Follower("face-web", "INFO", lambda: parts.queue).look()
+    log_level.choose(parts.queue, "ERROR", lines.EVERYONE, 60)
+    log_level.choose(parts.queue, "DEBUG", "face-web", 60)
+    log_level.Follower("face-web", "INFO", lambda: parts.queue).look()
     assert lines.current_level() == "DEBUG"
-    level.Follower("face-worker", "INFO", lambda: parts.queue).look()
+    log_level.Follower("face-worker", "INFO", lambda: parts.queue).look()
     assert lines.current_level() == "ERROR"
 
 

@@ -40,17 +40,6 @@ def test_parts_are_made_where_they_belong(name: str) -> None:
     assert _callers(name) == PLACES[name]
 
 
-@pytest.mark.parametrize("package", ["store", "broker", "engine", "telemetry"])
-def test_what_lies_below_the_parts_knows_no_settings(package: str) -> None:
-    for path in (PACKAGE / package).rglob("*.py"):
-        imported = {
-            node.module
-            for node in ast.walk(ast.parse(path.read_text()))
-            if isinstance(node, ast.ImportFrom) and node.module
-        }
-        assert not imported & {"face_pipeline.config", "face_pipeline.parts"}, path
-
-
 def _without(installation: Installation, credential: str, directory: Path) -> dict[str, str]:
     """Settings of a host whose credential of this name is gone."""
     shutil.copytree(installation.directory / "credentials", directory)

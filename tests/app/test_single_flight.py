@@ -14,6 +14,7 @@ import pytest
 import redis
 import requests
 from face_pipeline.broker import exchange
+from face_pipeline.broker.messages import Question
 from face_pipeline.engine import contract_id
 from face_pipeline.parts import Parts
 
@@ -169,7 +170,7 @@ def test_a_search_whose_web_service_died_is_taken_over_by_those_who_wait(
     """The one who asked first is killed before a worker was told: the others do not wait for nothing."""
     worker = web_app.start_worker()
     query = astronaut_again()
-    search_id = exchange.search_id(contract_id(parts.pack), _sha256(query))
+    search_id = Question(contract_id(parts.pack), _sha256(query)).id
     # What a web process leaves behind that ends between taking the lead and sending the task.
     exchange.join(_store(parts), search_id, "a-dead-waiter", "a-task-nobody-sent")
     answer = second_web.search(query)

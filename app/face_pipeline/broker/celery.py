@@ -8,11 +8,10 @@ from typing import Any
 
 from celery import Celery
 from kombu import Exchange, Queue
-from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
 
 from face_pipeline.broker.names import QUEUE_INGEST, QUEUE_SEARCH, QUEUES, TASK_INGEST, TASK_SEARCH
-from face_pipeline.broker.redis import HEALTH_CHECK_SECONDS, OPTIONS, SOCKET_TIMEOUT_SECONDS
+from face_pipeline.broker.redis import HEALTH_CHECK_SECONDS, OPTIONS, SOCKET_TIMEOUT_SECONDS, reached
+from face_pipeline.errors import QueueUnavailable
 from face_pipeline.network import CONNECT_TIMEOUT_SECONDS
 
 # Every loss is mended by the ledger within half a minute; Redis's own redelivery is the last net only,
@@ -57,13 +56,13 @@ def make_app(broker_url: str) -> Celery:
 
 
 def publish_ingest(app: Celery, photo_ids: Sequence[uuid.UUID], request_id: str | None) -> list[uuid.UUID]:
-    """Send one message for each photo; returns those sent before Redis refused one.
+    """Send one message for each photo; returns those sent before Redis refused one. QueueUnavailable: none.
 
     A second message for the same photo does no harm: the first task to claim the row wins.
     """
     sent: list[uuid.UUID] = []
     try:
-        with app.producer_pool.acquire(block=True, timeout=CONNECT_TIMEOUT_SECONDS) as producer:
+        with reached(), app.producer_pool.acquire(block=True, timeout=CONNECT_TIMEOUT_SECONDS) as producer:
             for photo_id in photo_ids:
                 app.send_task(
                     TASK_INGEST,
@@ -74,12 +73,13 @@ def publish_ingest(app: Celery, photo_ids: Sequence[uuid.UUID], request_id: str 
                     retry=False,
                 )
                 sent.append(photo_id)
-    except (OperationalError, RedisError, OSError):
+    except QueueUnavailable:
         if not sent:
             raise
     return sent
 
 
+@reached()
 def publish_search(
     app: Celery, search_id: str, *, task_id: str, request_id: str | None, expires_seconds: float
 ) -> None:

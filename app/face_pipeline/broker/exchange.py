@@ -30,6 +30,8 @@ import redis
 from redis.exceptions import RedisError
 
 from face_pipeline.broker import names
+from face_pipeline.broker.messages import Reply, from_json, to_json
+from face_pipeline.broker.redis import reached
 from face_pipeline.errors import FacePipelineError
 
 # Longer than any search may take, so that nothing of a photo stays behind.
@@ -64,7 +66,7 @@ class ClientGone(FacePipelineError):
 @dataclass(frozen=True)
 class Joined:
     """How a search stands: the task that computes it, whether that is ours to send, whether its photo still
-    waits for a worker, and the reply if there is one."""
+    waits for a worker, and the reply if there is one (JSON)."""
 
     task_id: str
     leads: bool
@@ -74,15 +76,10 @@ class Joined:
 
 @dataclass(frozen=True)
 class Answer:
-    """A worker's reply (JSON), and whether another request's task made it."""
+    """A worker's reply, and whether another request's task made it."""
 
-    reply: bytes
+    reply: Reply
     shared: bool
-
-
-def search_id(contract_id: str, sha256: str) -> str:
-    """What is computed once for all who ask at the same time: a photo, in the way of one engine contract."""
-    return f"{contract_id}:{sha256}"
 
 
 def _key(search: str, part: str) -> str:
@@ -123,6 +120,7 @@ def leave(connection: redis.Redis, search: str, waiter: str) -> None:
             connection.srem(waiting, waiter)
 
 
+@reached()
 def ask(
     connection: redis.Redis,
     search: str,
@@ -134,7 +132,7 @@ def ask(
     told: Callable[[str], object],
 ) -> Answer | None:
     """The reply of a worker that analyses `photo`, or of the one that already does; None after `timeout`
-    seconds. Raises ClientGone once `gone` says so, and what Redis raises.
+    seconds. Raises ClientGone once `gone` says so, ReplyUnreadable, QueueUnavailable.
 
     `send` publishes the task of that id; `told` hears the id of the task that is waited for.
     """
@@ -145,7 +143,7 @@ def ask(
             joined = join(connection, search, waiter, uuid.uuid4().hex)
             told(joined.task_id)
             if joined.reply is not None:
-                return Answer(joined.reply, shared=joined.task_id != mine)
+                return Answer(from_json(joined.reply), shared=joined.task_id != mine)
             if joined.leads:
                 mine = joined.task_id
                 connection.set(_key(search, "photo"), photo, ex=KEEP_SECONDS)
@@ -158,7 +156,7 @@ def ask(
             )
             if found is not None:
                 pushed = True
-                return Answer(cast(bytes, found[1]), shared=joined.task_id != mine)
+                return Answer(from_json(cast(bytes, found[1])), shared=joined.task_id != mine)
             if gone():
                 raise ClientGone("the client hung up before its search was answered")
         return None
@@ -169,6 +167,7 @@ def ask(
                 leave(connection, search, waiter)
 
 
+@reached()
 def take_photo(connection: redis.Redis, search: str) -> bytes | None:
     """The photo of a search that somebody still waits for; None when nobody does, or a worker has it."""
     with connection.pipeline() as pipeline:
@@ -189,6 +188,7 @@ def check_waited_for(connection: redis.Redis, search: str) -> None:
             raise NobodyWaits
 
 
+@reached()
 def drop(connection: redis.Redis, search: str) -> None:
     """Nobody computes this any more: whoever comes now leads."""
     connection.delete(_key(search, "task"))
@@ -213,16 +213,18 @@ def computing(connection: redis.Redis, search: str, most_seconds: float) -> Iter
         ended.set()
 
 
-def send_reply(connection: redis.Redis, search: str, reply: str, *, keep_seconds: float) -> None:
+@reached()
+def send_reply(connection: redis.Redis, search: str, reply: Reply, *, keep_seconds: float) -> None:
     """Give the reply to all who wait, and to those who come within `keep_seconds`."""
+    text = to_json(reply)
     with connection.pipeline() as pipeline:
         pipeline.smembers(_key(search, "waiting"))
-        pipeline.set(_key(search, "answer"), reply, px=_milliseconds(keep_seconds))
+        pipeline.set(_key(search, "answer"), text, px=_milliseconds(keep_seconds))
         pipeline.delete(_key(search, "waiting"), _key(search, "task"))
         waiters = cast("set[bytes]", pipeline.execute()[0])  # type: ignore[no-untyped-call]
     with connection.pipeline(transaction=False) as pipeline:
         for waiter in waiters:
             own = _key(search, f"to:{waiter.decode()}")
-            pipeline.rpush(own, reply)
+            pipeline.rpush(own, text)
             pipeline.pexpire(own, _milliseconds(FORGET_SECONDS))
         pipeline.execute()  # type: ignore[no-untyped-call]

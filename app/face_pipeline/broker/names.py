@@ -1,7 +1,4 @@
-"""The names that processes agree on: queues, tasks and keys.
-
-The log level's keys are in `telemetry/level.py`, which lies below this package.
-"""
+"""The names that processes agree on: queues, tasks and keys."""
 
 from __future__ import annotations
 
@@ -11,6 +8,9 @@ QUEUES = (QUEUE_SEARCH, QUEUE_INGEST)
 TASK_INGEST = "face_pipeline.ingest"
 TASK_SEARCH = "face_pipeline.search"
 TASKS = (TASK_INGEST, TASK_SEARCH)
+
+# The level of one service's log, or of all, in the Redis of the queues (log_level.py).
+LOG_LEVEL = "face:log-level:{service}"
 
 # Of autoscalers, in the Redis of the queues: who ever spoke, what each last said, the leader's lock, who runs
 # how many workers.

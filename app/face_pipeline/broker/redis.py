@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import redis
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 from face_pipeline import network
+from face_pipeline.errors import QueueUnavailable
 
 OPTIONS: dict[str, Any] = {
     "socket_connect_timeout": network.CONNECT_TIMEOUT_SECONDS,
@@ -33,3 +38,13 @@ def connect(url: str, *, timeout: float) -> redis.Redis:
     return redis.Redis.from_url(
         url, socket_timeout=timeout, health_check_interval=HEALTH_CHECK_SECONDS, **OPTIONS
     )
+
+
+@contextmanager
+def reached() -> Iterator[None]:
+    """Raise QueueUnavailable where Redis cannot be asked; also a decorator."""
+    try:
+        yield
+    # kombu has an error of its own for the same, and a socket may fail before either.
+    except (RedisError, OperationalError, OSError) as error:
+        raise QueueUnavailable("the task queue cannot be reached; send the request again") from error

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pynvml
 
 from face_pipeline.engine import PackError, contract_id, verify_pack
-from face_pipeline.errors import FacePipelineError
+from face_pipeline.errors import FacePipelineError, in_full
 from face_pipeline.parts import Parts
 from face_pipeline.store import collections, faces, indexes, ledger, schema, vectors
 from face_pipeline.store.models import Collection, State
@@ -55,7 +55,9 @@ class Unwell(Exception):
 def _run(name: str, check: Callable[[Parts], str], parts: Parts) -> Finding:
     try:
         return Finding(name, True, check(parts))
-    except (Unwell, FacePipelineError, PackError) as error:
+    except FacePipelineError as error:
+        return Finding(name, False, in_full(error))
+    except (Unwell, PackError) as error:
         return Finding(name, False, str(error))
     except Exception as error:
         return Finding(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from face_pipeline.broker.lengths import lengths
+from face_pipeline.broker.queues import lengths
 from face_pipeline.parts import Parts
 from face_pipeline.store import ledger
 from face_pipeline.store.models import WAITING, State

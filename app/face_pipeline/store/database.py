@@ -1,24 +1,28 @@
-"""The database: transactions, statements that commit by themselves, and what its errors mean."""
+"""The database: transactions, statements that commit by themselves, and what its errors mean.
+
+What SQLAlchemy raises leaves this module as DatabaseUnavailable, DatabaseBusy or DiskFull. What is wrong in a
+statement of ours stays what it is.
+"""
 
 from __future__ import annotations
 
-import errno
 import logging
 import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from itertools import count
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import ExecutionContext
-from sqlalchemy.exc import DBAPIError, DisconnectionError, OperationalError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from face_pipeline.errors import DatabaseBusy, DatabaseUnavailable, DiskFull, FacePipelineError
+from face_pipeline.errors import BadRequest, DatabaseBusy, DatabaseUnavailable, DiskFull, FacePipelineError
 from face_pipeline.network import POSTGRES_OPTIONS
 from face_pipeline.telemetry.metrics import database as metrics
 
@@ -41,11 +45,33 @@ CONNECTION_CLASS = "08"
 # Waited too long for rows of others (lock_timeout), or ran too long (statement_timeout, an operator).
 BUSY = (*RETRIED, "55P03", "57014")
 DISK_FULL = "53100"
+# psycopg2's words for a text that no column can hold.
+NUL_REFUSED = "cannot contain NUL (0x00)"
 
 for _sqlstate in RETRIED:
     metrics.retries.labels(_sqlstate)
 
 Result = TypeVar("Result")
+# What is done in a connection in which each statement commits by itself.
+Statements: TypeAlias = Callable[[Connection], Result]
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a database is, and who we are there."""
+
+    host: str
+    port: int
+    name: str
+    user: str
+    password: str = field(repr=False)
+
+    @property
+    def url(self) -> URL:
+        return URL.create(
+            "postgresql+psycopg2", username=self.user, password=self.password,
+            host=self.host, port=self.port, database=self.name,
+        )  # fmt: skip
 
 
 class Database:
@@ -55,27 +81,34 @@ class Database:
     fails nobody.
     """
 
-    def __init__(self, url: URL, *, threads: int, ping_after_idling: bool = True) -> None:
-        self.engine = _create_engine(url, threads, ping_after_idling)
+    def __init__(self, address: Address, *, threads: int, ping_after_idling: bool = True) -> None:
+        self.engine = _create_engine(address.url, threads, ping_after_idling)
         # Connections of its own: to switch one over and back takes two round trips.
-        self._autocommit = _create_engine(url, threads, ping_after_idling, isolation_level="AUTOCOMMIT")
+        self._autocommit = _create_engine(
+            address.url, threads, ping_after_idling, isolation_level="AUTOCOMMIT"
+        )
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """A session whose changes are committed at the end, or all undone."""
+        with our_errors(), self._transaction() as session:
+            yield session
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Session]:
         with Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """A session for SELECTs that need not see the same moment: one round trip each instead of three."""
-        with Session(self._autocommit, expire_on_commit=False) as session:
+        with our_errors(), Session(self._autocommit, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
     def single_statements(self) -> Iterator[Connection]:
         """A connection in which each statement commits by itself: one round trip instead of three."""
-        with self._autocommit.connect() as connection:
+        with our_errors(), self._autocommit.connect() as connection:
             yield connection
 
     def in_transaction(self, work: Callable[[Session], Result]) -> Result:
@@ -85,19 +118,21 @@ class Database:
         """
 
         def once() -> Result:
-            with self.transaction() as session:
+            with self._transaction() as session:
                 return work(session)
 
-        return _again(once)
+        with our_errors():
+            return _again(once)
 
-    def in_statements(self, work: Callable[[Connection], Result]) -> Result:
+    def in_statements(self, work: Statements[Result]) -> Result:
         """Do `work`, one statement that commits by itself, as `in_transaction` does."""
 
         def once() -> Result:
-            with self.single_statements() as connection:
+            with self._autocommit.connect() as connection:
                 return work(connection)
 
-        return _again(once)
+        with our_errors():
+            return _again(once)
 
     def close(self) -> None:
         """Close the connections that nobody uses; later use opens others."""
@@ -173,39 +208,45 @@ def _again(once: Callable[[], Result]) -> Result:
     raise AssertionError("unreachable")
 
 
-def sqlstate(error: BaseException) -> str | None:
-    """PostgreSQL's five characters for what went wrong; None where the server said nothing."""
-    return getattr(error.orig, "pgcode", None) if isinstance(error, DBAPIError) else None
+@contextmanager
+def our_errors() -> Iterator[None]:
+    """Raise an error of ours where the database did not do its part; a fault of ours goes on as it is."""
+    try:
+        yield
+    except (SQLAlchemyError, ValueError) as error:
+        ours = _ours(error)
+        if ours is None:
+            raise
+        raise ours from error
 
 
-def is_unavailable(error: BaseException) -> bool:
-    """Whether `error` says that the database cannot be reached now (and not that a statement went wrong)."""
+def _ours(error: BaseException) -> FacePipelineError | None:
+    state = sqlstate(error)
+    if _is_away(error, state):
+        return DatabaseUnavailable("the database cannot be reached; send the request again")
+    if state == DISK_FULL:
+        return DiskFull(
+            "the disk of the database is full; nothing was kept, send it again once there is room"
+        )
+    if state in BUSY:
+        return DatabaseBusy("the database was too busy with other requests; send the request again")
+    if NUL_REFUSED in str(error):
+        return BadRequest("a text of this request holds the character NUL; leave it out", code="parameter")
+    return None
+
+
+def _is_away(error: BaseException, state: str | None) -> bool:
+    """Whether the database cannot be reached now (and not a statement went wrong)."""
     if isinstance(error, PoolTimeout):
         return True
     if not isinstance(error, DBAPIError):
         return False
-    state = sqlstate(error)
     if state is not None and (state in AWAY or state.startswith(CONNECTION_CLASS)):
         return True
     # psycopg2 gives a connection that failed or broke no code.
     return error.connection_invalidated or (state is None and isinstance(error, OperationalError))
 
 
-def explain(error: BaseException) -> FacePipelineError | None:
-    """What to answer where the database or a disk did not do its part; None when `error` is another fault."""
-    if is_unavailable(error):
-        return DatabaseUnavailable("the database cannot be reached; send the request again")
-    if sqlstate(error) == DISK_FULL:
-        return DiskFull(
-            "the disk of the database is full; nothing was kept, send it again once there is room"
-        )
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskFull("a disk of this server is full; nothing was kept, send it again once there is room")
-    if sqlstate(error) in BUSY:
-        return DatabaseBusy("the database was too busy with other requests; send the request again")
-    return None
-
-
-def may_pass(error: BaseException) -> bool:
-    """Whether the same statement may go through in a while, without anybody changing it."""
-    return explain(error) is not None
+def sqlstate(error: BaseException) -> str | None:
+    """PostgreSQL's five characters for what went wrong; None where the server said nothing."""
+    return getattr(error.orig, "pgcode", None) if isinstance(error, DBAPIError) else None

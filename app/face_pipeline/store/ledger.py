@@ -26,8 +26,8 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, or_, 
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
-from face_pipeline.engine import DetectedFace
-from face_pipeline.store import persons, statements
+from face_pipeline.engine import DetectedFace, Pack
+from face_pipeline.store import collections, persons, statements
 from face_pipeline.store.models import (
     UNFINISHED,
     WAITING,
@@ -90,13 +90,13 @@ class LeaseLost(Exception):
     """Another run took the photo over, or it was deleted; this run's result must be dropped."""
 
 
-def known(session: Session, collection: Collection, hashes: Iterable[str]) -> set[str]:
-    """Those of `hashes` that the collection has a row for."""
-    return set(
-        session.scalars(
-            select(Photo.sha256).where(Photo.collection_id == collection.id, Photo.sha256.in_(list(hashes)))
-        )
-    )
+def open_collection(
+    session: Session, name: str, pack: Pack, hashes: Iterable[str]
+) -> tuple[Collection, set[str]]:
+    """The collection of an upload (collections.open_collection), and those of `hashes` it has a row for."""
+    collection = collections.open_collection(session, name, pack)
+    known = select(Photo.sha256).where(Photo.collection_id == collection.id, Photo.sha256.in_(list(hashes)))
+    return collection, set(session.scalars(known))
 
 
 def accept(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import urllib3.exceptions
 
-from face_pipeline.errors import FacePipelineError
+from face_pipeline.errors import FacePipelineError, disk_full
 from face_pipeline.network import http_pool
 
 FILE_MODE = 0o640  # nginx, in the group, sends them
@@ -84,10 +84,12 @@ class Originals:
 
         A file that is there already is replaced, so that its age is new and no sweep takes it. Several are
         written before the first is flushed: its file system then commits a few times, not twice a photo.
+        Raises DiskFull.
         """
         names = list(photos)
         for start in range(0, len(names), FILES_AT_ONCE):
-            self._write({name: photos[name] for name in names[start : start + FILES_AT_ONCE]})
+            with disk_full():
+                self._write({name: photos[name] for name in names[start : start + FILES_AT_ONCE]})
 
     def _write(self, photos: Mapping[str, bytes]) -> None:
         aside = {sha256: self._aside(sha256) for sha256 in photos}

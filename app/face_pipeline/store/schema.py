@@ -9,7 +9,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from face_pipeline.store.database import Database
+from face_pipeline.store.database import Database, our_errors
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -21,7 +21,7 @@ def _config() -> Config:
 
 
 def current_revision(database: Database) -> str | None:
-    with database.engine.connect() as connection:
+    with our_errors(), database.engine.connect() as connection:
         return MigrationContext.configure(connection).get_current_revision()
 
 
@@ -37,5 +37,6 @@ def migrate(database: Database, target: str | None = None) -> tuple[str | None, 
         config = _config()
         # For migrations/env.py.
         config.attributes["engine"] = database.engine
-        command.upgrade(config, target)
+        with our_errors():
+            command.upgrade(config, target)
     return before, current_revision(database)

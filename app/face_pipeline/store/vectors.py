@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cache
 from typing import Any
 
@@ -25,6 +26,13 @@ EF_SEARCH_MAX = 800
 EF_SEARCH_LIMIT = 1000
 # Faces the index is asked for, to find among them the best of each person; the next when these were too few.
 FACES_FOR_PEOPLE = (200, EF_SEARCH_LIMIT)
+
+
+class GroupBy(StrEnum):
+    """Whether matches are faces, or people with their best face."""
+
+    FACE = "face"
+    PERSON = "person"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from face_pipeline.telemetry import context, streams
 from face_pipeline.telemetry.redact import clean
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
-# Whose level can be chosen at run time (telemetry/level.py), and the word for all of them.
+# Whose level can be chosen at run time (broker/log_level.py), and the word for all of them.
 SERVICES = ("face-web", "face-worker", "face-autoscaler", "face-reconciler", "face-indexer")
 EVERYONE = "all"
 STAGES = ("read", "decode", "detect", "align", "embed", "store")

@@ -8,18 +8,16 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from flask import Flask, Response, g, jsonify, make_response, render_template, request
-from redis.exceptions import RedisError
+from flask import Flask, Response, g, make_response, render_template, request
 from werkzeug.exceptions import BadRequest, HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
-from face_pipeline.errors import FacePipelineError, Unavailable
-from face_pipeline.store.database import explain
+from face_pipeline.errors import FacePipelineError
 from face_pipeline.telemetry import context
 from face_pipeline.web import ui
+from face_pipeline.web.api import views
+from face_pipeline.web.contract.answers import Error
 
 API_PREFIX = "/api/"
-# psycopg2's words for a text that no column can hold.
-NUL_REFUSED = "cannot contain NUL (0x00)"
 # Where werkzeug's own words do not say what to do.
 WORDS: dict[type[HTTPException], tuple[str, str]] = {
     RequestEntityTooLarge: (
@@ -52,12 +50,7 @@ def envelope(
     if _is_read_by_a_person():
         response = _page(status, message)
     else:
-        response = jsonify(
-            {
-                "error": {"code": code, "message": message, "details": details or {}},
-                "request_id": context.request_id.get(),
-            }
-        )
+        response = views.answer(Error.of(code, message, context.request_id.get(), details))
     response.status_code = status
     # For the request's line (observe.py).
     g.reason_code = code
@@ -97,16 +90,6 @@ def _http(error: HTTPException) -> Response:
     return response
 
 
-def _unexpected(error: Exception) -> Response:
-    if expected := explain(error):
-        return _expected(expected)
-    if isinstance(error, RedisError):
-        log.error("redis is unavailable", extra={"status": 503, "reason_code": "queue_unavailable"})
-        return envelope(
-            503, "queue_unavailable", "the task queue cannot be reached; send the request again",
-            retry_after=Unavailable.retry_after,
-        )  # fmt: skip
-    if isinstance(error, ValueError) and NUL_REFUSED in str(error):
-        return envelope(400, "parameter", "a text of this request holds the character NUL; leave it out")
+def _unexpected(_: Exception) -> Response:
     log.exception("unexpected error")
     return envelope(500, "internal_error", "something went wrong; the log has it under this request id")

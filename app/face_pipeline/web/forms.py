@@ -32,7 +32,7 @@ from werkzeug.sansio.multipart import (
     State,
 )
 
-from face_pipeline.errors import BadRequest
+from face_pipeline.errors import BadRequest, disk_full
 
 # Parts of a form beside its photos.
 OTHER_PARTS = 20
@@ -280,7 +280,9 @@ class _Forms(FormDataParser):
             boundary = options.get("boundary", "").encode("ascii")
             if not boundary:
                 raise ValueError("no boundary")
-            form, files = parser.parse(stream, boundary, content_length)
+            # Photos of an upload wait on a disk.
+            with disk_full():
+                form, files = parser.parse(stream, boundary, content_length)
         except ValueError as error:
             _read_to_the_end(stream)
             raise BadRequest(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from face_pipeline.broker import log_level
 from face_pipeline.config import get_settings
 from face_pipeline.parts import Parts
-from face_pipeline.telemetry import level, streams
+from face_pipeline.telemetry import streams
 from face_pipeline.telemetry.logging import configure_logging
 from face_pipeline.web import refusals
 
@@ -50,7 +51,7 @@ def post_fork(_: Any, __: Any) -> None:
     configure_logging("face-web", _settings.log_level)
     refusals.install()
     parts = Parts(_settings)
-    level.follow("face-web", _settings.log_level, lambda: parts.queue)
+    log_level.follow("face-web", _settings.log_level, lambda: parts.queue)
 
 
 def child_exit(_: Any, worker: Any) -> None:

@@ -2,46 +2,50 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response
 from prometheus_client.core import GaugeMetricFamily, Metric
-from redis.exceptions import RedisError
-from sqlalchemy.exc import SQLAlchemyError
 
-from face_pipeline.broker import answers
-from face_pipeline.broker.lengths import lengths
+from face_pipeline.broker.answers import hit_ratio
+from face_pipeline.broker.queues import lengths
 from face_pipeline.store import ledger
 from face_pipeline.store.models import UNFINISHED, State
+from face_pipeline.web.api import views
+from face_pipeline.web.contract import answers
 from face_pipeline.web.current import parts
+
+log = logging.getLogger(__name__)
 
 bp = Blueprint("health", __name__)
 
 
 @bp.get("/health/live")
 def live() -> Response:
-    return jsonify({"status": "live"})
+    return views.answer(answers.Live.model_construct(status="live"))
 
 
 @bp.get("/health/ready")
-def ready() -> tuple[Response, int]:
-    checks = {
-        "database": _check(_database),
-        "redis": _check(_redis),
-        "scratch": _check(_scratch),
-        "originals": _check(_originals),
-    }
-    good = all(state == "ok" for state in checks.values())
-    return jsonify({"status": "ready" if good else "unready", "checks": checks}), 200 if good else 503
+def ready() -> Response:
+    checks = answers.Checks.model_construct(
+        database=_check(_database),
+        redis=_check(_redis),
+        scratch=_check(_scratch),
+        originals=_check(_originals),
+    )
+    good = all(state == "ok" for _, state in checks)
+    told = answers.Ready.model_construct(status="ready" if good else "unready", checks=checks)
+    return views.answer(told, 200 if good else 503)
 
 
 def _check(probe: Callable[[], None]) -> str:
     try:
         probe()
-    except (SQLAlchemyError, RedisError, OSError) as error:
+    except Exception as error:
         # The text of the error may name hosts; the log has it.
-        return type(error).__name__
+        return type(error.__cause__ or error).__name__
     return "ok"
 
 
@@ -68,8 +72,9 @@ def installation() -> Iterable[Metric]:
     for read in (_from_redis, _from_scratch, _from_database):
         try:
             yield from list(read())
-        except (SQLAlchemyError, RedisError):
-            continue
+        except Exception:
+            # Whatever ails one of them: the values of the others are told.
+            log.debug("some values of the installation cannot be read", exc_info=True)
 
 
 def _from_redis() -> Iterator[Metric]:
@@ -80,7 +85,7 @@ def _from_redis() -> Iterator[Metric]:
 
 
 def _from_scratch() -> Iterator[Metric]:
-    ratio = answers.hit_ratio(parts().scratch)
+    ratio = hit_ratio(parts().scratch)
     if ratio is not None:
         yield GaugeMetricFamily(
             "face_recognition_cache_hit_ratio", "Cached answers of all searches, 0 to 1.", value=ratio

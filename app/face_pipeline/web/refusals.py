@@ -9,6 +9,7 @@ from typing import Any
 from gunicorn import util
 
 from face_pipeline.telemetry import context
+from face_pipeline.web.contract.answers import Error
 
 CODES = {
     400: "bad_request",
@@ -34,12 +35,7 @@ def write_error(connection: Any, status: int, reason: str, message: str) -> None
         if status == 500
         else f"the request cannot be read: {reason.lower()}; send it as HTTP/1.1 says"
     )
-    body = json.dumps(
-        {
-            "error": {"code": CODES.get(status, "internal_error"), "message": told, "details": {}},
-            "request_id": request_id,
-        }
-    )
+    body = json.dumps(Error.of(CODES.get(status, "internal_error"), told, request_id).model_dump())
     head = (
         f"HTTP/1.1 {status} {reason}", "Connection: close", "Content-Type: application/json",
         "Cache-Control: no-store", "X-Content-Type-Options: nosniff",

@@ -14,16 +14,17 @@ from functools import partial
 from typing import NoReturn
 
 from face_pipeline.engine import Engine
+from face_pipeline.errors import DatabaseUnavailable
 from face_pipeline.parts import Parts
 from face_pipeline.store import ledger
-from face_pipeline.store.database import Database, is_unavailable
+from face_pipeline.store.database import Database
+from face_pipeline.store.models import Reason
 
 log = logging.getLogger(__name__)
 
 # A lease is renewed this many times before it would lapse, so that one slow renewal loses nothing.
 RENEWALS_PER_LEASE = 3
 GRACE_LEAST_SECONDS = 1.0
-DEADLINE_CODE = "deadline_exceeded"
 # sysexits EX_SOFTWARE: systemd starts the worker again.
 HUNG_EXIT_STATUS = 70
 
@@ -95,21 +96,22 @@ class Leases:
                 self.database.in_statements(
                     partial(ledger.renew, tokens=tokens, lease_seconds=self.lease_seconds)
                 )
-            except Exception as error:
+            except DatabaseUnavailable:
+                continue
+            except Exception:
                 # Whatever it was, the next renewal may succeed; a dead thread would lose every lease.
-                if not is_unavailable(error):
-                    log.exception("cannot renew leases")
+                log.exception("cannot renew leases")
 
     def _end(self, hung: list[Running], others: list[Running]) -> NoReturn:
         try:
             with self.database.single_statements() as connection:
                 for claim in (each.claim for each in hung if each.claim):
                     with suppress(ledger.LeaseLost):
-                        ledger.fail(connection, claim, DEADLINE_CODE, self.deadline_message())
+                        ledger.fail(connection, claim, Reason.DEADLINE_EXCEEDED, self.deadline_message())
                     log.error(
                         "photo failed: %s", self.deadline_message(),
                         extra={
-                            "photo_id": str(claim.photo_id), "reason_code": DEADLINE_CODE,
+                            "photo_id": str(claim.photo_id), "reason_code": Reason.DEADLINE_EXCEEDED,
                             "operation": "ingest",
                         },
                     )  # fmt: skip
@@ -120,7 +122,7 @@ class Leases:
             log.exception("cannot end photos in the ledger")
         log.critical(
             "%d tasks hang beyond their time; this worker ends, to be started again", len(hung),
-            extra={"operation": "stop", "reason_code": DEADLINE_CODE},
+            extra={"operation": "stop", "reason_code": Reason.DEADLINE_EXCEEDED},
         )  # fmt: skip
         sys.stdout.flush()
         # Celery's own exit waits for the threads that hang.

@@ -17,11 +17,12 @@ import celery.apps.worker
 from celery import signals
 from prometheus_client import REGISTRY, start_http_server
 
+from face_pipeline.broker import log_level
 from face_pipeline.broker.names import TASKS
 from face_pipeline.engine import PackError, Turns, load_engine
 from face_pipeline.errors import ConfigurationError, FacePipelineError
 from face_pipeline.store import ledger
-from face_pipeline.telemetry import context, level, streams
+from face_pipeline.telemetry import context, streams
 from face_pipeline.telemetry.gpu import GpuCollector
 from face_pipeline.telemetry.logging import configure_logging
 from face_pipeline.telemetry.metrics import MemoryCollector
@@ -86,7 +87,7 @@ def _start(sender: Any = None, **_: Any) -> None:
     _serve_metrics(settings.metrics_host, settings.metrics_port_base + settings.worker_instance)
     runtime.leases = Leases(database, settings.lease_seconds, settings.task_deadline_seconds)
     runtime.leases.start()
-    level.follow("face-worker", settings.log_level, lambda: parts.queue)
+    log_level.follow("face-worker", settings.log_level, lambda: parts.queue)
     log.info(
         "engine loaded",
         extra={"operation": "start", "duration_seconds": round(time.monotonic() - began, 4)},

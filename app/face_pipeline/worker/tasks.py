@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import logging
 import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, TypeVar
 
-import redis
 from celery import Celery, Task
-from sqlalchemy import Connection
 
 from face_pipeline.broker import exchange
+from face_pipeline.broker.messages import Failed, Found, FoundFace, Question, Reply
 from face_pipeline.broker.names import TASK_INGEST, TASK_SEARCH
 from face_pipeline.engine import Analysis, MemoryBusy, PhotoBroken, PhotoRejected
+from face_pipeline.errors import PASSING
 from face_pipeline.store import ledger
-from face_pipeline.store.database import may_pass
+from face_pipeline.store.database import Statements
+from face_pipeline.store.models import Reason
 from face_pipeline.store.originals import OriginalMissing, OriginalUnavailable
 from face_pipeline.telemetry import context
 from face_pipeline.telemetry.logging import stage_seconds
 from face_pipeline.telemetry.metrics import worker as metrics
-from face_pipeline.worker.runtime import DEADLINE_CODE, Running, TimeOver, runtime
+from face_pipeline.worker.runtime import Running, TimeOver, runtime
 
 log = logging.getLogger(__name__)
 
@@ -37,11 +37,20 @@ ENGINE_FAILED = "the engine failed on this photo; the worker's log has the reaso
 Result = TypeVar("Result")
 
 
+class Outcome(StrEnum):
+    """How a task ended, in logs and metrics."""
+
+    SUCCESS = "success"
+    FAILED = "failed"
+    # The photo waits in the ledger again.
+    GIVEN_BACK = "given_back"
+
+
 @dataclass(frozen=True)
 class Ended:
-    """How a photo's run ended: `success`, `failed` or `given_back`; `timings` of its stages, seconds."""
+    """How a photo's run ended; `timings` of its stages, seconds."""
 
-    outcome: str
+    outcome: Outcome
     faces: int = 0
     timings: dict[str, float] = field(default_factory=dict)
 
@@ -76,7 +85,7 @@ def ingest(task: Task, photo_id: str) -> None:
                 "photo was taken over; result dropped", extra={"photo_id": photo_id, "operation": "ingest"}
             )
             return
-    if ended.outcome == "given_back":
+    if ended.outcome == Outcome.GIVEN_BACK:
         return
     elapsed = time.monotonic() - started
     metrics.files_processed.labels(ended.outcome).inc()
@@ -95,7 +104,7 @@ def _process(held: ledger.Claim, running: Running) -> Ended:
     if held.contract_id != runtime.engine.contract_id:
         return _failed(
             held,
-            "contract_mismatch",
+            Reason.CONTRACT_MISMATCH,
             f"the collection holds {held.contract_id}, this worker makes {runtime.engine.contract_id}",
         )
     began = time.monotonic()
@@ -104,22 +113,22 @@ def _process(held: ledger.Claim, running: Running) -> Ended:
         read = time.monotonic() - began
         analysis = runtime.engine.analyse(data, check=running.check)
     except TimeOver:
-        return _failed(held, DEADLINE_CODE, runtime.leases.deadline_message())
+        return _failed(held, Reason.DEADLINE_EXCEEDED, runtime.leases.deadline_message())
     except (OriginalUnavailable, MemoryBusy) as error:
         return _given_back(held, str(error))
     except (PhotoBroken, PhotoRejected, OriginalMissing) as error:
         return _failed(held, error.code, str(error))
     except MemoryError:
-        return _failed(held, "out_of_memory", "the photo needs more memory than the worker may use")
+        return _failed(held, Reason.OUT_OF_MEMORY, "the photo needs more memory than the worker may use")
     except Exception:
         log.exception("engine failed", extra={"photo_id": str(held.photo_id), "operation": "ingest"})
-        return _failed(held, "engine_error", ENGINE_FAILED)
+        return _failed(held, Reason.ENGINE_ERROR, ENGINE_FAILED)
     _tell(analysis, "ingest", photo_id=str(held.photo_id))
     analysed = time.monotonic()
     _in_ledger(lambda connection: ledger.finish(connection, held, analysis.faces))
     store = time.monotonic() - analysed
     _observe(analysis)
-    return Ended("success", len(analysis.faces), {"read": read, **analysis.timings, "store": store})
+    return Ended(Outcome.SUCCESS, len(analysis.faces), {"read": read, **analysis.timings, "store": store})
 
 
 def _failed(held: ledger.Claim, code: str, message: str) -> Ended:
@@ -128,17 +137,17 @@ def _failed(held: ledger.Claim, code: str, message: str) -> Ended:
         "photo failed: %s", message,
         extra={"photo_id": str(held.photo_id), "reason_code": code, "operation": "ingest"},
     )  # fmt: skip
-    return Ended("failed")
+    return Ended(Outcome.FAILED)
 
 
 def _given_back(held: ledger.Claim, message: str) -> Ended:
     """Not the photo's fault: another worker, or this one later, takes it from the ledger."""
     _in_ledger(lambda connection: ledger.give_back(connection, held))
     log.error("photo given back: %s", message, extra={"photo_id": str(held.photo_id), "operation": "ingest"})
-    return Ended("given_back")
+    return Ended(Outcome.GIVEN_BACK)
 
 
-def _in_ledger(work: Callable[[Connection], Result]) -> Result:
+def _in_ledger(work: Statements[Result]) -> Result:
     return _patiently(lambda: runtime.parts.database.in_statements(work))
 
 
@@ -148,9 +157,8 @@ def _patiently(work: Callable[[], Result]) -> Result:
     while True:
         try:
             return work()
-        except Exception as error:
-            passing = isinstance(error, OriginalUnavailable) or may_pass(error)
-            if not passing or time.monotonic() > give_up:
+        except (OriginalUnavailable, *PASSING):
+            if time.monotonic() > give_up:
                 raise
             time.sleep(RETRY_SECONDS)
 
@@ -187,55 +195,46 @@ def search(task: Task, search_id: str) -> None:
         exchange.computing(client, search_id, parts.settings.search_timeout_seconds),
     ):
         try:
-            told, reply = _analyse(client, search_id, data)
+            told, reply = _analyse(
+                search_id, data, task.request.id, lambda: exchange.check_waited_for(client, search_id)
+            )
         except exchange.NobodyWaits:
             exchange.drop(client, search_id)
             log.info("search was given up", extra={"operation": "search", "outcome": "given_up"})
             return
-    reply["task_id"] = task.request.id
-    keep = exchange.ERROR_SECONDS if told["outcome"] == "failed" else exchange.ANSWER_SECONDS
-    exchange.send_reply(client, search_id, json.dumps(reply), keep_seconds=keep)
+    keep = exchange.ERROR_SECONDS if told["outcome"] == Outcome.FAILED else exchange.ANSWER_SECONDS
+    exchange.send_reply(client, search_id, reply, keep_seconds=keep)
     log.info(
         "search analysed",
         extra={"operation": "search", "duration_seconds": round(time.monotonic() - started, 4), **told},
     )
 
 
-def _analyse(client: redis.Redis, search_id: str, data: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+def _analyse(
+    search_id: str, data: bytes, task_id: str | None, check: Callable[[], None]
+) -> tuple[dict[str, Any], Reply]:
     """Fields of the log's line, and the reply; raises NobodyWaits."""
-    made_by = {"contract_id": runtime.engine.contract_id}
-    if search_id != exchange.search_id(runtime.engine.contract_id, search_id.rpartition(":")[2]):
-        return {"outcome": "failed", "reason_code": "contract_mismatch"}, {**made_by, "faces": []}
+    own = runtime.engine.contract_id
+    if Question.of(search_id).contract_id != own:
+        return _told(Reason.CONTRACT_MISMATCH), Found(task_id, own, [])
     try:
-        analysis = runtime.engine.analyse(
-            data, promptly=True, check=lambda: exchange.check_waited_for(client, search_id)
-        )
+        analysis = runtime.engine.analyse(data, promptly=True, check=check)
     except exchange.NobodyWaits:
         raise
     except (PhotoBroken, PhotoRejected, MemoryBusy) as error:
-        return {"outcome": "failed", "reason_code": error.code}, {
-            "error": {"code": error.code, "message": str(error)}
-        }
+        return _told(error.code), Failed(task_id, error.code, error.message)
     except Exception:
         log.exception("engine failed", extra={"operation": "search"})
-        return {"outcome": "failed", "reason_code": "engine_error"}, {
-            "error": {"code": "engine_error", "message": ENGINE_FAILED}
-        }
+        return _told(Reason.ENGINE_ERROR), Failed(task_id, Reason.ENGINE_ERROR, ENGINE_FAILED)
     _observe_detection(analysis)
     _tell(analysis, "search")
-    told = {"outcome": "success", "count": len(analysis.faces), **stage_seconds(analysis.timings)}
-    return told, {**made_by, "faces": [_face(face) for face in analysis.faces]}
+    told = {"outcome": Outcome.SUCCESS, "count": len(analysis.faces), **stage_seconds(analysis.timings)}
+    return told, Found(task_id, own, [FoundFace.of(face) for face in analysis.faces])
+
+
+def _told(code: str) -> dict[str, Any]:
+    return {"outcome": Outcome.FAILED, "reason_code": code}
 
 
 def _observe_detection(analysis: Analysis) -> None:
     metrics.detection_duration.observe(analysis.timings["detect"])
-
-
-def _face(face: Any) -> dict[str, Any]:
-    return {
-        "bbox": [round(float(value), 1) for value in face.bbox],
-        "landmarks": [[round(float(x), 1), round(float(y), 1)] for x, y in face.landmarks],
-        "detection_score": round(float(face.detection_score), 4),
-        "quality": round(float(face.quality), 4),
-        "embedding": base64.b64encode(face.embedding.astype("<f4").tobytes()).decode("ascii"),
-    }

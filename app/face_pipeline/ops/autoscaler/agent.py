@@ -1,40 +1,31 @@
-"""The autoscaler of one host. All say over Redis what they run; one of them leads and says who runs how many.
+"""The autoscaler of one host. All say what they run; one leads, and says who runs how many.
 
-face:autoscaler:agents          names of the hosts that ever said something
-face:autoscaler:agent:<host>    what that host last said; lapses when it is silent
-face:autoscaler:leader          the leader's lock; lapses when it is silent
-face:autoscaler:assignment      {host: workers}; stays, so that losing a leader changes nothing
+What they say is in broker/agreement.py.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 import logging
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import NoReturn, cast
+from typing import NoReturn
 
-import redis
 from prometheus_client import start_http_server
-from redis.exceptions import LockError
-from sqlalchemy.exc import SQLAlchemyError
 
-from face_pipeline.broker import names
-from face_pipeline.broker.lengths import lengths
+from face_pipeline.broker import log_level
+from face_pipeline.broker.agreement import Agreement, Heartbeat
+from face_pipeline.broker.queues import lengths
 from face_pipeline.config import Settings
-from face_pipeline.errors import ConfigurationError
+from face_pipeline.errors import ConfigurationError, QueueUnavailable, root_cause
 from face_pipeline.ops.autoscaler.host import remembered, room, running_workers, tell
 from face_pipeline.ops.autoscaler.rule import Cause, Decision, Observation, Policy, Rule
 from face_pipeline.ops.autoscaler.spread import Host, places, spread
 from face_pipeline.parts import Parts
 from face_pipeline.store import ledger
 from face_pipeline.store.models import State
-from face_pipeline.telemetry import level
 from face_pipeline.telemetry.metrics import AutoscalerMetrics
 from face_pipeline.telemetry.systemd import notify
 from face_pipeline.words import counted
@@ -43,17 +34,6 @@ log = logging.getLogger(__name__)
 
 # A heartbeat and the lock outlive two rounds that went wrong.
 ROUNDS_ALIVE = 3
-
-
-@dataclass(frozen=True)
-class Heartbeat:
-    """What one host says of itself."""
-
-    host: str
-    weight: float
-    capacity: int
-    running: int
-    paused: bool
 
 
 def policy_of(settings: Settings) -> Policy:
@@ -87,9 +67,10 @@ class Agent:
         self.metrics = AutoscalerMetrics()
         self._count = count
         self._running = self._first_count()
-        self._alive_seconds = settings.autoscale_interval_seconds * ROUNDS_ALIVE
-        self._redis = parts.queue
-        self._lock = self._redis.lock(names.LEADER, timeout=self._alive_seconds, thread_local=False)
+        self._queue = parts.queue
+        self._agreed = Agreement(
+            parts.queue, alive_seconds=settings.autoscale_interval_seconds * ROUNDS_ALIVE
+        )
         self._troubles: set[str] = set()
         self._step_down()
 
@@ -103,20 +84,19 @@ class Agent:
             if self._leads():
                 self._decide()
             self._follow(own)
-        except redis.RedisError as error:
+        except QueueUnavailable as error:
             if self._desired is not None:
                 blind = Observation(time.monotonic(), None, self._desired, None)
                 self._record(self._rule.decide(blind), self._desired)
             self._step_down()
-            self._trouble("redis", f"Redis does not answer, the workers stay as they are: {error}")
+            reason = root_cause(error)
+            self._trouble("redis", f"Redis does not answer, the workers stay as they are: {reason}")
         else:
             self._trouble("redis", None)
 
     def close(self) -> None:
         """Let another agent lead. The heartbeat stays: a restart of this one takes no worker away."""
-        # Without Redis the lock lapses by itself.
-        with contextlib.suppress(redis.RedisError):
-            self._lock.release()
+        self._agreed.give_up_lead()
 
     # This host
 
@@ -148,19 +128,12 @@ class Agent:
         )
         own = Heartbeat(self.host, settings.autoscale_weight, capacity, self._running, given.paused)
         self.metrics.paused = own.paused
-        pipeline = self._redis.pipeline()
-        pipeline.sadd(names.AGENTS, self.host)
-        pipeline.set(
-            names.AGENT.format(host=self.host),
-            json.dumps(asdict(own)),
-            px=round(1000 * self._alive_seconds),
-        )
-        pipeline.execute()  # type: ignore[no-untyped-call]
+        self._agreed.say(own)
         return own
 
     def _follow(self, own: Heartbeat) -> None:
         """Repeat the number until face-workers has taken it: while it drains workers it hears nothing."""
-        wanted = self._assignment().get(self.host)
+        wanted = self._agreed.assignment().get(self.host)
         if own.paused or wanted is None or wanted == remembered(self.settings.autoscale_state_file).workers:
             return
         tell(self.settings.autoscale_wanted_file, wanted)
@@ -168,13 +141,11 @@ class Agent:
     # All hosts
 
     def _leads(self) -> bool:
-        try:
-            self._lock.reacquire()
-            held = True
-        except LockError:
+        held = self._agreed.still_leads()
+        if not held:
             if self.metrics.leader:
                 self._step_down()
-            held = self._lock.acquire(blocking=False)
+            held = self._agreed.takes_lead()
         if held and not self.metrics.leader:
             log.info(f"{self.host} leads the autoscalers", extra={"operation": "autoscale"})
         self.metrics.leader = held
@@ -192,7 +163,7 @@ class Agent:
         self._held: Cause | None = None
 
     def _decide(self) -> None:
-        agents = self._agents()
+        agents = self._agreed.hosts()
         self.metrics.current = sum(agent.running for agent in agents)
         self.metrics.waiting = self._waiting()
         free = [agent for agent in agents if not agent.paused]
@@ -200,7 +171,7 @@ class Agent:
         if not free:
             self._pause(by_hand)
             return
-        before = self._assignment()
+        before = self._agreed.assignment()
         if self._desired is None:
             self._desired = by_hand + sum(before.get(agent.host, agent.running) for agent in free)
         seen = Observation(time.monotonic(), self.metrics.waiting, self._desired, self._busy())
@@ -214,7 +185,7 @@ class Agent:
         held = self._held
         self._start_over()
         self._held = held
-        self._redis.delete(names.ASSIGNMENT)
+        self._agreed.assign(None)
         stay = counted(by_hand, "worker", "stay")
         reason = f"{stay}: the number was set by hand, and the autoscaler is paused."
         self._record(Decision(by_hand, Cause.PAUSED, reason), by_hand)
@@ -226,32 +197,18 @@ class Agent:
         self._trouble("room", full if placed < workers else None)
         shares = spread(placed, hosts)
         if shares != before:
-            self._redis.set(names.ASSIGNMENT, json.dumps(shares))
-
-    def _agents(self) -> list[Heartbeat]:
-        """The hosts that spoke lately, in the order of their names."""
-        hosts = sorted(name.decode() for name in cast("set[bytes]", self._redis.smembers(names.AGENTS)))
-        said = cast(
-            "list[bytes | None]",
-            self._redis.mget([names.AGENT.format(host=host) for host in hosts]),
-        )
-        if silent := [host for host, text in zip(hosts, said, strict=True) if text is None]:
-            self._redis.srem(names.AGENTS, *silent)
-        return [Heartbeat(**json.loads(text)) for text in said if text is not None]
-
-    def _assignment(self) -> dict[str, int]:
-        text = cast("bytes | None", self._redis.get(names.ASSIGNMENT))
-        return json.loads(text) if text else {}
+            self._agreed.assign(shares)
 
     def _waiting(self) -> int:
-        return sum(lengths(self._redis).values())
+        return sum(lengths(self._queue).values())
 
     def _busy(self) -> int | None:
         """Photos under way; None while the database does not answer."""
         try:
             with self._database.reading() as session:
                 return ledger.states(session).get(State.PROCESSING, 0)
-        except SQLAlchemyError:
+        except Exception:
+            # Whatever ails the database: the rule decides without this number.
             return None
 
     # What people read
@@ -301,7 +258,7 @@ def run(parts: Parts) -> None:
             f"({error.strerror}); end what holds the port or set FACE_METRICS_PORT_BASE"
         ) from error
     signal.signal(signal.SIGTERM, _end)
-    level.follow("face-autoscaler", settings.log_level, lambda: parts.queue)
+    log_level.follow("face-autoscaler", settings.log_level, lambda: parts.queue)
     notify("READY=1")
     try:
         while True:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response
 
 from face_pipeline.store import batches
 from face_pipeline.store.models import Scope, State
 from face_pipeline.web.api import parameters, views
 from face_pipeline.web.auth import requires
+from face_pipeline.web.contract import answers
 from face_pipeline.web.current import parts
 
 bp = Blueprint("batches", __name__)
@@ -21,13 +22,13 @@ def show(batch_id: str) -> Response:
         batch = batches.find(session, wanted)
         states = batches.progress(session, wanted)
     total = sum(states.values())
-    return jsonify(
-        {
-            "id": batch.id,
-            "collection": batch.collection.name,
-            "total": total,
-            "states": states,
-            "finished": states[State.DONE] + states[State.FAILED] == total,
-            "created_at": views.time(batch.created_at),
-        }
+    return views.answer(
+        answers.Batch.model_construct(
+            id=str(batch.id),
+            collection=batch.collection.name,
+            total=total,
+            states=answers.States(**states),
+            finished=states[State.DONE] + states[State.FAILED] == total,
+            created_at=views.time(batch.created_at),
+        )
     )

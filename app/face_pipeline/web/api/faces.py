@@ -9,6 +9,7 @@ from face_pipeline.store import faces
 from face_pipeline.store.models import Scope
 from face_pipeline.web.api import parameters
 from face_pipeline.web.auth import requires
+from face_pipeline.web.contract.requests import CropQuery
 from face_pipeline.web.current import parts
 
 bp = Blueprint("faces", __name__)
@@ -17,7 +18,7 @@ bp = Blueprint("faces", __name__)
 @bp.get("/faces/<face_id>/crop")
 @requires(Scope.READ)
 def crop(face_id: str) -> Response:
-    size = parameters.integer(request.args, "size", 160, 32, 512)
+    size = parameters.read(CropQuery, request.args).size
     with parts().database.transaction() as session:
         face = faces.find(session, parameters.identifier(face_id, "face"))
     data = parts().originals.read(face.photo.sha256)

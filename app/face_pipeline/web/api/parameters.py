@@ -2,40 +2,52 @@
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Mapping
+from functools import cache
+from typing import Any, TypeVar
 
 from flask import Request
+from pydantic import ValidationError
 
 from face_pipeline.errors import BadRequest, NotFound
+from face_pipeline.web.contract import requests
 
-# What JSON calls a number. Python's own functions also take "1_0", "٣", " 5" and "NaN".
-WHOLE = re.compile(r"-?[0-9]{1,18}")
-NUMBER = re.compile(r"-?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
-# As the service writes them. Python also takes braces, "urn:uuid:" and digits of other scripts.
-IDENTIFIER = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+R = TypeVar("R", bound=requests.Request)
 
 
-def integer(values: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
-    text = values.get(name, str(default))
-    number = int(text) if WHOLE.fullmatch(text) else low - 1
-    if not low <= number <= high:
-        raise BadRequest(f"{name} must be a whole number from {low} to {high}", code="parameter")
-    return number
+def read(model: type[R], values: Mapping[str, str]) -> R:
+    """What `values` say of `model`; raises BadRequest with the bounds of the first bad one."""
+    try:
+        return model.model_validate({name: values[name] for name in model.model_fields if name in values})
+    except ValidationError as error:
+        name = str(error.errors(include_url=False, include_context=False)[0]["loc"][0])
+        raise BadRequest(f"{name} must be {_what(_schema(model)[name])}", code="parameter") from None
 
 
-def decimal(values: Mapping[str, str], name: str, default: float, low: float, high: float) -> float:
-    if name not in values:
-        return default
-    text = values[name]
-    number = float(text) if NUMBER.fullmatch(text) else low - 1
-    if not low <= number <= high:
-        raise BadRequest(f"{name} must be a number from {low} to {high}", code="parameter")
-    return number
+@cache
+def _schema(model: type[requests.Request]) -> dict[str, dict[str, Any]]:
+    properties: dict[str, dict[str, Any]] = model.model_json_schema()["properties"]
+    return properties
 
 
-def one_text(request: Request, name: str, code: str) -> str | None:
+def _what(schema: dict[str, Any]) -> str:
+    if "enum" in schema:
+        return f"one of {', '.join(word for word in schema['enum'] if word)}"
+    kind = "a whole number" if schema["type"] == "integer" else "a number"
+    return f"{kind} from {schema['minimum']} to {schema['maximum']}"
+
+
+def upload_form(request: Request) -> requests.UploadForm:
+    """An upload's texts, each given once at most; an empty one counts as left out."""
+    given = {
+        "collection": _one_text(request, "collection", "collection_name"),
+        "person": _one_text(request, "person", "person_name"),
+    }
+    return read(requests.UploadForm, {name: text for name, text in given.items() if text is not None})
+
+
+def _one_text(request: Request, name: str, code: str) -> str | None:
     """The form field `name`; None when it is empty or left out, BadRequest when there are several."""
     if name in request.files:
         raise BadRequest(f"{name} is text; send it as a form field and not as a file", code=code)
@@ -45,15 +57,7 @@ def one_text(request: Request, name: str, code: str) -> str | None:
     return (values.pop() if values else None) or None
 
 
-def choice(values: Mapping[str, str], name: str, options: tuple[str, ...]) -> str:
-    """One of `options`, the first when it is left out."""
-    word = values.get(name, options[0])
-    if word not in options:
-        raise BadRequest(f"{name} must be one of {', '.join(options)}", code="parameter")
-    return word
-
-
 def identifier(text: str, what: str) -> uuid.UUID:
-    if not IDENTIFIER.fullmatch(text):
+    if not requests.IDENTIFIER.fullmatch(text):
         raise NotFound(f"there is no {what} {text!r}", code=f"{what}_not_found")
     return uuid.UUID(text)

@@ -7,38 +7,32 @@ from collections.abc import Mapping
 from flask import Blueprint, Response, current_app, request
 
 from face_pipeline.engine import pictures
-from face_pipeline.errors import BadRequest
 from face_pipeline.store.models import Scope
-from face_pipeline.web.api import parameters, uploads
+from face_pipeline.web.api import files, parameters
 from face_pipeline.web.auth import requires
+from face_pipeline.web.contract.requests import ImageQuery, RenditionSize
 from face_pipeline.web.current import parts
 
 bp = Blueprint("renditions", __name__)
-
-# Longer side in pixels: name, default, least, most.
-SIZE = ("size", 1600, 64, 4096)
 
 
 @bp.post("/renditions")
 @requires(Scope.READ)
 def of_a_file() -> Response:
     """Of a file that is not kept: browsers cannot show some, and turn others differently."""
-    photo = uploads.read_one(request, "photo")
-    response = _upright(photo.data, parameters.integer(request.form, *SIZE))
+    photo = files.read_one(request, "photo")
+    response = _upright(photo.data, parameters.read(RenditionSize, request.form).size)
     response.headers["Cache-Control"] = "no-store"
     return response
 
 
 def is_wanted(values: Mapping[str, str]) -> bool:
     """Whether `rendition=upright` is asked for instead of the original."""
-    wanted = values.get("rendition", "original")
-    if wanted not in ("original", "upright"):
-        raise BadRequest("rendition must be original or upright", code="parameter")
-    return wanted == "upright"
+    return parameters.read(ImageQuery, values).rendition == "upright"
 
 
 def of_an_original(data: bytes, values: Mapping[str, str]) -> Response:
-    response = _upright(data, parameters.integer(values, *SIZE))
+    response = _upright(data, parameters.read(RenditionSize, values).size)
     response.headers["Cache-Control"] = "private, max-age=300"
     return response
 

@@ -2,130 +2,65 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import logging
 import socket
 import time
-from typing import Any
+from typing import Literal
 
-import numpy as np
-from flask import Blueprint, Response, jsonify, request
-from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
+from flask import Blueprint, Response, request
 
-from face_pipeline.broker import answers, exchange
-from face_pipeline.broker.celery import publish_search
-from face_pipeline.engine import MemoryBusy, Pack, contract_id
-from face_pipeline.errors import Conflict, NotFound, Unavailable, Unprocessable
-from face_pipeline.store import collections, vectors
-from face_pipeline.store.models import Collection, Scope
-from face_pipeline.telemetry import context
+from face_pipeline.actions import searches
+from face_pipeline.store.models import Scope
 from face_pipeline.telemetry.metrics import web as metrics
-from face_pipeline.web.api import parameters, uploads
+from face_pipeline.web.api import files, parameters, views
 from face_pipeline.web.auth import requires
+from face_pipeline.web.contract import answers
+from face_pipeline.web.contract.requests import SearchForm
 from face_pipeline.web.current import parts
 
 log = logging.getLogger(__name__)
 
 bp = Blueprint("search", __name__)
 
-# Whether matches are faces, or people with their best face.
-GROUP_BY = ("face", "person")
-
 
 @bp.post("/search")
 @requires(Scope.READ)
 def search() -> Response:
     started = time.monotonic()
-    pack = parts().pack
-    limit = parameters.integer(request.form, "limit", 5, 1, 100)
-    threshold = parameters.decimal(request.form, "threshold", pack.match_threshold, -1.0, 1.0)
-    min_quality = parameters.decimal(request.form, "min_quality", 0.0, 0.0, 1.0)
-    group_by = parameters.choice(request.form, "group_by", GROUP_BY)
-    photo = uploads.read_one(request, "photo")
-    name = request.form.get("collection", collections.DEFAULT_COLLECTION)
-    collection = _collection(name, pack)
-    connection = parts().scratch
-    # Read before the search: a photo that is added meanwhile starts a version this answer is not kept under.
-    key = answers.Question(
-        collection.id, collection.version, collection.contract_id, photo.row.sha256,
-        limit, threshold, min_quality, group_by,
-    ).key  # fmt: skip
-    faces = answers.get(connection, key)
-    status = "hit" if faces is not None else "miss"
-    outcome, seconds = status, {}
-    if faces is None:
-        asked = time.monotonic()
-        found, shared = _analyse(photo, pack)
-        answered = time.monotonic()
-        faces = [_match(collection, face, limit, threshold, min_quality, group_by) for face in found]
-        outcome = "shared" if shared else status
-        seconds = {
-            "wait_seconds": round(answered - asked, 4),
-            "match_seconds": round(time.monotonic() - answered, 4),
-        }
-        answers.put(connection, key, faces, parts().settings.search_cache_seconds)
-    else:
-        answers.count_hit(connection)
+    form = parameters.read(SearchForm, request.form)
+    wish = searches.Wish(
+        limit=form.limit,
+        threshold=parts().pack.match_threshold if form.threshold is None else form.threshold,
+        min_quality=form.min_quality,
+        group_by=form.group_by,
+    )
+    connection = request.environ.get("gunicorn.socket")
+    answer = searches.search(
+        parts(), files.read_one(request, "photo"),
+        collection=form.collection,
+        wish=wish,
+        gone=lambda: _has_hung_up(connection),
+    )  # fmt: skip
     elapsed = time.monotonic() - started
+    status: Literal["hit", "miss"] = "hit" if answer.cached else "miss"
     metrics.searches.labels(status).inc()
     metrics.search_duration.observe(elapsed)
     log.info(
         "search answered",
         extra={
-            "operation": "search", "outcome": outcome, "count": len(faces),
-            "duration_seconds": round(elapsed, 4), **seconds,
+            "operation": "search", "outcome": "shared" if answer.shared else status,
+            "count": len(answer.faces), "duration_seconds": round(elapsed, 4), **answer.seconds,
         },
     )  # fmt: skip
-    return jsonify(
-        {
-            "faces": faces,
-            "cache": status,
-            "duration_seconds": round(elapsed, 4),
-            "threshold": threshold,
-            "collection": collection.name,
-        }
-    )
-
-
-def _collection(name: str, pack: Pack) -> Collection:
-    try:
-        with parts().database.reading() as session:
-            return collections.find_collection(session, name, pack)
-    except NotFound:
-        if name != collections.DEFAULT_COLLECTION:
-            raise
-    # There from the start, as far as anybody can tell.
-    with parts().database.transaction() as session:
-        return collections.open_collection(session, name, pack)
-
-
-def _analyse(photo: uploads.Upload, pack: Pack) -> tuple[list[dict[str, Any]], bool]:
-    """The faces that a worker finds, and whether another request for the same photo had asked it already."""
-    timeout = parts().settings.search_timeout_seconds
-    celery, request_id = parts().celery, context.request_id.get()
-    search_id = exchange.search_id(contract_id(pack), photo.row.sha256)
-    try:
-        answer = exchange.ask(
-            parts().scratch, search_id, photo.data,
-            send=lambda task_id: publish_search(
-                celery, search_id, task_id=task_id, request_id=request_id, expires_seconds=timeout
-            ),
-            timeout=timeout,
-            gone=lambda: _has_hung_up(request.environ.get("gunicorn.socket")),
-            # From here on the request's lines name its task, also where it is never answered.
-            told=context.task_id.set,
-        )  # fmt: skip
-    except (OperationalError, RedisError, OSError) as error:
-        raise Unavailable(
-            "the task queue cannot be reached; send the search again", code="search_unavailable"
-        ) from error
-    if answer is None:
-        raise Unavailable(
-            f"no worker answered within {timeout:g} seconds; they are busy or stopped", code="search_timeout"
+    return views.answer(
+        answers.SearchAnswer.model_construct(
+            faces=[views.searched_face(face) for face in answer.faces],
+            cache=status,
+            duration_seconds=round(elapsed, 4),
+            threshold=wish.threshold,
+            collection=answer.collection,
         )
-    return _faces(json.loads(answer.reply), contract_id(pack)), answer.shared
+    )
 
 
 def _has_hung_up(connection: socket.socket | None) -> bool:
@@ -138,59 +73,3 @@ def _has_hung_up(connection: socket.socket | None) -> bool:
         return False
     except OSError:
         return True
-
-
-def _faces(reply: dict[str, Any], contract: str) -> list[dict[str, Any]]:
-    """The faces of a worker's reply, or its error raised."""
-    context.task_id.set(reply.get("task_id"))
-    if "error" in reply:
-        if reply["error"]["code"] == "engine_error":
-            raise Unavailable("the worker could not analyse the photo", code="search_failed")
-        if reply["error"]["code"] == MemoryBusy.code:
-            raise Unavailable(reply["error"]["message"], code=MemoryBusy.code)
-        raise Unprocessable(reply["error"]["message"], code=reply["error"]["code"])
-    if reply["contract_id"] != contract:
-        raise Conflict(
-            f"a worker runs {reply['contract_id']}, this server {contract}; "
-            "run ./face-ansible site.yml so that both have the same model pack",
-            code="contract_mismatch",
-        )
-    faces: list[dict[str, Any]] = reply["faces"]
-    return faces
-
-
-def _match(
-    collection: Collection,
-    face: dict[str, Any],
-    limit: int,
-    threshold: float,
-    min_quality: float,
-    group_by: str,
-) -> dict[str, Any]:
-    embedding = np.frombuffer(base64.b64decode(face["embedding"]), dtype="<f4")
-    matches: list[vectors.Match] = []
-    search_faces = vectors.nearest_people if group_by == "person" else vectors.nearest
-    if face["quality"] >= min_quality:
-        with parts().database.reading() as session:
-            matches = search_faces(
-                session, collection, embedding, limit=limit, threshold=threshold, min_quality=min_quality
-            )
-    log.debug(
-        "a face of quality %.2f has %d matches, the best of %s, threshold %.2f",
-        face["quality"], len(matches), f"{matches[0].similarity:.3f}" if matches else "none", threshold,
-        extra={"operation": "search"},
-    )  # fmt: skip
-    return {
-        **{name: face[name] for name in ("bbox", "landmarks", "detection_score", "quality")},
-        "matches": [
-            {
-                "person_id": str(match.person_id) if match.person_id else None,
-                "person_name": match.person_name,
-                "face_id": str(match.face_id),
-                "photo_id": str(match.photo_id),
-                "similarity": match.similarity,
-                **({"face_count": match.face_count} if match.face_count is not None else {}),
-            }
-            for match in matches
-        ],
-    }

@@ -1,45 +1,73 @@
-"""How rows look as JSON."""
+"""How rows look as JSON: each as the model of the contract that it is answered with."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
 
+from flask import Response, jsonify
+
+from face_pipeline.actions.searches import SearchedFace
+from face_pipeline.actions.uploads import Rejected
+from face_pipeline.store import models as rows
 from face_pipeline.store.ledger import Accepted
-from face_pipeline.store.models import Face, Person, Photo
 from face_pipeline.store.persons import Remark
+from face_pipeline.store.vectors import Match
+from face_pipeline.web.contract import answers
+
+
+def answer(value: answers.Answer, status: int = 200) -> Response:
+    """The response of every call that answers JSON. Optional fields that were not set are left out."""
+    response = jsonify(value.model_dump(exclude_unset=True))
+    response.status_code = status
+    return response
 
 
 def time(value: datetime | None) -> str | None:
     return value.isoformat(timespec="milliseconds") if value else None
 
 
-def person(value: Person | None) -> dict[str, Any] | None:
-    return {"id": value.id, "name": value.name} if value else None
+def person(value: rows.Person | None) -> answers.Person | None:
+    return answers.Person.model_construct(id=str(value.id), name=value.name) if value else None
 
 
-def remark(value: Remark | None) -> dict[str, str] | None:
-    return {"code": value.code, "message": value.message} if value else None
+def remark(value: Remark | None) -> answers.Reason | None:
+    return answers.Reason.model_construct(code=value.code, message=value.message) if value else None
 
 
-def accepted(value: Accepted) -> dict[str, Any]:
+def accepted(value: Accepted) -> answers.Accepted:
+    return answers.Accepted.model_construct(
+        id=str(value.photo_id),
+        filename=value.filename,
+        sha256=value.sha256,
+        state=value.state,
+        duplicate=value.duplicate,
+        person=person(value.person),
+        remark=remark(value.remark),
+    )
+
+
+def rejected(value: Rejected) -> answers.Rejected:
+    return answers.Rejected.model_construct(filename=value.filename, code=value.code, message=value.message)
+
+
+def photo(value: rows.Photo) -> answers.Photo:
+    return answers.Photo.model_construct(**_photo(value), faces=[face(each) for each in value.faces])
+
+
+def photo_item(value: rows.Photo, face_count: int) -> answers.PhotoItem:
+    return answers.PhotoItem.model_construct(**_photo(value), face_count=face_count)
+
+
+def _photo(value: rows.Photo) -> dict[str, Any]:
+    """What a photo alone and a photo of a list have in common."""
+    reason = None
+    if value.reason_code:
+        reason = answers.Reason.model_construct(code=value.reason_code, message=value.reason_message or "")
     return {
-        "id": value.photo_id,
-        "filename": value.filename,
-        "sha256": value.sha256,
-        "state": value.state,
-        "duplicate": value.duplicate,
-        "person": person(value.person),
-        "remark": remark(value.remark),
-    }
-
-
-def photo(value: Photo) -> dict[str, Any]:
-    reason = {"code": value.reason_code, "message": value.reason_message} if value.reason_code else None
-    return {
-        "id": value.id,
+        "id": str(value.id),
         "collection": value.collection.name,
-        "batch_id": value.batch_id,
+        "batch_id": str(value.batch_id),
         "filename": value.filename,
         "sha256": value.sha256,
         "state": value.state,
@@ -55,12 +83,35 @@ def photo(value: Photo) -> dict[str, Any]:
     }
 
 
-def face(value: Face) -> dict[str, Any]:
-    return {
-        "id": value.id,
-        "bbox": value.bbox,
-        "landmarks": value.landmarks,
-        "detection_score": value.detection_score,
-        "quality": value.quality,
-        "person": person(value.person),
-    }
+def face(value: rows.Face) -> answers.Face:
+    return answers.Face.model_construct(
+        id=str(value.id),
+        bbox=value.bbox,
+        landmarks=value.landmarks,
+        detection_score=value.detection_score,
+        quality=value.quality,
+        person=person(value.person),
+    )
+
+
+def match(value: Match) -> answers.Match:
+    told = answers.Match.model_construct(
+        person_id=str(value.person_id) if value.person_id else None,
+        person_name=value.person_name,
+        face_id=str(value.face_id),
+        photo_id=str(value.photo_id),
+        similarity=value.similarity,
+    )
+    if value.face_count is not None:
+        told.face_count = value.face_count
+    return told
+
+
+def searched_face(value: SearchedFace) -> answers.SearchedFace:
+    return answers.SearchedFace.model_construct(
+        bbox=value.bbox,
+        landmarks=value.landmarks,
+        detection_score=value.detection_score,
+        quality=value.quality,
+        matches=[match(each) for each in value.matches],
+    )

@@ -5,8 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, g, make_response, render_template
 
 from face_pipeline.engine.formats import MEDIA_TYPES
-from face_pipeline.errors import Unavailable
-from face_pipeline.store.database import is_unavailable
+from face_pipeline.errors import DatabaseUnavailable, Unavailable
 from face_pipeline.store.models import Scope
 from face_pipeline.web.auth import identify
 from face_pipeline.web.current import parts
@@ -47,9 +46,7 @@ def protect(response: Response) -> Response:
 def home() -> Response:
     try:
         g.api_key = identify()
-    except Exception as error:
-        if not is_unavailable(error):
-            raise
+    except DatabaseUnavailable:
         return _unavailable()
     if g.api_key is None:
         return _page("ui/sign_in.html")

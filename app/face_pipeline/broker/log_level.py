@@ -18,6 +18,7 @@ from typing import Any, cast
 import redis
 from redis.exceptions import RedisError
 
+from face_pipeline.broker import names
 from face_pipeline.errors import FacePipelineError, Unavailable
 from face_pipeline.telemetry.logging import EVERYONE, LEVELS, SERVICES, current_level, set_level
 
@@ -30,7 +31,7 @@ Connect = Callable[[], redis.Redis]
 
 
 def _key(service: str) -> str:
-    return f"face:log-level:{service}"
+    return names.LOG_LEVEL.format(service=service)
 
 
 def _ask(connection: redis.Redis, *services: str) -> list[tuple[str, str, float]]:

@@ -1,19 +1,16 @@
-"""Checking what was uploaded, without decoding a pixel: workers do that."""
+"""The files of a request, and the names that people gave them."""
 
 from __future__ import annotations
 
-import hashlib
 import re
 import unicodedata
-from dataclasses import dataclass
 
 from flask import Request
 from werkzeug.datastructures import FileStorage
 
-from face_pipeline.config import Settings
-from face_pipeline.engine import PhotoRejected, inspect
+from face_pipeline.actions import uploads
+from face_pipeline.engine import PhotoRejected
 from face_pipeline.errors import BadRequest, Unprocessable
-from face_pipeline.store.ledger import NewPhoto
 from face_pipeline.web.current import parts
 
 FILENAME_MAX = 255
@@ -21,14 +18,6 @@ STATUS_BY_REJECTION = {"too_large": 413, "unsupported_type": 415}
 # Of which the end is kept, where the number and the ending of a file stand.
 FILENAME_END = 40
 WINDOWS_PATH = re.compile(r"(?:[A-Za-z]:\\|\\\\).*\\")
-
-
-@dataclass(frozen=True)
-class Upload:
-    """A photo that passed the checks."""
-
-    row: NewPhoto
-    data: bytes
 
 
 def filename_of(file: FileStorage) -> str:
@@ -56,43 +45,22 @@ def _visible(character: str) -> str:
     return character
 
 
-def read_upload(file: FileStorage, settings: Settings) -> Upload:
-    """Read and check one file of a request; raises PhotoRejected."""
-    data = file.stream.read(settings.upload_max_bytes + 1)
-    info = inspect(
-        data,
-        max_bytes=settings.upload_max_bytes,
-        max_pixels=settings.upload_max_pixels,
-        max_decode_bytes=settings.decode_memory_bytes,
-    )
-    return Upload(
-        NewPhoto(
-            sha256=hashlib.sha256(data).hexdigest(),
-            filename=filename_of(file),
-            media_type=info.media_type,
-            byte_size=len(data),
-            width=info.width,
-            height=info.height,
-        ),
-        data,
-    )
+def read(file: FileStorage) -> bytes:
+    """Its bytes, one more than a photo may have at most."""
+    return file.stream.read(parts().settings.upload_max_bytes + 1)
 
 
-def read_one(request: Request, field: str) -> Upload:
+def read_one(request: Request, field: str) -> uploads.Upload:
     """The one photo of a request; raises BadRequest, or what is wrong with the photo as an answer."""
     files = files_of(request, field)
     if len(files) != 1:
         raise BadRequest(f"send one file in the form field {field!r}", code="photo_missing")
     try:
-        return read_upload(files[0], parts().settings)
+        return uploads.check(parts(), filename_of(files[0]), read(files[0]))
     except PhotoRejected as error:
         refused = Unprocessable(error.message, code=error.code)
         refused.status = STATUS_BY_REJECTION.get(error.code, refused.status)
         raise refused from error
-
-
-def rejection(filename: str, error: PhotoRejected) -> dict[str, str]:
-    return {"filename": filename, "code": error.code, "message": error.message}
 
 
 def files_of(request: Request, field: str) -> list[FileStorage]:

@@ -1,0 +1,159 @@
+"""Uploads: photos are checked without decoding a pixel, kept, and given to the workers."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from face_pipeline.broker.celery import publish_ingest
+from face_pipeline.engine import PhotoRejected, inspect
+from face_pipeline.errors import QueueUnavailable, Unprocessable
+from face_pipeline.parts import Parts
+from face_pipeline.store import ledger, persons
+from face_pipeline.store.models import State
+from face_pipeline.telemetry import context
+from face_pipeline.words import counted
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A photo that passed the checks."""
+
+    row: ledger.NewPhoto
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A file that did not; `code` is stable."""
+
+    filename: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The files of one request, each in one of the lists, in their order."""
+
+    good: list[Upload]
+    rejected: list[Rejected]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What became of the photos of one request: an entry for each, in their order."""
+
+    id: uuid.UUID
+    photos: list[ledger.Accepted]
+
+
+def check(parts: Parts, filename: str, data: bytes) -> Upload:
+    """The photo of these bytes; raises PhotoRejected. One byte more than is taken shows a file too large."""
+    settings = parts.settings
+    info = inspect(
+        data,
+        max_bytes=settings.upload_max_bytes,
+        max_pixels=settings.upload_max_pixels,
+        max_decode_bytes=settings.decode_memory_bytes,
+    )
+    row = ledger.NewPhoto(
+        sha256=hashlib.sha256(data).hexdigest(),
+        filename=filename,
+        media_type=info.media_type,
+        byte_size=len(data),
+        width=info.width,
+        height=info.height,
+    )
+    return Upload(row, data)
+
+
+def check_all(parts: Parts, files: Iterable[tuple[str, bytes]]) -> Checked:
+    """Check files, each a name and its bytes; raises Unprocessable when none of them can be used."""
+    checked = Checked([], [])
+    for number, (filename, data) in enumerate(files, 1):
+        try:
+            checked.good.append(check(parts, filename, data))
+        except PhotoRejected as error:
+            checked.rejected.append(Rejected(filename, error.code, error.message))
+            log.debug(
+                "file %d refused: %s", number, error.message,
+                extra={"operation": "upload", "reason_code": error.code},
+            )  # fmt: skip
+    if not checked.good:
+        raise Unprocessable(
+            "no file of this request can be used", code="photos_rejected",
+            details={"rejected": [vars(each) for each in checked.rejected]},
+        )  # fmt: skip
+    return checked
+
+
+def accept(parts: Parts, checked: Checked, *, collection: str, person: str | None) -> Batch:
+    """Keep the good photos and give them to the workers; `person` is who they show, unless another's.
+
+    When this returns, originals and rows survive a power cut. Raises BadRequest for a name that cannot be
+    kept, Conflict where the collection has another engine contract.
+    """
+    person = persons.check_name(person) if person is not None else None
+    good, pack = checked.good, parts.pack
+    hashes = {each.row.sha256 for each in good}
+    found, known = parts.database.in_transaction(
+        lambda session: ledger.open_collection(session, collection, pack, hashes)
+    )
+    # Outside a transaction: nothing is locked while the disk works.
+    parts.originals.write(
+        {
+            each.row.sha256: each.data
+            for each in good
+            if each.row.sha256 not in known or not parts.originals.path(each.row.sha256).exists()
+        }
+    )
+    batch, accepted = parts.database.in_transaction(
+        lambda session: ledger.accept(
+            session, found, [each.row for each in good], person=person, request_id=context.request_id.get()
+        )
+    )
+    _say_accepted(batch.id, accepted, checked.rejected)
+    _publish_if_possible(parts, [each.photo_id for each in accepted if each.state == State.RECEIVED])
+    return Batch(batch.id, accepted)
+
+
+def _say_accepted(
+    batch_id: uuid.UUID, accepted: Sequence[ledger.Accepted], rejected: Sequence[Rejected]
+) -> None:
+    reasons = {each.code for each in rejected} | {each.remark.code for each in accepted if each.remark}
+    log.info(
+        "%s accepted, %d refused", counted(len(accepted), "photo"), len(rejected),
+        extra={
+            "operation": "upload", "batch_id": str(batch_id), "count": len(accepted),
+            "photo_id": [str(each.photo_id) for each in accepted], "reason_code": sorted(reasons) or None,
+        },
+    )  # fmt: skip
+
+
+def _publish_if_possible(parts: Parts, photo_ids: Iterable[uuid.UUID]) -> None:
+    """What Redis does not take now, the reconciler brings later."""
+    wanted = list(set(photo_ids))
+    try:
+        publish(parts, wanted, request_id=context.request_id.get())
+    except QueueUnavailable:
+        log.warning("Redis takes no messages; the photos wait in the ledger", extra={"count": len(wanted)})
+    except Exception:
+        # The rows are committed: whatever failed here, the photos are accepted.
+        log.exception("photos wait in the ledger", extra={"count": len(wanted)})
+
+
+def publish(parts: Parts, photo_ids: Sequence[uuid.UUID], *, request_id: str | None) -> list[uuid.UUID]:
+    """Give waiting photos to the workers; returns those that Redis took. QueueUnavailable: it took none.
+
+    A photo given twice does no harm: the first task to claim its row wins.
+    """
+    sent = publish_ingest(parts.celery, photo_ids, request_id) if photo_ids else []
+    if sent:
+        parts.database.in_transaction(lambda session: ledger.mark_queued(session, sent))
+    return sent

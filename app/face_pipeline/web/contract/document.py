@@ -1,0 +1,152 @@
+"""openapi.json, made of the calls and their models:
+
+python -m face_pipeline.web.contract.document > app/face_pipeline/web/openapi.json
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cache
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from face_pipeline.web.contract import answers
+from face_pipeline.web.contract.calls import CALLS, ERRORS, Call, Reply
+
+INFO = {
+    "title": "Face Pipeline",
+    "version": "1",
+    "description": "Upload photos, see their faces, find who is on another photo. Every answer carries "
+    "X-Request-ID; every error has the same envelope. Any call may also be answered with 400, 404, 405, 411, "
+    "413, 414, 431, 500, 501 or 503 by the servers before it, in that envelope too.",
+}
+SECURITY_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "api_key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+IN_THE_PATH = {"photo_id": "Photo.", "batch_id": "Upload.", "face_id": "Face."}
+OTHER_BODY = {"type": "string", "contentMediaType": "application/octet-stream"}
+RETRY_AFTER = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
+
+
+def document() -> dict[str, Any]:
+    paths: dict[str, Any] = {}
+    for call in CALLS:
+        paths.setdefault(call.path, {})[call.method] = _operation(call)
+    return {
+        "openapi": "3.1.0",
+        "info": INFO,
+        "servers": [{"url": "/"}],
+        "security": [{name: []} for name in SECURITY_SCHEMES],
+        "paths": paths,
+        "components": {"securitySchemes": SECURITY_SCHEMES, "schemas": _components()},
+    }
+
+
+def text() -> str:
+    return json.dumps(document(), indent=2, ensure_ascii=False) + "\n"
+
+
+def _operation(call: Call) -> dict[str, Any]:
+    told: dict[str, Any] = {"operationId": call.operation, "summary": call.summary}
+    if call.description:
+        told["description"] = call.description
+    if call.scope is None:
+        told["security"] = []
+    if parameters := _parameters(call):
+        told["parameters"] = parameters
+    if call.form:
+        told["requestBody"] = _taken("multipart/form-data", _one_object(call.form))
+    elif call.body:
+        told["requestBody"] = _taken("application/json", _one_object((call.body,)))
+    responses = {status: _reply(reply) for status, reply in call.replies.items()}
+    responses |= {status: _error(call, status) for status in _errors(call)}
+    told["responses"] = {str(status): responses[status] for status in sorted(responses)}
+    return told
+
+
+def _parameters(call: Call) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = [
+        {
+            "name": name, "in": "path", "required": True, "description": IN_THE_PATH[name],
+            "schema": {"type": "string", "format": "uuid"},
+        }
+        for name in re.findall(r"{(\w+)}", call.path)
+    ]  # fmt: skip
+    for name, schema in _one_object(call.query)["properties"].items() if call.query else ():
+        description = schema.pop("description")
+        found.append({"name": name, "in": "query", "description": description, "schema": schema})
+    return found
+
+
+def _one_object(models: tuple[type[BaseModel], ...]) -> dict[str, Any]:
+    """The schema of what is taken, all models as one object."""
+    schemas = [_without_titles(model.model_json_schema()) for model in models]
+    told: dict[str, Any] = {"type": "object"}
+    if required := [name for schema in schemas for name in schema.get("required", ())]:
+        told["required"] = required
+    told["properties"] = {name: each for schema in schemas for name, each in schema["properties"].items()}
+    return told
+
+
+def _taken(media_type: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"required": True, "content": {media_type: {"schema": schema}}}
+
+
+def _reply(reply: Reply) -> dict[str, Any]:
+    if isinstance(reply.body, tuple):
+        content = {
+            kind: {"schema": {"type": "string"} if kind.endswith("text") or "text/" in kind else OTHER_BODY}
+            for kind in reply.body
+        }
+    else:
+        content = {"application/json": {"schema": _reference(reply.body)}}
+    return {"description": reply.text} | ({"content": content} if content else {})
+
+
+def _errors(call: Call) -> set[int]:
+    return {*call.errors, *((401, 403) if call.scope else ())}
+
+
+def _error(call: Call, status: int) -> dict[str, Any]:
+    told = {
+        "description": call.words.get(status, ERRORS[status]),
+        "content": {"application/json": {"schema": _reference(answers.Error)}},
+    }
+    return told | ({"headers": RETRY_AFTER} if status == 503 else {})
+
+
+def _reference(model: type[BaseModel]) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{model.__name__}"}
+
+
+@cache
+def _components() -> dict[str, Any]:
+    replies = (reply.body for call in CALLS for reply in call.replies.values())
+    models = {body for body in replies if not isinstance(body, tuple)} | {answers.Error}
+    _, schemas = models_json_schema(
+        [(model, "serialization") for model in sorted(models, key=lambda model: model.__name__)],
+        ref_template="#/components/schemas/{model}",
+    )
+    told: dict[str, Any] = _without_titles(schemas["$defs"])
+    return told
+
+
+def _without_titles(node: Any) -> Any:
+    """A schema without what pydantic makes of Python's names, and without defaults that JSON cannot say."""
+    if isinstance(node, list):
+        return [_without_titles(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    return {
+        name: _without_titles(each)
+        for name, each in node.items()
+        if not (name == "title" and isinstance(each, str)) and not (name == "default" and each is None)
+    }
+
+
+if __name__ == "__main__":
+    print(text(), end="")

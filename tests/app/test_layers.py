@@ -1,0 +1,114 @@
+"""Which part of the application may know of which: read from the imports of every module.
+
+A part imports what lies below it, and itself. What is beside it or above it, it does not know.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[2] / "app" / "face_pipeline"
+
+# From the top. Each top-level module and package of face_pipeline stands here once.
+LAYERS = (
+    # Doors: each makes the parts of its process, reads a request, calls an action, shows the result.
+    ("cli",),
+    ("web", "worker", "ops"),
+    ("actions",),
+    # What a process works with, made at its door.
+    ("parts",),
+    ("broker", "store", "config"),
+    ("engine", "telemetry", "client"),
+    ("errors", "network", "words"),
+)
+# Who alone may speak to a foreign library; `parts` names the types of what it makes.
+KEPT_IN = {
+    "sqlalchemy": {"store"},
+    "psycopg2": {"store"},
+    "alembic": {"store"},
+    "pgvector": {"store"},
+    "redis": {"broker", "parts"},
+    "kombu": {"broker"},
+    "celery": {"broker", "worker", "parts"},
+    "flask": {"web"},
+    "werkzeug": {"web"},
+    "gunicorn": {"web"},
+    "onnxruntime": {"engine"},
+    "dlib": {"engine"},
+    "_dlib_pybind11": {"engine"},
+    "insightface": {"engine"},
+    "cv2": {"engine"},
+    "PIL": {"engine"},
+}
+
+
+class Import(NamedTuple):
+    """One imported name, as `package.module.name`, and where it stands."""
+
+    file: Path
+    line: int
+    name: str
+
+    @property
+    def of(self) -> str:
+        """The part of the application that imports."""
+        return self.file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+    def __str__(self) -> str:
+        return f"{self.file.relative_to(PACKAGE.parent)}:{self.line} imports {self.name}"
+
+
+def imports_of(file: Path) -> Iterator[Import]:
+    """All of them: at the top, in functions, and for types alone."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(file, node.lineno, alias.name)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}:{node.lineno}: a relative import"
+            for alias in node.names:
+                yield Import(file, node.lineno, f"{node.module}.{alias.name}")
+
+
+def every_import() -> list[Import]:
+    files = [file for file in sorted(PACKAGE.rglob("*.py")) if file != PACKAGE / "__init__.py"]
+    return [each for file in files for each in imports_of(file)]
+
+
+def own(each: Import) -> str | None:
+    """The part of the application that is imported; None for the version and for other packages."""
+    head, *rest = each.name.split(".")
+    return rest[0] if head == "face_pipeline" and rest and not rest[0].startswith("__") else None
+
+
+IMPORTS = every_import()
+HEIGHT = {name: -depth for depth, names in enumerate(LAYERS) for name in names}
+
+
+def test_every_part_has_its_place() -> None:
+    there = {path.name.removesuffix(".py") for path in PACKAGE.iterdir() if not path.name.startswith("__")}
+    assert there - set(HEIGHT) == set(), "say in LAYERS where they belong"
+
+
+def test_a_part_knows_only_what_lies_below_it() -> None:
+    wrong = [
+        f"{each} ({each.of} does not lie above {part})"
+        for each in IMPORTS
+        if (part := own(each)) is not None and part != each.of and HEIGHT[each.of] <= HEIGHT[part]
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("library", KEPT_IN)
+def test_a_foreign_library_is_known_in_one_place(library: str) -> None:
+    wrong = [
+        str(each)
+        for each in IMPORTS
+        if each.name.split(".")[0] == library and each.of not in KEPT_IN[library]
+    ]
+    assert not wrong, "\n".join(wrong)
