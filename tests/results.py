@@ -1,8 +1,9 @@
 """What became of the tests, over several runs of pytest, and where the time went.
 
-A run that finds the directory FACE_RESULTS writes a file into it. `python -m tests.results DIRECTORY` tells of all
-of them: what failed, what was skipped and why, and one line with the numbers. With `--times` it tells of the time
-instead: of Ansible's runs and tasks (`times-*.jsonl`, from plugins/callback/times.py) and of the files of tests.
+A run that finds the directory FACE_RESULTS writes a file into it. `python -m tests.results DIRECTORY` tells
+of all of them: what failed, what was skipped and why, and one line with the numbers. With `--times` it tells
+of the time instead: of Ansible's runs and tasks (`times-*.jsonl`, from plugins/callback/times.py) and of the
+files of tests.
 """
 
 from __future__ import annotations
@@ -83,7 +84,8 @@ def ansible_times(file: Path) -> Iterator[str]:
     yield file.stem.removeprefix("times-")
     for tasks in sorted(runs.values(), key=lambda tasks: float(tasks[0]["at"])):
         name = tasks[0]["playbook"] + (" --check" if tasks[0]["check"] else "")
-        yield f"{tasks[-1]['at'] + tasks[-1]['seconds'] - tasks[0]['at']:7.0f} s  {len(tasks):4d} tasks  {name}"
+        seconds = tasks[-1]["at"] + tasks[-1]["seconds"] - tasks[0]["at"]
+        yield f"{seconds:7.0f} s  {len(tasks):4d} tasks  {name}"
     for line in sorted(lines, key=lambda line: -float(line["seconds"]))[:LONGEST]:
         yield f"{line['seconds']:7.1f} s  {line['playbook']}: {line['task']}"
 

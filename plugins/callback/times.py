@@ -62,11 +62,11 @@ class CallbackModule(CallbackBase):  # type: ignore[misc,unused-ignore]
         self._next("")
         self._play = play.get_name()
 
-    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
+    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:  # noqa: ARG002
         self._next(task.get_name())
 
     def v2_playbook_on_handler_task_start(self, task: Any) -> None:
         self._next(task.get_name())
 
-    def v2_playbook_on_stats(self, stats: Any) -> None:
+    def v2_playbook_on_stats(self, stats: Any) -> None:  # noqa: ARG002
         self._next("")

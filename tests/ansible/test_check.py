@@ -30,7 +30,9 @@ echo "$said" >>calls
 PYTEST = (
     TOOL
     + """
-printf '{"passed": 7, "failed": [], "skipped": [["tests/x.py::test_y", "no card here"]], "seconds": {}}' >$FACE_RESULTS/$$.json
+cat >$FACE_RESULTS/$$.json <<JSON
+{"passed": 7, "failed": [], "skipped": [["tests/x.py::test_y", "no card here"]], "seconds": {}}
+JSON
 """
 )
 TOOLS = ("ruff", "mypy", "yamllint", "ansible-lint", "molecule", "ansible-playbook")

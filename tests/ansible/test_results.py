@@ -31,32 +31,32 @@ def test_elsewhere():
 """
 
 
-def run(directory: Path, *options: str) -> None:
+def run(directory: Path, *options: str, **environment: str) -> None:
+    """pytest on those tests, with nothing of ours but what is tried."""
+    (directory / "test_it.py").write_text(TESTS)
+    inherited = {name: value for name, value in os.environ.items() if name != "FACE_RESULTS"}
+    plugins = ["-p", "xdist", "-p", "tests.results", "-p", "no:cacheprovider"]
     subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-p",
-            "tests.results",
-            "-p",
-            "no:cacheprovider",
-            *options,
-            "test_it.py",
-        ],
+        [sys.executable, "-m", "pytest", f"--rootdir={directory}", *plugins, *options, "test_it.py"],
         cwd=directory,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "FACE_RESULTS": str(directory / "results")},
+        env={
+            **inherited,
+            "PYTHONPATH": str(ROOT),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            **environment,
+        },
         capture_output=True,
         check=False,
     )
 
 
 def test_the_numbers_are_those_of_all_runs_and_each_failure_and_reason_is_said(tmp_path: Path) -> None:
-    (tmp_path / "test_it.py").write_text(TESTS)
-    run(tmp_path)
+    left = tmp_path / "left"
+    run(tmp_path, FACE_RESULTS=str(left))
     # In several processes, and a part alone.
-    run(tmp_path, "--numprocesses", "2", "-k", "good or elsewhere")
-    lines = results.summary(results.read(tmp_path / "results"))
+    run(tmp_path, "--numprocesses", "2", "-k", "good or elsewhere", FACE_RESULTS=str(left))
+    lines = results.summary(results.read(left))
     assert lines[-1] == "2 passed, 2 failed, 2 skipped"
     assert [line for line in lines if line.startswith("FAILED")] == [
         "FAILED test_it.py::test_bad",
@@ -67,13 +67,5 @@ def test_the_numbers_are_those_of_all_runs_and_each_failure_and_reason_is_said(t
 
 
 def test_without_a_directory_a_run_leaves_nothing(tmp_path: Path) -> None:
-    (tmp_path / "test_it.py").write_text(TESTS)
-    environment = {name: value for name, value in os.environ.items() if name != "FACE_RESULTS"}
-    subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "tests.results", "-p", "no:cacheprovider", "test_it.py"],
-        cwd=tmp_path,
-        env={**environment, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        check=False,
-    )
+    run(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["test_it.py"]
