@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.installation import wait_until
+from tests.order import LONGEST_FIRST
 
 ROOT = Path(__file__).resolve().parents[2]
 # Each says its name and arguments, fails where FAIL names it, and hangs where HANG does.
@@ -192,3 +193,19 @@ def test_what_the_scripts_share_is_written_once() -> None:
     for shared in ("apt-get install", "ensurepip", "sha256sum", "--require-hashes -"):
         assert [name for name in scripts if shared in (ROOT / name).read_text()] == []
         assert shared.rstrip("-") in (ROOT / "lib.sh").read_text()
+
+
+def test_the_longest_files_are_begun_first_and_no_name_of_them_is_out_of_date() -> None:
+    assert [file for file in LONGEST_FIRST if not (ROOT / file).exists()] == []
+    # It has fewer tests than the other, which is named first.
+    long, other = "tests/ansible/test_vendor_parts.py", "tests/ansible/test_pins_and_memory.py"
+    collected = subprocess.run(
+        [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", other, long],
+        cwd=ROOT,
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    files = [line.partition("::")[0] for line in collected.splitlines() if "::" in line]
+    assert list(dict.fromkeys(files)) == [long, other]
