@@ -5,6 +5,7 @@ The tools, the tests and the machine containers are not here: stand-ins leave a 
 
 from __future__ import annotations
 
+import configparser
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.installation import wait_until
 from tests.order import LONGEST_FIRST
@@ -209,3 +211,35 @@ def test_the_longest_files_are_begun_first_and_no_name_of_them_is_out_of_date() 
     ).stdout
     files = [line.partition("::")[0] for line in collected.splitlines() if "::" in line]
     assert list(dict.fromkeys(files)) == [long, other]
+
+
+def test_each_task_leaves_its_time(tmp_path: Path) -> None:
+    task = {"name": "Say it", "ansible.builtin.debug": {"msg": "said"}}
+    played = [{"name": "Talk", "hosts": "localhost", "gather_facts": False, "tasks": [task, task]}]
+    (tmp_path / "talk.yml").write_text(yaml.safe_dump(played))
+    subprocess.run(
+        [ROOT / ".venv/bin/ansible-playbook", "--check", "talk.yml"],
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "ANSIBLE_CALLBACK_PLUGINS": str(ROOT / "plugins/callback"),
+            "ANSIBLE_CALLBACKS_ENABLED": "times",
+            "FACE_TASK_TIMES": str(tmp_path / "times.jsonl"),
+        },
+        capture_output=True,
+        check=True,
+    )
+    lines = [json.loads(line) for line in (tmp_path / "times.jsonl").read_text().splitlines()]
+    assert [(line["playbook"], line["play"], line["task"]) for line in lines] == [
+        ("talk.yml", "Talk", "Say it")
+    ] * 2
+    assert all(line["check"] and line["seconds"] > 0 for line in lines)
+    assert lines[1]["at"] >= lines[0]["at"] + lines[0]["seconds"] - 0.01
+
+
+def test_the_scenarios_gather_facts_as_an_operators_runs_do() -> None:
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "ansible.cfg")
+    for file in (ROOT / "molecule").glob("*/molecule.yml"):
+        scenario = yaml.safe_load(file.read_text())["ansible"]["cfg"]["defaults"]
+        assert scenario["gathering"] == settings["defaults"]["gathering"], file
