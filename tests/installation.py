@@ -28,6 +28,8 @@ ADMIN_KEY = "fp_" + "a1B2" * 10
 START_SECONDS = 60.0
 # What waits on a quiet machine is multiplied by this: a bound ends what hangs, and never judges speed.
 PATIENCE = 5
+# `./check campaign` sets how many times as many rounds and examples there are as in `./check`.
+CAMPAIGN = int(os.environ.get("FACE_CAMPAIGN", "1"))
 # What the systemd units set.
 UNIT_ENVIRONMENT = {"MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 WORKER_ENVIRONMENT = {

@@ -37,6 +37,7 @@ def bootstrap(directory: Path, *arguments: str, digest: str = "") -> tuple[int, 
     (directory / "requirements/deploy.lock").write_text(f"standin==0.1 --hash=sha256:{found}\n")
     (directory / "bootstrap").write_text((ROOT / "bootstrap").read_text())
     (directory / "bootstrap").chmod(0o755)
+    (directory / "lib.sh").write_text((ROOT / "lib.sh").read_text())
     places = f"file://{directory}/gone {package.parent}"
     done = subprocess.run(
         [directory / "bootstrap", *arguments],

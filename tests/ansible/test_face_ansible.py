@@ -31,7 +31,7 @@ class Checkout:
         self.directory = directory
         for part in ("requirements", "inventory/quickstart", "playbooks"):
             (directory / part).mkdir(parents=True)
-        for file in ("ansible.cfg", "requirements/deploy.lock", "inventory/local.yml"):
+        for file in ("ansible.cfg", "lib.sh", "requirements/deploy.lock", "inventory/local.yml"):
             (directory / file).write_text((ROOT / file).read_text())
         for file in ("inventory/cluster.example.yml", "inventory/quickstart/hosts.yml"):
             (directory / file).write_text("all: {hosts: {elsewhere: {ansible_connection: local}}}\n")

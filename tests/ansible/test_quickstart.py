@@ -50,7 +50,7 @@ class Checkout:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         (directory / ".quickstart").mkdir(parents=True)
-        for name in ("quickstart", "playbooks/machines/files/progress.py"):
+        for name in ("quickstart", "lib.sh", "playbooks/machines/files/progress.py"):
             (directory / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, directory / name)
         for file in (ROOT / "playbooks").glob("*.yml"):

@@ -1,7 +1,7 @@
 """Requests that nobody thought of, made by schemathesis from openapi.json, before the running service.
 
 Each answer must be one that the document names, in its shape; no request may end in an error of the server.
-The same requests come in every run.
+The same requests come in every run, and others in each of `./check campaign`.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from schemathesis.transport.serialization import Binary
 
 from tests.app.test_contract import DOCUMENT
 from tests.app.test_telemetry import environment
-from tests.installation import App, Installation, start_web
+from tests.installation import CAMPAIGN, App, Installation, start_web
 from tests.photos import astronaut_jpeg, no_face
 
-EXAMPLES = 25
+EXAMPLES = 25 * CAMPAIGN
 # Beyond what the library takes for "accepted": some of the files are no photos.
 ACCEPTED = ["2xx", "401", "403", "404", "409", "415", "422"]
 
@@ -74,7 +74,7 @@ def fuzzed(installation: Installation) -> Iterator[App]:
 
 @api.parametrize()
 @settings(
-    max_examples=EXAMPLES, derandomize=True, deadline=None, database=None,
+    max_examples=EXAMPLES, derandomize=CAMPAIGN == 1, print_blob=True, deadline=None, database=None,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )  # fmt: skip

@@ -15,12 +15,12 @@ from face_pipeline.store.models import BatchPhoto, Photo
 from PIL import Image
 from sqlalchemy import func, select, update
 
-from tests.installation import App, Installation, start_web
+from tests.installation import CAMPAIGN, App, Installation, start_web
 from tests.photos import jpeg
 
 CLIENTS = 4
 PHOTOS = 100
-ROUNDS = 20
+ROUNDS = 20 * CAMPAIGN
 
 
 @pytest.fixture
