@@ -26,6 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from face_pipeline.broker import names
 from face_pipeline.broker.lengths import lengths
+from face_pipeline.broker.redis import connect
 from face_pipeline.config import Settings
 from face_pipeline.errors import ConfigurationError
 from face_pipeline.ops.autoscaler.host import remembered, room, running_workers, tell
@@ -43,6 +44,8 @@ log = logging.getLogger(__name__)
 
 # A heartbeat and the lock outlive two rounds that went wrong.
 ROUNDS_ALIVE = 3
+# Sooner than other clients give up: a round must not last much longer than the interval.
+SOCKET_TIMEOUT_SECONDS = 3
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class Agent:
         self._count = count
         self._running = self._first_count()
         self._alive_seconds = settings.autoscale_interval_seconds * ROUNDS_ALIVE
-        self._redis = parts.queue
+        self._redis = connect(settings.redis_url, timeout=SOCKET_TIMEOUT_SECONDS)
         self._lock = self._redis.lock(names.LEADER, timeout=self._alive_seconds, thread_local=False)
         self._troubles: set[str] = set()
         self._step_down()
