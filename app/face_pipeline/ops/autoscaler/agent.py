@@ -18,6 +18,7 @@ from prometheus_client import start_http_server
 from face_pipeline.broker import log_level
 from face_pipeline.broker.agreement import Agreement, Heartbeat
 from face_pipeline.broker.queues import lengths
+from face_pipeline.broker.redis import connect
 from face_pipeline.config import Settings
 from face_pipeline.errors import ConfigurationError, QueueUnavailable, root_cause
 from face_pipeline.ops.autoscaler.host import remembered, room, running_workers, tell
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 
 # A heartbeat and the lock outlive two rounds that went wrong.
 ROUNDS_ALIVE = 3
+# Sooner than other clients give up: a round must not last much longer than the interval.
+SOCKET_TIMEOUT_SECONDS = 3
 
 
 def policy_of(settings: Settings) -> Policy:
@@ -67,9 +70,9 @@ class Agent:
         self.metrics = AutoscalerMetrics()
         self._count = count
         self._running = self._first_count()
-        self._queue = parts.queue
+        self._queue = connect(settings.redis_url, timeout=SOCKET_TIMEOUT_SECONDS)
         self._agreed = Agreement(
-            parts.queue, alive_seconds=settings.autoscale_interval_seconds * ROUNDS_ALIVE
+            self._queue, alive_seconds=settings.autoscale_interval_seconds * ROUNDS_ALIVE
         )
         self._troubles: set[str] = set()
         self._step_down()
