@@ -23,7 +23,7 @@ from tests.ansible.programs import ROOT, load, programs
 # Ubuntu 22.04's.
 OLDEST_PYTHON = (3, 10)
 # They run in Ansible's Python, beside the project.
-NOT_ON_THE_HOSTS_PYTHON = {"make_certificate", "make_node_certificate", "check_pack"}
+NOT_ON_THE_HOSTS_PYTHON = {"make_certificate", "check_pack"}
 NAMES = [str(file.relative_to(ROOT)) for file in programs()]
 ON_THE_HOSTS_PYTHON = [
     *(name for name in NAMES if Path(name).stem not in NOT_ON_THE_HOSTS_PYTHON and "plugins/" not in name),
