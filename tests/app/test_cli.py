@@ -60,7 +60,16 @@ def test_a_wrong_setting_is_named_in_one_line(
 def test_an_unreachable_database_is_one_line(installation: Installation) -> None:
     result = _run(installation, "migrate", FACE_DATABASE_PORT=str(free_port()))
     assert result.returncode == 1
-    assert "database cannot be reached" in result.stderr
+    assert "database cannot be reached: connection to server" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_an_unreachable_redis_is_one_line_that_says_how_it_failed(installation: Installation) -> None:
+    port = free_port()
+    result = _run(installation, "queues", FACE_REDIS_PORT=str(port))
+    assert result.returncode == 1
+    assert result.stderr.startswith("face-pipeline: the task queue cannot be reached: ")
+    assert str(port) in result.stderr
     assert len(result.stderr.splitlines()) == 1
 
 
