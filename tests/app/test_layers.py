@@ -6,6 +6,7 @@ A part imports what lies below it, and itself. What is beside it or above it, it
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -113,3 +114,21 @@ def test_a_foreign_library_is_known_in_one_place(library: str) -> None:
         if each.name.split(".")[0] == library and each.of not in KEPT_IN[library]
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def test_the_walk_of_one_photo_is_true() -> None:
+    """docs/architecture.md: each step names a file and functions that are defined there."""
+    page = (PACKAGE.parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")
+    walk = page.split("## The walk of one photo")[1].split("\n## ")[0]
+    steps = re.findall(r"^- `([^`]+\.py)`: (.*(?:\n  .*)*)", walk, re.MULTILINE)
+    assert len(steps) > 10
+    for file, told in steps:
+        tree = ast.walk(ast.parse((PACKAGE / file).read_text(encoding="utf-8")))
+        defined = {node.name for node in tree if isinstance(node, ast.FunctionDef)}
+        named = [
+            name
+            for name in re.findall(r"`([a-z_]+)`", told)
+            if name not in ("ingest",) or "queue" not in told
+        ]
+        assert named, file
+        assert set(named) <= defined, f"{file} has no {', '.join(sorted(set(named) - defined))}"
