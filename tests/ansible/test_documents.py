@@ -170,7 +170,8 @@ def metrics() -> set[str]:
 
 @cache
 def services() -> dict[str, Any]:
-    table: dict[str, Any] = yaml.safe_load((ROOT / "group_vars/all/services.yml").read_text())["face_services"]
+    text = (ROOT / "group_vars/all/services.yml").read_text()
+    table: dict[str, Any] = yaml.safe_load(text)["face_services"]
     return table
 
 
