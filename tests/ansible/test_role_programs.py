@@ -71,7 +71,12 @@ def test_every_file_of_tasks_is_imported_by_another() -> None:
     for file in texts:
         if file.parent.name != "tasks" or file.stem == "main" or ROOT / "roles" not in file.parents:
             continue
-        words = (f"_tasks: {file.name}", f"tasks_from: {file.stem}", f'tasks_from: "{file.stem}')
+        words = (
+            f"_tasks: {file.name}",
+            f"tasks_from: {file.stem}",
+            f'tasks_from: "{file.stem}',
+            f"steps: {file.name}",
+        )
         assert any(word in text for other, text in texts.items() if other != file for word in words), file
 
 

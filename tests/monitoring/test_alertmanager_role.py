@@ -327,6 +327,8 @@ def live(sink: Sink, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alert
     smtp = {"smarthost": f"127.0.0.1:{sink.mail.server_address[1]}", "from": "face@example.org",
             "user": "face", "password_secret": "mail", "require_tls": False}  # fmt: skip
     places = {**PLACES, "alertmanager_config_dir": str(server.directory / "etc")}
+    # On a host /etc/default is there.
+    (directory / "one").mkdir(parents=True)
     done = play("alertmanager", directory, ONE_HOST, **places, face_alert_receivers=receivers, face_smtp=smtp,
                 face_own_secrets=own, face_alert_group_wait="1s", face_alert_group_interval="1s")  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

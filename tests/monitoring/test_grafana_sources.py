@@ -194,7 +194,7 @@ def test_a_source_that_is_away_is_named_and_the_others_are_not(
         )
         assert "There was an error returned querying the Prometheus API." in told
         assert "mend it (./face-ansible playbooks/monitoring.yml --tags prometheus -i " in told
-        assert "source Alertmanager" not in told.split("Say which of them")[1]
+        assert "source Alertmanager" not in told.split("Say which of Grafana's plugins and sources")[1]
         assert "(Health check failed: Failed to get data source info)" in there.told("health")
     finally:
         process.terminate()
