@@ -1,4 +1,4 @@
-"""Debian's rsyslog with its Elasticsearch output: a bulk client that is none of ours."""
+"""Debian's rsyslog with its Elasticsearch output: a bulk client that others wrote."""
 
 from __future__ import annotations
 

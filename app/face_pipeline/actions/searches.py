@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 class Wish:
     """What is wanted for each face: at most `limit` matches, whose similarity (-1 to 1) reaches `threshold`.
 
-    A face of a quality (0 to 1) under `min_quality` gets none, and is none.
+    A face of a quality (0 to 1) under `min_quality` gets no match, and matches nobody.
     """
 
     limit: int

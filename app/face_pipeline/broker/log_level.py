@@ -44,7 +44,7 @@ def _ask(connection: redis.Redis, *services: str) -> list[tuple[str, str, float]
     found = []
     for service, value, left in zip(services, answers[::2], answers[1::2], strict=True):
         level = value.decode(errors="replace") if value else ""
-        # A key without an end is none of ours.
+        # Somebody else wrote a key without an end.
         if level in LEVELS and left > 0:
             found.append((service, level, left / 1000))
     return found

@@ -108,7 +108,7 @@ def _parse(directory: Path, raw: dict[str, Any]) -> Pack:
     ours = raw.get("face_pipeline", {})
     engine = ours.get("engine", "insightface")
     if engine not in ENGINES:
-        raise ValueError(f"engine {engine!r} is none of {', '.join(ENGINES)}")
+        raise ValueError(f"engine {engine!r} is unknown; the engines are {', '.join(ENGINES)}")
     files = tuple(_file(role, task) for role, task in sorted(raw["tasks"].items()))
     roles = {each.role for each in files}
     if missing := ENGINES[engine] - roles:

@@ -1,4 +1,4 @@
-"""Keep large collections searchable, and the originals' directory free of what nobody names.
+"""Keep large collections searchable, and the originals' directory free of files that no photo refers to.
 
 Run every ten minutes by face-indexer.timer.
 """

@@ -160,7 +160,7 @@ def _access_entries(lines: Iterable[str], ids: list[str]) -> Iterator[Entry]:
 
 
 def _fields(text: object) -> dict[str, Any] | None:
-    """The JSON object of a line; None where it is none of ours."""
+    """The JSON object of a line; None where somebody else wrote it."""
     try:
         fields = json.loads(text) if isinstance(text, str) else None
     except ValueError:

@@ -47,7 +47,7 @@ class Named:
 
 
 def check_name(name: str) -> str:
-    """The name without white space around it; BadRequest when it is none that can be kept."""
+    """The name without white space around it; BadRequest when it cannot be kept."""
     name = name.strip()
     if not name.strip(JOINERS):
         raise _refused("the person's name is blank; write one, or leave the field out")

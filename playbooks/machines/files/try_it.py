@@ -233,7 +233,7 @@ def main() -> None:
 
 
 def unwell(failed: set[str], ansible_failed: bool) -> str | None:
-    """Why this is no good installation; a vendor's part that failed is none of the reasons."""
+    """Why this installation does not work; the failure of a vendor's part does not count."""
     if ours := failed - VENDORS:
         return f"not running: {', '.join(sorted(ours))}"
     if ansible_failed and not failed:
