@@ -59,6 +59,13 @@ class Conflict(FacePipelineError):
     status = 409
 
 
+class PreconditionFailed(FacePipelineError):
+    """The request was for another version than there is now."""
+
+    code = "precondition_failed"
+    status = 412
+
+
 class Unprocessable(FacePipelineError):
     code = "unprocessable"
     status = 422

@@ -13,7 +13,7 @@ import pytest
 import requests
 from face_pipeline import errors
 from face_pipeline.engine.types import PhotoBroken
-from face_pipeline.web.contract.answers import CODES
+from face_pipeline.web.contract.calls import CODES
 
 from tests.installation import App
 from tests.photos import ROOT, astronaut_jpeg

@@ -42,11 +42,33 @@ class Reason(StrEnum):
 
 
 class Scope(StrEnum):
-    """What an API key may do; `admin` includes the others, `write` does not include `read`."""
+    """What an API key may do; `admin` includes the others, no other scope includes another.
+
+    `write` puts photos in, `enrol` says who is on them, `erase` takes out what was put in.
+    """
 
     READ = "read"
     WRITE = "write"
+    ENROL = "enrol"
+    ERASE = "erase"
     ADMIN = "admin"
+
+
+class ActorKind(StrEnum):
+    """Who acts: a program with a key, somebody signed in, an operator on a host, or the service itself."""
+
+    KEY = "key"
+    SESSION = "session"
+    COMMAND = "command"
+    SERVICE = "service"
+
+
+class Outcome(StrEnum):
+    """How an action that the audit tells of ended."""
+
+    DONE = "done"
+    REFUSED = "refused"
+    FAILED = "failed"
 
 
 class Base(DeclarativeBase):
@@ -61,7 +83,10 @@ class Base(DeclarativeBase):
 
 
 class ApiKey(Base):
-    """An API key; only the SHA-256 of its text is kept."""
+    """An API key; only the SHA-256 of its text is kept.
+
+    `collections`: the names of those it reaches, None: all. `last_used_at` is right to a minute.
+    """
 
     __tablename__ = "api_keys"
 
@@ -69,7 +94,10 @@ class ApiKey(Base):
     name: Mapped[str] = mapped_column(unique=True)
     key_hash: Mapped[str] = mapped_column(unique=True)
     scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    collections: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
 
 
@@ -94,7 +122,9 @@ class Collection(Base):
 class Person(Base):
     """Somebody with a name, as typed first; `name_key` is what all spellings of it share (persons.name_key).
 
-    No key: an earlier person of the collection has it. Both were there before keys were.
+    No key: an earlier person of the collection has it. Both were there before keys were. `external_id` is
+    what the operator's other systems call them; `details` is theirs too, and never read here. `version`
+    grows with every change of the row.
     """
 
     __tablename__ = "persons"
@@ -103,7 +133,55 @@ class Person(Base):
     collection_id: Mapped[int] = mapped_column(ForeignKey("collections.id", ondelete="CASCADE"))
     name: Mapped[str]
     name_key: Mapped[str | None]
+    external_id: Mapped[str | None]
+    details: Mapped[dict[str, Any]] = mapped_column("metadata", JSONB, server_default="{}")
+    version: Mapped[int] = mapped_column(BigInteger, server_default="1")
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    collection: Mapped[Collection] = relationship()
+
+
+class Merge(Base):
+    """A person that became part of another one, and all that is needed to take them apart again.
+
+    `removed` is the row of the person that is gone; `faces` and `photos` are the ids that were theirs.
+    """
+
+    __tablename__ = "merges"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    collection_id: Mapped[int] = mapped_column(ForeignKey("collections.id", ondelete="CASCADE"))
+    kept_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("persons.id", ondelete="CASCADE"))
+    removed: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    faces: Mapped[list[uuid.UUID]] = mapped_column(ARRAY(UUID(as_uuid=True)))
+    photos: Mapped[list[uuid.UUID]] = mapped_column(ARRAY(UUID(as_uuid=True)))
+    merged_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    undo_until: Mapped[datetime]
+    undone_at: Mapped[datetime | None]
+
+
+class AuditEntry(Base):
+    """One action: who did what, on whom, from where, and how it ended. Rows are only ever added.
+
+    `subject` is the id of what was acted on, as text; `details` holds counts and names of fields, never a
+    name of a person, an image or an embedding.
+    """
+
+    __tablename__ = "audit"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
+    actor_kind: Mapped[str]
+    actor_id: Mapped[uuid.UUID | None]
+    actor_name: Mapped[str]
+    address: Mapped[str | None]
+    request_id: Mapped[str | None]
+    action: Mapped[str]
+    collection: Mapped[str | None]
+    subject: Mapped[str | None]
+    outcome: Mapped[str]
+    details: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
 
 
 class Batch(Base):

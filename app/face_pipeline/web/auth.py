@@ -54,12 +54,13 @@ def identify() -> ApiKey | None:
 
 
 def requires(scope: Scope) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Let a view run only for keys with `scope`; `admin` includes all, `write` does not include `read`."""
+    """Let a view run only for keys with `scope`; `admin` includes all, no other includes another."""
 
     def decorate(view: Callable[P, R]) -> Callable[P, R]:
         @wraps(view)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
             g.api_key = authorised(scope, request.method)
+            g.by_cookie = presented_key() is None
             return view(*args, **kwargs)
 
         # For the gate, which asks before the view's body was sent.

@@ -2,18 +2,57 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Mapping
 from functools import cache
 from typing import Any, TypeVar
 
-from flask import Request
-from pydantic import ValidationError
+from flask import Request, request
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+from werkzeug.exceptions import BadRequest as Unreadable
 
 from face_pipeline.errors import BadRequest, NotFound
 from face_pipeline.web.contract import requests
 
+# Many more names and numbers than a person has; embeddings have a bound of their own.
+BODY_MAX_BYTES = 1024 * 1024
+
 R = TypeVar("R", bound=requests.Request)
+B = TypeVar("B", bound=requests.Body)
+
+
+def body(model: type[B], *, most: int = BODY_MAX_BYTES) -> B:
+    """What the request's body of JSON, at most `most` bytes, says of `model`.
+
+    Raises BadRequest naming the first key that is missing, unknown or wrong.
+    """
+    request.max_content_length = most
+    try:
+        # Whatever its media type says: curl calls any body a form.
+        given = request.get_json(force=True)
+        # Half of a pair of surrogates is no text for a database, nor for anybody else.
+        json.dumps(given, ensure_ascii=False).encode()
+    except (Unreadable, RecursionError, UnicodeEncodeError):
+        raise BadRequest("send the body as JSON, in UTF-8", code="body_malformed") from None
+    if not isinstance(given, dict):
+        raise BadRequest("send an object of JSON: {…}", code="body_malformed")
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        raise BadRequest(_wrong(model, first), code="parameter") from None
+
+
+def _wrong(model: type[BaseModel], error: ErrorDetails) -> str:
+    name = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "missing":
+        return f"{name} is missing"
+    if error["type"] == "extra_forbidden":
+        known = ", ".join(field.alias or name for name, field in model.model_fields.items())
+        return f"there is no {name!r} here; this call takes {known}"
+    return f"{name}: {error['msg'].removeprefix('Input ').removeprefix('Value error, ')}"
 
 
 def read(model: type[R], values: Mapping[str, str]) -> R:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import mimetypes
-from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 from flask import Blueprint, Response, current_app, request, send_file
 
 from face_pipeline.actions import uploads
-from face_pipeline.errors import BadRequest, NotFound
+from face_pipeline.errors import BadRequest
 from face_pipeline.store import collections, photos
 from face_pipeline.store.models import Photo, Scope
 from face_pipeline.store.originals import relative
 from face_pipeline.telemetry.metrics import web as metrics
-from face_pipeline.web.api import files, parameters, renditions, views
+from face_pipeline.web.api import cursors, files, parameters, renditions, views
 from face_pipeline.web.auth import requires
 from face_pipeline.web.contract import answers
 from face_pipeline.web.contract.requests import PhotosQuery
@@ -67,26 +65,13 @@ def list_photos() -> Response:
     return views.answer(
         answers.Photos.model_construct(
             photos=[views.photo_item(photo, count) for photo, count in page],
-            next_cursor=_make_cursor(following) if following else None,
+            next_cursor=cursors.make(following.received_at, following.photo_id) if following else None,
         )
     )
 
 
-def _make_cursor(place: photos.Place) -> str:
-    received_at = place.received_at.astimezone(UTC).isoformat()
-    return base64.urlsafe_b64encode(f"{received_at} {place.photo_id}".encode()).decode()
-
-
 def _read_cursor(cursor: str) -> photos.Place:
-    try:
-        text, _, photo_id = base64.urlsafe_b64decode(cursor).decode().partition(" ")
-        received_at = datetime.fromisoformat(text)
-        # Databases know fewer times of other zones than Python, so that only those written above are taken.
-        if received_at.utcoffset() == timedelta(0):
-            return photos.Place(received_at, parameters.identifier(photo_id, "photo"))
-    except (ValueError, NotFound):
-        pass
-    raise BadRequest("cursor is not one this server gave; take next_cursor of a page", code="parameter")
+    return photos.Place(*cursors.read(cursor, cursors.time, cursors.identifier))
 
 
 @bp.get("/photos/<photo_id>")

@@ -41,31 +41,6 @@ REJECTIONS = (
     "empty_file", "too_large", "unsupported_type", "too_many_pixels", "too_much_memory", "too_much_work",
     "side_ratio", "unsupported_jpeg", "truncated", "broken_image",
 )  # fmt: skip
-# By the status they come with; gunicorn and nginx, which answer for the service, may have others.
-CODES = {
-    400: (
-        "bad_request", "parameter", "photo_missing", "photos_missing", "too_many_photos", "too_many_fields",
-        "field_header_too_large", "form_malformed", "collection_name", "person_name", "api_key_missing",
-    ),
-    401: ("unauthorized", "api_key_missing", "api_key_invalid"),
-    403: ("forbidden", "scope_missing", "csrf_token"),
-    404: (
-        "not_found", "photo_not_found", "batch_not_found", "face_not_found", "collection_not_found",
-        "original_missing",
-    ),
-    405: ("method_not_allowed",),
-    409: ("conflict", "contract_mismatch"),
-    413: ("request_too_large", "field_too_large", "too_large"),
-    415: ("unsupported_type",),
-    422: ("unprocessable", "photos_rejected", *REJECTIONS),
-    499: ("client_gone",),
-    500: ("internal_error",),
-    503: (
-        "unavailable", "database_unavailable", "database_busy", "queue_unavailable", "search_unavailable",
-        "search_timeout", "search_failed", "decoding_busy", "original_unavailable", "pack_unavailable",
-    ),
-    507: ("disk_full",),
-}  # fmt: skip
 
 
 class Answer(BaseModel):
@@ -78,7 +53,6 @@ class Problem(Answer):
     code: str = Field(
         pattern="^[a-z][a-z0-9_]*$",
         description="For programs: it stays as it is between releases.",
-        examples=sorted({code for codes in CODES.values() for code in codes}),
     )
     message: str = Field(min_length=1, description="For people: what is wrong, and what to do.")
     details: dict[str, Any]

@@ -1,60 +1,45 @@
-"""The calls there are: one entry for each method of each address that programs use."""
+"""The calls there are, of all subjects: one entry for each method of each address that programs use."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-from pydantic import BaseModel
+from types import ModuleType
 
 from face_pipeline.store.models import Scope
 from face_pipeline.web.contract import answers, requests
+from face_pipeline.web.contract.call import BROKEN_PHOTO, Call, Codes, Reply
 
-ERRORS = {
-    400: "A parameter is missing or wrong.",
-    401: "No valid API key.",
-    403: "The key lacks the scope.",
-    404: "There is no such thing.",
-    409: "The collection belongs to another engine contract.",
-    413: "A file or the request is too large.",
-    415: "Not a JPEG, PNG, WebP, HEIC or AVIF.",
-    422: "No file can be used.",
-    503: "A part is down; try again after Retry-After seconds.",
-    507: "A disk is full (disk_full); nothing was kept, and sending again helps once there is room.",
-}
-BROKEN_PHOTO = {422: "The photo cannot be decoded."}
+# Modules of this package with CALLS and CODES of their own.
+SUBJECTS: tuple[ModuleType, ...] = ()
 
+# By the status they come with; gunicorn and nginx, which answer for the service, may have others.
+_CODES: Codes = {
+    400: (
+        "bad_request", "parameter", "photo_missing", "photos_missing", "too_many_photos", "too_many_fields",
+        "field_header_too_large", "form_malformed", "collection_name", "person_name", "api_key_missing",
+        "body_malformed",
+    ),
+    401: ("unauthorized", "api_key_missing", "api_key_invalid"),
+    403: ("forbidden", "scope_missing", "csrf_token", "collection_forbidden"),
+    404: (
+        "not_found", "photo_not_found", "batch_not_found", "face_not_found", "collection_not_found",
+        "original_missing",
+    ),
+    405: ("method_not_allowed",),
+    409: ("conflict", "contract_mismatch"),
+    412: ("precondition_failed",),
+    413: ("request_too_large", "field_too_large", "too_large"),
+    415: ("unsupported_type",),
+    422: ("unprocessable", "photos_rejected", *answers.REJECTIONS),
+    499: ("client_gone",),
+    500: ("internal_error",),
+    503: (
+        "unavailable", "database_unavailable", "database_busy", "queue_unavailable", "search_unavailable",
+        "search_timeout", "search_failed", "decoding_busy", "original_unavailable", "pack_unavailable",
+    ),
+    507: ("disk_full",),
+}  # fmt: skip
 
-@dataclass(frozen=True)
-class Reply:
-    """A success: what it is in words, and a model of JSON or the types of other bodies; neither: no body."""
-
-    text: str
-    body: type[answers.Answer] | tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Call:
-    """One call. `scope`: what the key must be allowed; None: the call needs no key.
-
-    Several models of a query or a form are taken as one.
-    """
-
-    method: str
-    path: str
-    operation: str
-    summary: str
-    replies: dict[int, Reply]
-    description: str = ""
-    scope: Scope | None = None
-    query: tuple[type[BaseModel], ...] = ()
-    form: tuple[type[BaseModel], ...] = ()
-    body: type[BaseModel] | None = None
-    errors: tuple[int, ...] = ()
-    # Other words for an error than those of ERRORS.
-    words: dict[int, str] = field(default_factory=dict)
-
-
-CALLS = (
+_CALLS = (
     Call(
         "post", "/api/v1/photos", "upload_photos", "Upload photos",
         {202: Reply("Accepted; files that cannot be used are named.", answers.Upload)},
@@ -147,3 +132,16 @@ CALLS = (
         words={403: "Asked from elsewhere."},
     ),
 )  # fmt: skip
+
+CALLS: tuple[Call, ...] = (*_CALLS, *(call for subject in SUBJECTS for call in subject.CALLS))
+
+
+def _all_codes() -> Codes:
+    told: dict[int, tuple[str, ...]] = {}
+    for codes in (_CODES, *(subject.CODES for subject in SUBJECTS)):
+        for status, some in codes.items():
+            told[status] = (*told.get(status, ()), *some)
+    return told
+
+
+CODES: Codes = _all_codes()

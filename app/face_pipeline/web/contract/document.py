@@ -14,7 +14,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from face_pipeline.web.contract import answers
-from face_pipeline.web.contract.calls import CALLS, ERRORS, Call, Reply
+from face_pipeline.web.contract.call import ERRORS, IN_THE_PATH, Call, Reply
+from face_pipeline.web.contract.calls import CALLS, CODES
 
 INFO = {
     "title": "Face Pipeline",
@@ -27,7 +28,6 @@ SECURITY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "api_key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
-IN_THE_PATH = {"photo_id": "Photo.", "batch_id": "Upload.", "face_id": "Face."}
 OTHER_BODY = {"type": "string", "contentMediaType": "application/octet-stream"}
 RETRY_AFTER = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
 
@@ -71,8 +71,8 @@ def _operation(call: Call) -> dict[str, Any]:
 def _parameters(call: Call) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = [
         {
-            "name": name, "in": "path", "required": True, "description": IN_THE_PATH[name],
-            "schema": {"type": "string", "format": "uuid"},
+            "name": name, "in": "path", "required": True, "description": IN_THE_PATH[name][0],
+            "schema": IN_THE_PATH[name][1],
         }
         for name in re.findall(r"{(\w+)}", call.path)
     ]  # fmt: skip
@@ -132,6 +132,8 @@ def _components() -> dict[str, Any]:
         ref_template="#/components/schemas/{model}",
     )
     told: dict[str, Any] = _without_titles(schemas["$defs"])
+    code = told["Problem"]["properties"]["code"]
+    code["examples"] = sorted({each for codes in CODES.values() for each in codes})
     return told
 
 

@@ -51,6 +51,12 @@ class Request(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
 
+class Body(BaseModel):
+    """A body of JSON: these keys and no others, each of its own type."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
 class PhotoFiles(Request):
     # 100 unless the installation says another number.
     photos: Annotated[
