@@ -5,7 +5,7 @@ A worker analyses a photo once for all who ask for it at the same time (broker/e
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from face_pipeline.actions.uploads import Upload
 from face_pipeline.broker import exchange
@@ -16,6 +16,28 @@ from face_pipeline.errors import Conflict, QueueUnavailable, Unavailable, Unproc
 from face_pipeline.parts import Parts
 from face_pipeline.store.models import Reason
 from face_pipeline.telemetry import context
+
+
+def shorter_side(bbox: Sequence[float]) -> float:
+    """Of a box x1, y1, x2, y2: pixels."""
+    return min(bbox[2] - bbox[0], bbox[3] - bbox[1])
+
+
+def area(bbox: Sequence[float]) -> float:
+    """Of a box x1, y1, x2, y2: square pixels."""
+    return (bbox[2] - bbox[0]) * (bbox[3] - bbox[1])
+
+
+def detect(
+    parts: Parts, photo: Upload, *, limit: int, min_face_size: float, gone: Callable[[], bool]
+) -> list[FoundFace]:
+    """At most `limit` faces of the photo, largest first; none with a side under `min_face_size` pixels.
+
+    Nothing of it is kept. Raises what `analyse` raises.
+    """
+    found, _ = analyse(parts, photo, gone)
+    large = [face for face in found if shorter_side(face.bbox) >= min_face_size]
+    return sorted(large, key=lambda face: area(face.bbox), reverse=True)[:limit]
 
 
 def analyse(parts: Parts, photo: Upload, gone: Callable[[], bool]) -> tuple[list[FoundFace], bool]:
