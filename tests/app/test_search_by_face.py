@@ -227,5 +227,5 @@ def test_a_photo_is_searched_in_several_collections_and_each_is_kept(live_app: A
     assert small["matches"] == []
     (large,) = live_app.search(query, collection="one", min_face_size=20).json()["faces"]
     assert len(large["matches"]) == 1
-    wrong = live_app.search(query, min_face_size="0.5")
+    wrong = live_app.search(query, min_face_size="x")
     assert (wrong.status_code, wrong.json()["error"]["code"]) == (400, "parameter")

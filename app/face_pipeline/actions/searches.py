@@ -141,11 +141,12 @@ def search_embedding(
 
 def _collections(parts: Parts, names: Sequence[str], by: Actor) -> list[Collection]:
     """Each collection once, in the order named; Forbidden, NotFound, Conflict."""
-    if len(wanted := list(dict.fromkeys(names))) > COLLECTIONS_MAX:
+    if len(names) > COLLECTIONS_MAX:
         raise BadRequest(
-            f"one search takes {COLLECTIONS_MAX} collections, this one names {len(wanted)}; send several",
+            f"one search takes {COLLECTIONS_MAX} collections, this one names {len(names)}; send several",
             code="parameter",
         )
+    wanted = list(dict.fromkeys(names))
     for name in wanted:
         by.check_reaches(collections.check_name(name))
     try:

@@ -31,7 +31,6 @@ SIDE_MOST = 100_000
 _COLLECTIONS = {
     "type": "array",
     "items": {"type": "string", "pattern": COLLECTION},
-    "minItems": 1,
     "maxItems": COLLECTIONS_MAX,
 }
 _LIMIT = "Matches for each face: faces, or people with group_by person."
@@ -54,8 +53,8 @@ class SearchForm(Request):
         None, description=_THRESHOLD
     )
     min_quality: Annotated[float, AsNumber] = Field(0.0, ge=0.0, le=1.0, description=_MIN_QUALITY)
-    min_face_size: Annotated[int, AsWhole] = Field(
-        0, ge=0, le=SIDE_MOST, description=f"{_MIN_FACE_SIZE} get no matches."
+    min_face_size: Annotated[float, AsNumber] = Field(
+        0.0, ge=0, le=SIDE_MOST, description=f"{_MIN_FACE_SIZE} get no matches."
     )
     group_by: Annotated[GroupBy, WithJsonSchema({"type": "string", "enum": list(GroupBy)})] = Field(
         GroupBy.FACE, description=_GROUP_BY
@@ -95,8 +94,8 @@ class DetectForm(Request):
     limit: Annotated[int, AsWhole] = Field(
         100, ge=1, le=DETECT_MOST, description="Faces at most, the largest first."
     )
-    min_face_size: Annotated[int, AsWhole] = Field(
-        0, ge=0, le=SIDE_MOST, description=f"{_MIN_FACE_SIZE} are left out."
+    min_face_size: Annotated[float, AsNumber] = Field(
+        0.0, ge=0, le=SIDE_MOST, description=f"{_MIN_FACE_SIZE} are left out."
     )
 
 
