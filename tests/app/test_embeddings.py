@@ -17,7 +17,7 @@ from sqlalchemy import delete, func, select, text, update
 
 from tests.app.test_search_by_face import NOBODY, ask, bounded_key, face_ids
 from tests.app.test_vectors import DIMENSION, add_person, axis, fill, make_collection, near, unit
-from tests.installation import App
+from tests.installation import App, wait_until
 from tests.photos import astronaut_again, astronaut_jpeg
 
 
@@ -249,3 +249,17 @@ def test_embeddings_that_meet_an_erasure_leave_nothing_half_done(web_app: App, p
     assert kept == there == 2 * statuses.count(201) - removed
     with parts.database.reading() as session:
         assert session.scalar(text("SELECT count(*) FROM faces WHERE person_id IS NULL")) == 0
+
+
+def test_somebody_who_is_removed_meanwhile_gets_no_faces(web_app: App, parts: Parts) -> None:
+    person = add_person(parts, make_collection(parts, "default"), "Anna")
+    waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        with parts.database.transaction() as session:
+            session.execute(delete(Person).where(Person.id == person))
+            asked = pool.submit(add, web_app, person, [AXIS])
+            with parts.database.reading() as other:
+                wait_until(lambda: other.scalar(waiting), 20, "the request to wait for the removal")
+        answer = asked.result()
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "person_not_found")
+    assert counted(parts) == (0, 0)
