@@ -2,9 +2,9 @@
 
     python -m bench.verify [--rounds 60]
 
-Each round has photos that were never seen before. The inferences are timed in this process, one photo after
-the other and both at once, on as many cores as a search has; in turns with the service, so that a machine
-that slows down slows both.
+Each round has photos that were never seen before. The inferences are timed in this process: one photo after
+the other on one core, as a photo of an upload has it, and on as many as a search takes; and both at once.
+They take turns with the service, so that a machine that slows down slows both.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import os
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeAlias
 
 import numpy as np
 import requests
@@ -25,16 +27,18 @@ from bench.stack import pipeline
 from tests.installation import WORKER_ENVIRONMENT, App
 
 WARM_UP = 5
+VERIFY = "verify"
+ONE_CORE = "two inferences on one core"
+IN_TURN = "two inferences on the cores of a search"
+AT_ONCE = "two inferences at once"
+
+Photos: TypeAlias = tuple[bytes, bytes]
 
 
-def verify(app: App, one: bytes, other: bytes) -> float:
-    """Milliseconds."""
+def verify(app: App, one: bytes, other: bytes) -> None:
     files = {"photo": ("one.jpg", one), "other": ("other.jpg", other)}
-    began = time.perf_counter()
     answer = app.request("POST", "/api/v1/verify", files=files)
-    elapsed = 1000 * (time.perf_counter() - began)
     assert answer.ok, answer.text
-    return elapsed
 
 
 def main() -> None:
@@ -57,32 +61,26 @@ def main() -> None:
         if not with_face:
             sys.exit("bench: no photo with a face; name a directory with --photos")
         copies = (variant(with_face[n % len(with_face)], 2_000_000 + n) for n in range(10**9))
-        served, in_turn, at_once = [], [], []
+        ways: dict[str, Callable[[Photos], object]] = {
+            ONE_CORE: lambda photos: [bare.analyse(photo) for photo in photos],
+            IN_TURN: lambda photos: [bare.analyse(photo, promptly=True) for photo in photos],
+            AT_ONCE: lambda photos: list(both.map(lambda one: bare.analyse(one, promptly=True), photos)),
+            VERIFY: lambda photos: verify(app, *photos),
+        }
+        times: dict[str, list[float]] = {what: [] for what in ways}
         for number in range(WARM_UP + arguments.rounds):
             photos = next(copies), next(copies)
-            began = time.perf_counter()
-            for photo in photos:
-                bare.analyse(photo, promptly=True)
-            middle = time.perf_counter()
-            list(both.map(lambda photo: bare.analyse(photo, promptly=True), photos))
-            ended = time.perf_counter()
-            elapsed = verify(app, *photos)
-            if number >= WARM_UP:
-                served.append(elapsed)
-                in_turn.append(1000 * (middle - began))
-                at_once.append(1000 * (ended - middle))
-    report(
-        {
-            "verify p50 ms": statistics.median(served),
-            "verify p95 ms": float(np.percentile(served, 95)),
-            "two inferences, one after the other, p50 ms": statistics.median(in_turn),
-            "two inferences, at once, p50 ms": statistics.median(at_once),
-            "verify / two inferences, one after the other": statistics.median(served)
-            / statistics.median(in_turn),
-            "verify / two inferences, at once": statistics.median(served) / statistics.median(at_once),
-        },
-        arguments.json,
-    )
+            for what, work in ways.items():
+                began = time.perf_counter()
+                work(photos)
+                if number >= WARM_UP:
+                    times[what].append(1000 * (time.perf_counter() - began))
+    middle = {what: statistics.median(took) for what, took in times.items()}
+    figures = {f"{what}, p50 ms": value for what, value in middle.items()}
+    figures[f"{VERIFY}, p95 ms"] = float(np.percentile(times[VERIFY], 95))
+    for what in (ONE_CORE, IN_TURN, AT_ONCE):
+        figures[f"{VERIFY} / {what}"] = middle[VERIFY] / middle[what]
+    report(figures, arguments.json)
 
 
 if __name__ == "__main__":
