@@ -1,6 +1,7 @@
-"""Searches: who is on this photo?
+"""Searches: who is on this photo, or whose is this face?
 
-The photo is analysed by a worker, once for all who ask for it at the same time; its faces are compared here.
+A photo is analysed by a worker, once for all who ask for it at the same time; its faces are compared here. So
+are a stored face and an embedding that a client brings.
 """
 
 from __future__ import annotations
@@ -8,167 +9,247 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from face_pipeline.actions import analysis
 from face_pipeline.actions.uploads import Upload
-from face_pipeline.broker import answers, exchange
-from face_pipeline.broker.celery import publish_search
-from face_pipeline.broker.messages import Failed, FoundFace, Question, Reply
-from face_pipeline.engine import MemoryBusy, contract_id
-from face_pipeline.errors import Conflict, NotFound, QueueUnavailable, Unavailable, Unprocessable
+from face_pipeline.broker import answers
+from face_pipeline.broker.messages import FoundFace
+from face_pipeline.errors import BadRequest, NotFound
 from face_pipeline.parts import Parts
-from face_pipeline.store import collections, vectors
-from face_pipeline.store.models import Collection, Reason
+from face_pipeline.store import collections, embeddings, vectors
+from face_pipeline.store.audit import Actor
+from face_pipeline.store.models import Collection
 from face_pipeline.store.vectors import GroupBy, Match
-from face_pipeline.telemetry import context
 
 log = logging.getLogger(__name__)
+
+# Each is searched by a statement of its own, for each face.
+COLLECTIONS_MAX = 10
+# Of a match that is kept as JSON.
+ID_FIELDS = ("face_id", "photo_id", "person_id")
 
 
 @dataclass(frozen=True)
 class Wish:
     """What is wanted for each face: at most `limit` matches, whose similarity (-1 to 1) reaches `threshold`.
 
-    A face of a quality (0 to 1) under `min_quality` gets no match, and matches nobody.
+    A face of a quality (0 to 1) under `min_quality` gets no match, and matches nobody. A face of the photo
+    whose box is narrower or lower than `min_face_size` pixels gets none either.
     """
 
     limit: int
     threshold: float
     min_quality: float
     group_by: GroupBy
+    min_face_size: float = 0.0
 
 
 @dataclass(frozen=True)
-class SearchedFace:
-    """A face of the searched photo, coordinates in pixels of the upright photo, and what it is like."""
+class Seen:
+    """How a face looks on its photo: coordinates in pixels of the upright photo, scores from 0 to 1."""
 
     bbox: list[float]
     landmarks: list[list[float]]
     detection_score: float
     quality: float
+
+
+@dataclass(frozen=True)
+class SearchedFace:
+    """A face that was searched for, and whom it is like; `seen` is None for an embedding."""
+
+    seen: Seen | None
     matches: list[Match]
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The faces, whether they were kept from a search before, or analysed for another; seconds that took."""
+    """The faces, the collections that were searched, and seconds that took.
 
-    collection: str
+    cached: kept from a search before; None: such answers are not kept. shared: analysed for another request.
+    """
+
+    collections: list[str]
     faces: list[SearchedFace]
-    cached: bool
+    cached: bool | None
     shared: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-def search(parts: Parts, photo: Upload, *, collection: str, wish: Wish, gone: Callable[[], bool]) -> Answer:
-    """Find the faces of the photo in a collection.
+def search(
+    parts: Parts, photo: Upload, *, names: Sequence[str], wish: Wish, gone: Callable[[], bool], by: Actor
+) -> Answer:
+    """Find the faces of the photo in collections; the matches of all of them are one list for each face.
 
-    Raises NotFound and Conflict for the collection, Unprocessable for the photo, Unavailable where no worker
-    answers in time, ClientGone once `gone` says that nobody waits for the answer.
+    Raises Forbidden, NotFound and Conflict for a collection, Unprocessable for the photo, Unavailable where
+    no worker answers in time, ClientGone once `gone` says that nobody waits for the answer.
     """
-    found = _collection(parts, collection)
+    found = _collections(parts, names, by)
     # Read before the search: a photo that is added meanwhile starts a version this answer is not kept under.
-    key = answers.Question(
-        found.id, found.version, found.contract_id, photo.row.sha256,
-        limit=wish.limit, threshold=wish.threshold, min_quality=wish.min_quality, group_by=wish.group_by,
-    ).key  # fmt: skip
-    kept = answers.get(parts.scratch, key)
+    keys = [_key(each, photo, wish) for each in found]
+    kept = _kept_answers(parts, keys)
     if kept is not None:
         answers.count_hit(parts.scratch)
-        return Answer(found.name, [_found_again(each) for each in kept], cached=True)
+        return Answer(_names(found), _merged(found, kept, wish.limit), cached=True)
     asked = time.monotonic()
-    analysed, shared = _analyse(parts, photo, gone)
+    analysed, shared = analysis.analyse(parts, photo, gone)
     answered = time.monotonic()
-    faces = [_match(parts, found, face, wish) for face in analysed]
+    faces = [[_match(parts, each, face, wish) for face in analysed] for each in found]
     seconds = {
         "wait_seconds": round(answered - asked, 4),
         "match_seconds": round(time.monotonic() - answered, 4),
     }
-    answers.put(parts.scratch, key, [_kept(face) for face in faces], parts.settings.search_cache_seconds)
-    return Answer(found.name, faces, cached=False, shared=shared, seconds=seconds)
+    for number, (key, its_faces) in enumerate(zip(keys, faces, strict=True)):
+        told = [_kept(face) for face in its_faces]
+        answers.put(parts.scratch, key, told, parts.settings.search_cache_seconds, counted=number == 0)
+    return Answer(
+        _names(found), _merged(found, faces, wish.limit), cached=False, shared=shared, seconds=seconds
+    )
 
 
-def _collection(parts: Parts, name: str) -> Collection:
+def search_face(parts: Parts, face_id: uuid.UUID, *, names: Sequence[str], wish: Wish, by: Actor) -> Answer:
+    """Find who is like a stored face, which is not found itself; without names in its own collection.
+
+    Raises NotFound where there is no such face that they reach; otherwise as `search`.
+    """
+    with parts.database.reading() as session:
+        face = embeddings.face(session, face_id, by)
+    found = _collections(parts, names or [face.collection.name], by)
+    collections.check_contract(face.collection, parts.pack)
+    row = face.row
+    seen = Seen(row.bbox, row.landmarks, row.detection_score, row.quality) if row.photo_id else None
+    matches = _matches(parts, found, face.embedding, wish, except_face=face_id)
+    return Answer(_names(found), [SearchedFace(seen, matches)], cached=None)
+
+
+def search_embedding(
+    parts: Parts, embedding: npt.NDArray[np.float32], *, names: Sequence[str], wish: Wish, by: Actor
+) -> Answer:
+    """Find who is like an embedding (float32, shape (dimension,), L2 norm 1) of the installed contract.
+
+    Without names in the default collection; otherwise as `search`.
+    """
+    found = _collections(parts, names or [collections.DEFAULT_COLLECTION], by)
+    return Answer(_names(found), [SearchedFace(None, _matches(parts, found, embedding, wish))], cached=None)
+
+
+def _collections(parts: Parts, names: Sequence[str], by: Actor) -> list[Collection]:
+    """Each collection once, in the order named; Forbidden, NotFound, Conflict."""
+    if len(names) > COLLECTIONS_MAX:
+        raise BadRequest(
+            f"one search takes {COLLECTIONS_MAX} collections, this one names {len(names)}; send several",
+            code="parameter",
+        )
+    wanted = list(dict.fromkeys(names))
+    for name in wanted:
+        by.check_reaches(collections.check_name(name))
     try:
         with parts.database.reading() as session:
-            return collections.find_collection(session, name, parts.pack)
+            return [collections.find_collection(session, name, parts.pack) for name in wanted]
     except NotFound:
-        if name != collections.DEFAULT_COLLECTION:
+        if collections.DEFAULT_COLLECTION not in wanted:
             raise
     # There from the start, as far as anybody can tell.
     with parts.database.transaction() as session:
-        return collections.open_collection(session, name, parts.pack)
+        collections.open_collection(session, collections.DEFAULT_COLLECTION, parts.pack)
+        return [collections.find_collection(session, name, parts.pack) for name in wanted]
 
 
-def _analyse(parts: Parts, photo: Upload, gone: Callable[[], bool]) -> tuple[list[FoundFace], bool]:
-    """The faces that a worker finds, and whether another request for the same photo had asked it already."""
-    timeout = parts.settings.search_timeout_seconds
-    question = Question(contract_id(parts.pack), photo.row.sha256)
+def _names(found: Sequence[Collection]) -> list[str]:
+    return [each.name for each in found]
 
-    def send(task_id: str) -> None:
-        publish_search(
-            parts.celery, question.id,
-            task_id=task_id, request_id=context.request_id.get(), expires_seconds=timeout,
+
+def _key(collection: Collection, photo: Upload, wish: Wish) -> str:
+    """Under which the answer of one collection is kept: other searches may name others beside it."""
+    return answers.Question(
+        collection.id, collection.version, collection.contract_id, photo.row.sha256,
+        limit=wish.limit, threshold=wish.threshold, min_quality=wish.min_quality,
+        min_face_size=wish.min_face_size, group_by=wish.group_by,
+    ).key  # fmt: skip
+
+
+def _kept_answers(parts: Parts, keys: Sequence[str]) -> list[list[SearchedFace]] | None:
+    """What is kept for each key; None unless it is there for all, and of the same faces."""
+    kept: list[list[SearchedFace]] = []
+    for key in keys:
+        faces = answers.get(parts.scratch, key)
+        if faces is None:
+            return None
+        kept.append([_found_again(each) for each in faces])
+    if any([face.seen for face in faces] != [face.seen for face in kept[0]] for faces in kept):
+        return None
+    return kept
+
+
+def _merged(
+    found: Sequence[Collection], faces: Sequence[Sequence[SearchedFace]], limit: int
+) -> list[SearchedFace]:
+    """The faces with the best matches of all collections; `faces`: the same faces for each of them."""
+    if len(found) == 1:
+        return list(faces[0])
+    return [
+        SearchedFace(same[0].seen, _best(found, [face.matches for face in same], limit))
+        for same in zip(*faces, strict=True)
+    ]
+
+
+def _best(found: Sequence[Collection], matches: Sequence[Sequence[Match]], limit: int) -> list[Match]:
+    """The `limit` best of several collections' matches, each with the name of its own."""
+    named = [
+        replace(match, collection=collection.name)
+        for collection, some in zip(found, matches, strict=True)
+        for match in some
+    ]
+    return sorted(named, key=lambda match: match.similarity, reverse=True)[:limit]
+
+
+def _matches(
+    parts: Parts,
+    found: Sequence[Collection],
+    embedding: npt.NDArray[np.float32],
+    wish: Wish,
+    except_face: uuid.UUID | None = None,
+) -> list[Match]:
+    matches = [_nearest(parts, each, embedding, wish, except_face) for each in found]
+    return matches[0] if len(found) == 1 else _best(found, matches, wish.limit)
+
+
+def _nearest(
+    parts: Parts,
+    collection: Collection,
+    embedding: npt.NDArray[np.float32],
+    wish: Wish,
+    except_face: uuid.UUID | None = None,
+) -> list[Match]:
+    nearest = vectors.nearest_people if wish.group_by == GroupBy.PERSON else vectors.nearest
+    with parts.database.reading() as session:
+        return nearest(
+            session, collection, embedding,
+            limit=wish.limit, threshold=wish.threshold, min_quality=wish.min_quality, except_face=except_face,
         )  # fmt: skip
-
-    try:
-        answer = exchange.ask(
-            parts.scratch, question.id, photo.data,
-            send=send, timeout=timeout, gone=gone,
-            # From here on the request's lines name its task, also where it is never answered.
-            told=context.task_id.set,
-        )  # fmt: skip
-    except QueueUnavailable as error:
-        raise Unavailable(
-            "the task queue cannot be reached; send the search again", code="search_unavailable"
-        ) from error
-    if answer is None:
-        raise Unavailable(
-            f"no worker answered within {timeout:g} seconds; they are busy or stopped", code="search_timeout"
-        )
-    return _faces(answer.reply, question), answer.shared
-
-
-def _faces(reply: Reply, question: Question) -> list[FoundFace]:
-    """The faces of a worker's reply, or its error raised."""
-    context.task_id.set(reply.task_id)
-    if isinstance(reply, Failed):
-        if reply.code == Reason.ENGINE_ERROR:
-            raise Unavailable("the worker could not analyse the photo", code="search_failed")
-        if reply.code == MemoryBusy.code:
-            raise Unavailable(reply.message, code=MemoryBusy.code)
-        raise Unprocessable(reply.message, code=reply.code)
-    if reply.contract_id != question.contract_id:
-        raise Conflict(
-            f"a worker runs {reply.contract_id}, this server {question.contract_id}; "
-            "run ./face-ansible site.yml so that both have the same model pack",
-            code="contract_mismatch",
-        )
-    return reply.faces
 
 
 def _match(parts: Parts, collection: Collection, face: FoundFace, wish: Wish) -> SearchedFace:
     matches: list[Match] = []
-    nearest = vectors.nearest_people if wish.group_by == GroupBy.PERSON else vectors.nearest
-    if face.quality >= wish.min_quality:
-        with parts.database.reading() as session:
-            matches = nearest(
-                session, collection, face.embedding,
-                limit=wish.limit, threshold=wish.threshold, min_quality=wish.min_quality,
-            )  # fmt: skip
+    if face.quality >= wish.min_quality and analysis.shorter_side(face.bbox) >= wish.min_face_size:
+        matches = _nearest(parts, collection, face.embedding, wish)
     best = f"{matches[0].similarity:.3f}" if matches else "none"
     log.debug(
         "a face of quality %.2f has %d matches, the best of %s, threshold %.2f",
         face.quality, len(matches), best, wish.threshold, extra={"operation": "search"},
     )  # fmt: skip
-    return SearchedFace(face.bbox, face.landmarks, face.detection_score, face.quality, matches)
+    return SearchedFace(Seen(face.bbox, face.landmarks, face.detection_score, face.quality), matches)
 
 
 def _kept(face: SearchedFace) -> dict[str, Any]:
-    """The face as JSON for the cache; `_found_again` reads it."""
-    return {**vars(face), "matches": [_kept_match(match) for match in face.matches]}
+    """The face of a photo as JSON for the cache; `_found_again` reads it."""
+    return {"seen": vars(face.seen), "matches": [_kept_match(match) for match in face.matches]}
 
 
 def _kept_match(match: Match) -> dict[str, Any]:
@@ -176,7 +257,7 @@ def _kept_match(match: Match) -> dict[str, Any]:
         "person_id": str(match.person_id) if match.person_id else None,
         "person_name": match.person_name,
         "face_id": str(match.face_id),
-        "photo_id": str(match.photo_id),
+        "photo_id": str(match.photo_id) if match.photo_id else None,
         "similarity": match.similarity,
     }
     return told if match.face_count is None else {**told, "face_count": match.face_count}
@@ -184,14 +265,7 @@ def _kept_match(match: Match) -> dict[str, Any]:
 
 def _found_again(kept: Mapping[str, Any]) -> SearchedFace:
     matches = [
-        Match(
-            **{
-                **each,
-                "face_id": uuid.UUID(each["face_id"]),
-                "photo_id": uuid.UUID(each["photo_id"]),
-                "person_id": uuid.UUID(each["person_id"]) if each["person_id"] else None,
-            }
-        )
+        Match(**{**each, **{name: each[name] and uuid.UUID(each[name]) for name in ID_FIELDS}})
         for each in kept["matches"]
     ]
-    return SearchedFace(**{**kept, "matches": matches})
+    return SearchedFace(Seen(**kept["seen"]), matches)

@@ -31,13 +31,14 @@ class Question:
     limit: int
     threshold: float
     min_quality: float
+    min_face_size: float
     group_by: str
 
     @property
     def key(self) -> str:
         return names.ANSWER.format(
             wanted=f"{self.collection_id}:{self.version}:{self.contract_id}:{self.sha256}:"
-            f"{self.limit}:{self.threshold:.4f}:{self.min_quality:.4f}:{self.group_by}"
+            f"{self.limit}:{self.threshold:.4f}:{self.min_quality:.4f}:{self.min_face_size:g}:{self.group_by}"
         )
 
 
@@ -50,12 +51,15 @@ def get(connection: redis.Redis, name: str) -> list[dict[str, Any]] | None:
     return cast("list[dict[str, Any]]", json.loads(cast(bytes, found))) if found else None
 
 
-def put(connection: redis.Redis, name: str, faces: list[dict[str, Any]], seconds: int) -> None:
-    """Keep an answer that was not there, and count that."""
+def put(
+    connection: redis.Redis, name: str, faces: list[dict[str, Any]], seconds: int, *, counted: bool = True
+) -> None:
+    """Keep an answer that was not there, and count that (of several that belong to one search, once)."""
     try:
         with connection.pipeline(transaction=False) as pipeline:
             pipeline.set(name, json.dumps(faces), ex=seconds)
-            pipeline.incr(names.ANSWERS_COUNTED.format(status="miss"))
+            if counted:
+                pipeline.incr(names.ANSWERS_COUNTED.format(status="miss"))
             pipeline.execute()  # type: ignore[no-untyped-call]
     except RedisError as error:
         _not_kept(error)

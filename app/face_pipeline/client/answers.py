@@ -108,9 +108,10 @@ class Match(Answer):
     person_id: UUID | None
     person_name: str | None
     face_id: UUID
-    photo_id: UUID
+    photo_id: UUID | None
     similarity: float
     face_count: int | None = None
+    collection: str | None = None
 
 
 class FoundFace(Answer):

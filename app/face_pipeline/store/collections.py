@@ -41,14 +41,19 @@ def find_collection(session: Session, name: str, pack: Pack) -> Collection:
     collection = session.scalar(_BY_NAME, {"wanted_name": check_name(name)})
     if collection is None:
         raise NotFound(f"there is no collection {name!r}", code="collection_not_found")
+    check_contract(collection, pack)
+    return collection
+
+
+def check_contract(collection: Collection, pack: Pack) -> None:
+    """Raises Conflict where the collection's embeddings are not those that `pack` makes."""
     if collection.contract_id != contract_id(pack):
         raise Conflict(
-            f"collection {name!r} holds embeddings of {collection.contract_id}, this installation makes "
-            f"{contract_id(pack)}; use another collection or install the pack it was made with",
+            f"collection {collection.name!r} holds embeddings of {collection.contract_id}, this installation "
+            f"makes {contract_id(pack)}; use another collection or install the pack it was made with",
             code="contract_mismatch",
             details={"collection": collection.contract_id, "installed": contract_id(pack)},
         )
-    return collection
 
 
 def forget_incomparable(session: Session, name: str, pack: Pack) -> None:

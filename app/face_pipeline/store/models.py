@@ -245,12 +245,16 @@ class Photo(Base):
 
 
 class Face(Base):
-    """One face on a photo. `embedding`: halfvec, shape (dimension,), L2 norm 1."""
+    """One face on a photo. `embedding`: halfvec, shape (dimension,), L2 norm 1.
+
+    One that came as an embedding has no photo: box and landmarks are zeros, and both scores 1, for nobody
+    measured them.
+    """
 
     __tablename__ = "faces"
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
-    photo_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("photos.id", ondelete="CASCADE"))
+    photo_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("photos.id", ondelete="CASCADE"))
     collection_id: Mapped[int] = mapped_column(ForeignKey("collections.id", ondelete="CASCADE"))
     person_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("persons.id", ondelete="SET NULL"))
     position: Mapped[int]
@@ -260,5 +264,5 @@ class Face(Base):
     quality: Mapped[float]
     embedding: Mapped[Any] = mapped_column(HALFVEC)
 
-    photo: Mapped[Photo] = relationship(back_populates="faces")
+    photo: Mapped[Photo | None] = relationship(back_populates="faces")
     person: Mapped[Person | None] = relationship()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -37,15 +37,36 @@ class GroupBy(StrEnum):
 
 @dataclass(frozen=True)
 class Match:
-    """A stored face like the one searched for; `similarity` is the cosine, -1 to 1."""
+    """A stored face like the one searched for; `similarity` is the cosine, -1 to 1.
+
+    One that came as an embedding has no photo.
+    """
 
     face_id: uuid.UUID
-    photo_id: uuid.UUID
+    photo_id: uuid.UUID | None
     person_id: uuid.UUID | None
     person_name: str | None
     similarity: float
     # Faces of this person over the threshold, where matches are people; 1 for a face of nobody.
     face_count: int | None = None
+    # Its name, where several were searched.
+    collection: str | None = None
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How like a person's faces a face is: how many they have, and the most similar of them, best first."""
+
+    face_count: int
+    matches: list[Match]
+
+
+class Shape(NamedTuple):
+    """Which statement it is: by the index of a dimension (None: of all faces), with or without bounds."""
+
+    index_dimension: int | None
+    by_quality: bool
+    without_one: bool
 
 
 def ef_search(face_count: int) -> int:
@@ -63,19 +84,23 @@ def nearest(
     limit: int,
     threshold: float,
     min_quality: float = 0.0,
+    except_face: uuid.UUID | None = None,
     exact: bool | None = None,
 ) -> list[Match]:
     """The faces most like `embedding` (float32, shape (dimension,), L2 norm 1), best first.
 
-    `exact` True scans the collection, False uses its index, None takes whichever fits the collection. One
-    round trip in a session that commits each statement by itself (`database.reading`).
+    `exact` True scans the collection, False uses its index, None takes whichever fits the collection.
+    `except_face` is not found. One round trip in a session that commits each statement by itself
+    (`database.reading`).
     """
     if exact is None:
         exact = not collection.index_ready
+    shape = Shape(None if exact else collection.dimension, min_quality > 0, except_face is not None)
     rows = session.execute(
-        _nearest(None if exact else collection.dimension, min_quality > 0),
+        _nearest(shape),
         {
             "in_collection": collection.id, "searched": embedding, "worst": min_quality, "most": limit,
+            "left_out": except_face,
         },
         execution_options={"local_settings": () if exact else _index_settings(collection, limit)},
     ).all()  # fmt: skip
@@ -94,6 +119,7 @@ def nearest_people(
     limit: int,
     threshold: float,
     min_quality: float = 0.0,
+    except_face: uuid.UUID | None = None,
     exact: bool | None = None,
 ) -> list[Match]:
     """The people most like `embedding`: of each the best face, and how many of theirs reach the threshold.
@@ -105,17 +131,40 @@ def nearest_people(
         exact = not collection.index_ready
     values = {
         "in_collection": collection.id, "searched": embedding, "worst": min_quality, "most": limit,
-        "farthest": -threshold,
+        "farthest": -threshold, "left_out": except_face,
     }  # fmt: skip
+    scan = Shape(None, min_quality > 0, except_face is not None)
     for fetched in () if exact else FACES_FOR_PEOPLE:
         rows = session.execute(
-            _nearest_people(collection.dimension, min_quality > 0),
+            _nearest_people(scan._replace(index_dimension=collection.dimension)),
             {**values, "fetched": fetched},
             execution_options={"local_settings": _index_settings(collection, fetched)},
         ).all()
         if len(rows) >= limit or not rows or rows[0].over_threshold < fetched:
             return _people(rows)
-    return _people(session.execute(_nearest_people(None, min_quality > 0), values).all())
+    return _people(session.execute(_nearest_people(scan), values).all())
+
+
+def nearest_of_person(
+    session: Session,
+    person_id: uuid.UUID,
+    embedding: npt.NDArray[np.float32],
+    *,
+    limit: int,
+    except_face: uuid.UUID | None = None,
+) -> Likeness:
+    """The faces of one person that are most like `embedding`, and how many they have beside `except_face`."""
+    column: Any = Face.embedding
+    distance = column.max_inner_product(bindparam("searched", type_=HALFVEC())).label("distance")
+    query = select(Face.id, Face.photo_id, func.count().over().label("faces"), distance)
+    query = query.where(Face.person_id == person_id)
+    if except_face is not None:
+        query = query.where(Face.id != except_face)
+    rows = session.execute(query.order_by(distance, Face.id).limit(limit), {"searched": embedding}).all()
+    return Likeness(
+        rows[0].faces if rows else 0,
+        [Match(row.id, row.photo_id, person_id, None, _cosine(row.distance)) for row in rows],
+    )
 
 
 def _people(rows: Sequence[Row[Any]]) -> list[Match]:
@@ -126,10 +175,10 @@ def _people(rows: Sequence[Row[Any]]) -> list[Match]:
 
 
 @cache
-def _nearest_people(index_dimension: int | None, by_quality: bool) -> Select[Any]:
+def _nearest_people(shape: Shape) -> Select[Any]:
     """With a dimension, among the `fetched` faces that its index gives first; else among all."""
-    faces, distance = _candidates(index_dimension, by_quality)
-    if index_dimension is not None:
+    faces, distance = _candidates(shape)
+    if shape.index_dimension is not None:
         faces = faces.order_by(distance).limit(bindparam("fetched"))
     near = faces.cte("near")
     who = func.coalesce(near.c.person_id, near.c.id)
@@ -150,7 +199,7 @@ def _nearest_people(index_dimension: int | None, by_quality: bool) -> Select[Any
         .subquery("best")
     )
     # Counted apart: a person may have more faces than were fetched.
-    theirs, their_distance = _candidates(None, by_quality)
+    theirs, their_distance = _candidates(shape._replace(index_dimension=None))
     face_count = (
         theirs.with_only_columns(func.count())
         .where(Face.person_id == best.c.person_id, their_distance <= bindparam("farthest", type_=Double()))
@@ -168,27 +217,29 @@ def _nearest_people(index_dimension: int | None, by_quality: bool) -> Select[Any
     )
 
 
-def _candidates(index_dimension: int | None, by_quality: bool) -> tuple[Select[Any], Any]:
+def _candidates(shape: Shape) -> tuple[Select[Any], Any]:
     """Faces of the collection with their distance, and the distance; with a dimension it can use that
     cast's index."""
     column: Any = Face.embedding
-    if index_dimension is not None:
-        column = cast(Face.embedding, HALFVEC(index_dimension))
+    if shape.index_dimension is not None:
+        column = cast(Face.embedding, HALFVEC(shape.index_dimension))
     # `<#>` is the negative inner product; for unit vectors that is the negative cosine.
     # Ordered by its name: of an expression that stands there twice, pg_stat_statements keeps one's values.
     distance = column.max_inner_product(bindparam("searched", type_=HALFVEC())).label("distance")
     query = select(Face.id, Face.photo_id, Face.person_id, distance).where(
         Face.collection_id == bindparam("in_collection")
     )
-    if by_quality:
+    if shape.by_quality:
         query = query.where(Face.quality >= bindparam("worst"))
+    if shape.without_one:
+        query = query.where(Face.id != bindparam("left_out"))
     return query, distance
 
 
 @cache
-def _nearest(index_dimension: int | None, by_quality: bool) -> Select[Any]:
+def _nearest(shape: Shape) -> Select[Any]:
     """The query, made once for each of its shapes."""
-    query, distance = _candidates(index_dimension, by_quality)
+    query, distance = _candidates(shape)
     found = query.order_by(distance).limit(bindparam("most")).subquery()
     return (
         select(found, Person.name)

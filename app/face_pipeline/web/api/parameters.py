@@ -12,6 +12,7 @@ from flask import Request, request
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from werkzeug.exceptions import BadRequest as Unreadable
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from face_pipeline.errors import BadRequest, NotFound
 from face_pipeline.web.contract import requests
@@ -23,10 +24,15 @@ R = TypeVar("R", bound=requests.Request)
 B = TypeVar("B", bound=requests.Body)
 
 
+class BodyTooLarge(BadRequest):
+    code = "request_too_large"
+    status = 413
+
+
 def body(model: type[B], *, most: int = BODY_MAX_BYTES) -> B:
     """What the request's body of JSON, at most `most` bytes, says of `model`.
 
-    Raises BadRequest naming the first key that is missing, unknown or wrong.
+    Raises BadRequest naming the first key that is missing, unknown or wrong, BodyTooLarge.
     """
     request.max_content_length = most
     try:
@@ -34,6 +40,10 @@ def body(model: type[B], *, most: int = BODY_MAX_BYTES) -> B:
         given = request.get_json(force=True)
         # Half of a pair of surrogates is no text for a database, nor for anybody else.
         json.dumps(given, ensure_ascii=False).encode()
+    except RequestEntityTooLarge:
+        raise BodyTooLarge(
+            f"a body of this call has at most {most} bytes; send it in several requests"
+        ) from None
     except (Unreadable, RecursionError, UnicodeEncodeError):
         raise BadRequest("send the body as JSON, in UTF-8", code="body_malformed") from None
     if not isinstance(given, dict):
@@ -55,7 +65,7 @@ def _wrong(model: type[BaseModel], error: ErrorDetails) -> str:
     return f"{name}: {error['msg'].removeprefix('Input ').removeprefix('Value error, ')}"
 
 
-def read(model: type[R], values: Mapping[str, str]) -> R:
+def read(model: type[R], values: Mapping[str, Any]) -> R:
     """What `values` say of `model`; raises BadRequest with the bounds of the first bad one."""
     try:
         return model.model_validate({name: values[name] for name in model.model_fields if name in values})

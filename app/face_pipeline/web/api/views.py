@@ -99,19 +99,24 @@ def match(value: Match) -> answers.Match:
         person_id=str(value.person_id) if value.person_id else None,
         person_name=value.person_name,
         face_id=str(value.face_id),
-        photo_id=str(value.photo_id),
+        photo_id=str(value.photo_id) if value.photo_id else None,
         similarity=value.similarity,
     )
     if value.face_count is not None:
         told.face_count = value.face_count
+    if value.collection is not None:
+        told.collection = value.collection
     return told
 
 
 def searched_face(value: SearchedFace) -> answers.SearchedFace:
+    matches = [match(each) for each in value.matches]
+    if value.seen is None:
+        return answers.SearchedFace.model_construct(matches=matches)
     return answers.SearchedFace.model_construct(
-        bbox=value.bbox,
-        landmarks=value.landmarks,
-        detection_score=value.detection_score,
-        quality=value.quality,
-        matches=[match(each) for each in value.matches],
+        bbox=value.seen.bbox,
+        landmarks=value.seen.landmarks,
+        detection_score=value.seen.detection_score,
+        quality=value.seen.quality,
+        matches=matches,
     )

@@ -183,7 +183,7 @@ class Match(Answer):
     person_id: Id | None
     person_name: str | None
     face_id: Id
-    photo_id: Id
+    photo_id: Id | None = Field(description="Null for a face that came as an embedding.")
     similarity: Similarity = Field(description="Cosine of the two embeddings.")
     # Left out of the answer where it is not set.
     face_count: Annotated[int, Field(ge=1)] | SkipJsonSchema[None] = Field(
@@ -191,24 +191,32 @@ class Match(Answer):
         description="With group_by person: faces of this person that reach the threshold; "
         "1 for a face of nobody.",
     )
+    collection: str | SkipJsonSchema[None] = Field(
+        None, description="Where the match is, of several collections that were searched."
+    )
 
 
 class SearchedFace(Answer):
-    """A face of the searched photo."""
+    """A face that was searched for. What is known of it from a photo is left out where there is none."""
 
-    bbox: Box
-    landmarks: Landmarks
-    detection_score: Share
-    quality: Share
+    bbox: Box | SkipJsonSchema[None] = Field(
+        None, description="x1, y1, x2, y2 in pixels of the upright photo."
+    )
+    landmarks: Landmarks | SkipJsonSchema[None] = None
+    detection_score: Share | SkipJsonSchema[None] = None
+    quality: Share | SkipJsonSchema[None] = None
     matches: list[Match]
 
 
 class SearchAnswer(Answer):
     faces: list[SearchedFace]
-    cache: Literal["hit", "miss"]
+    cache: Literal["hit", "miss", "none"] = Field(
+        description="none: a search by face or embedding, whose answers are not kept."
+    )
     duration_seconds: Annotated[float, Field(ge=0)]
     threshold: Similarity
-    collection: str
+    collection: str = Field(description="The first of `collections`.")
+    collections: list[str] = Field(description="Where was searched, in the order asked for.")
 
 
 class Live(Answer):

@@ -55,7 +55,7 @@ class Reply:
 class Call:
     """One call. `scope`: what the key must be allowed; None: the call needs no key.
 
-    Several models of a query or a form are taken as one.
+    Several models of a query or a form are taken as one. With a form and a body the call takes either.
     """
 
     method: str

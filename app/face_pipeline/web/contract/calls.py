@@ -5,11 +5,11 @@ from __future__ import annotations
 from types import ModuleType
 
 from face_pipeline.store.models import Scope
-from face_pipeline.web.contract import answers, requests
+from face_pipeline.web.contract import answers, embeddings, requests, search, verification
 from face_pipeline.web.contract.call import BROKEN_PHOTO, Call, Codes, Reply
 
 # Modules of this package with CALLS and CODES of their own.
-SUBJECTS: tuple[ModuleType, ...] = ()
+SUBJECTS: tuple[ModuleType, ...] = (search, verification, embeddings)
 
 # By the status they come with; gunicorn and nginx, which answer for the service, may have others.
 _CODES: Codes = {
@@ -95,14 +95,6 @@ _CALLS = (
         scope=Scope.READ,
         form=(requests.PhotoFile, requests.RenditionSize),
         errors=(400, 413, 415, 422, 503),
-    ),
-    Call(
-        "post", "/api/v1/search", "search", "Find who is on a photo",
-        {200: Reply("The faces and their matches.", answers.SearchAnswer)},
-        "Answers for every face on the photo. The photo is not kept.",
-        scope=Scope.READ,
-        form=(requests.PhotoFile, requests.SearchForm),
-        errors=(400, 404, 409, 413, 415, 422, 503),
     ),
     Call(
         "post", "/session", "sign_in", "Sign the page in",

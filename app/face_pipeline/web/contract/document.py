@@ -58,10 +58,8 @@ def _operation(call: Call) -> dict[str, Any]:
         told["security"] = []
     if parameters := _parameters(call):
         told["parameters"] = parameters
-    if call.form:
-        told["requestBody"] = _taken("multipart/form-data", _one_object(call.form))
-    elif call.body:
-        told["requestBody"] = _taken("application/json", _one_object((call.body,)))
+    if taken := _taken(call):
+        told["requestBody"] = {"required": True, "content": taken}
     responses = {status: _reply(reply) for status, reply in call.replies.items()}
     responses |= {status: _error(call, status) for status in _errors(call)}
     told["responses"] = {str(status): responses[status] for status in sorted(responses)}
@@ -92,8 +90,10 @@ def _one_object(models: tuple[type[BaseModel], ...]) -> dict[str, Any]:
     return told
 
 
-def _taken(media_type: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"required": True, "content": {media_type: {"schema": schema}}}
+def _taken(call: Call) -> dict[str, Any]:
+    """The bodies of a call, by their types: where it takes a form and JSON, either of them."""
+    taken = {"multipart/form-data": call.form, "application/json": (call.body,) if call.body else ()}
+    return {kind: {"schema": _one_object(models)} for kind, models in taken.items() if models}
 
 
 def _reply(reply: Reply) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from face_pipeline.config import Settings
 from face_pipeline.store.collections import DEFAULT_COLLECTION, NAME_PATTERN
 from face_pipeline.store.models import State
 from face_pipeline.store.persons import NAME_MAX
-from face_pipeline.store.vectors import GroupBy
 
 # What JSON calls a number. Python's own functions also take "1_0", "٣", " 5" and "NaN".
 WHOLE = re.compile(r"-?[0-9]{1,18}")
@@ -112,28 +111,6 @@ class RenditionSize(Request):
 
 class CropQuery(Request):
     size: Annotated[int, AsWhole] = Field(160, ge=32, le=512, description="Longer side, pixels.")
-
-
-class SearchForm(Request):
-    collection: Text = Field(DEFAULT_COLLECTION, json_schema_extra={"pattern": COLLECTION})
-    limit: Annotated[int, AsWhole] = Field(
-        5, ge=1, le=100, description="Matches for each face: faces, or people with group_by person."
-    )
-    threshold: Annotated[float, Field(ge=-1.0, le=1.0), AsNumber] | SkipJsonSchema[None] = Field(
-        None,
-        description="Least similarity of a match; the model pack's own when left out.",
-    )
-    min_quality: Annotated[float, AsNumber] = Field(
-        0.0,
-        ge=0.0,
-        le=1.0,
-        description="Faces of lower quality, on the photo or stored, are not matched.",
-    )
-    group_by: Annotated[GroupBy, WithJsonSchema({"type": "string", "enum": list(GroupBy)})] = Field(
-        GroupBy.FACE,
-        description="person: each person once, with the best of their faces and how many reach the "
-        "threshold; a face of nobody stands for itself.",
-    )
 
 
 class SignIn(Request):

@@ -120,14 +120,19 @@ function matchItem(match) {
   const name = match.person_name ?? "unnamed";
   const similarity = percent(match.similarity);
   const others = match.face_count > 1 ? `, best of ${match.face_count} matching faces` : "";
+  const told = [
+    h("span", { class: "match-text" },
+      h("bdi", { class: match.person_name ? "person" : "person unnamed" }, name),
+      match.face_count > 1 ? h("span", { class: "muted small" }, `best of ${match.face_count} matching faces`) : null,
+      h("meter", { min: 0, max: 1, value: Math.max(0, match.similarity), "aria-hidden": "true" })),
+    h("span", { class: "similarity" }, similarity),
+  ];
+  // A face that came as an embedding has no photo to open.
+  if (!match.photo_id) return h("li", {}, h("div", { class: "match" }, h("span", { class: "crop" }), ...told));
   return h("li", {},
     h("a", { class: "match", href: `#photo/${match.photo_id}`, "aria-label": `${name}, similarity ${similarity}${others}, open the photo` },
       h("img", { class: "crop", src: cropUrl(match.face_id), alt: "", loading: "lazy", width: 56, height: 56 }),
-      h("span", { class: "match-text" },
-        h("bdi", { class: match.person_name ? "person" : "person unnamed" }, name),
-        match.face_count > 1 ? h("span", { class: "muted small" }, `best of ${match.face_count} matching faces`) : null,
-        h("meter", { min: 0, max: 1, value: Math.max(0, match.similarity), "aria-hidden": "true" })),
-      h("span", { class: "similarity" }, similarity)));
+      ...told));
 }
 
 function fail(error) {
