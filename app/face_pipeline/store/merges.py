@@ -15,10 +15,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from typing import cast as cast_type
 
-from sqlalchemy import ColumnElement, Select, delete, func, or_, select, update
-from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    CursorResult,
+    ScalarSelect,
+    any_,
+    cast,
+    delete,
+    func,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import UUID, insert
+from sqlalchemy.orm import Session
 
 from face_pipeline.errors import Conflict, NotFound
 from face_pipeline.store import audit, collections, directory
@@ -26,6 +38,7 @@ from face_pipeline.store.audit import Actor
 from face_pipeline.store.models import Collection, Face, Merge, Person, Photo, State
 
 UNDO_HOURS = 24
+IDS = ARRAY(UUID(as_uuid=True))
 # What a merge keeps once it is of no use.
 FORGOTTEN: dict[str, Any] = {"removed": {}, "faces": [], "photos": []}
 # Rows that the session holds are read again where they are needed.
@@ -75,28 +88,31 @@ def merge(session: Session, kept_id: uuid.UUID, removed_id: uuid.UUID, by: Actor
     unfinished = session.scalars(
         select(Photo.id).where(Photo.person_id == removed_id, Photo.state != State.DONE)
     ).all()
-    photos = _give(session, Photo, kept_id, Photo.person_id == removed_id)
-    faces = _give(session, Face, kept_id, Face.person_id == removed_id)
     # They would go with the person's row.
     earlier = _turn(session, kept_id, Merge.kept_id == removed_id)
+    photos = _given("given_photos", Photo, kept_id, Photo.person_id == removed_id)
+    faces = _given("given_faces", Face, kept_id, Face.person_id == removed_id)
     made = session.execute(
         insert(Merge)
         .values(
-            collection_id=kept.collection_id, kept_id=kept_id, faces=faces, photos=photos,
+            id=uuid.uuid4(), collection_id=kept.collection_id, kept_id=kept_id, faces=faces, photos=photos,
             removed=_row(removed, earlier, unfinished),
             undo_until=func.now() + timedelta(hours=UNDO_HOURS),
         )
-        .returning(Merge.id, Merge.undo_until)
+        .returning(
+            Merge.id, Merge.undo_until,
+            func.cardinality(Merge.faces).label("faces"), func.cardinality(Merge.photos).label("photos"),
+        )
     ).one()  # fmt: skip
     session.execute(delete(Person).where(Person.id == removed_id).execution_options(**UNSEEN))
     audit.write(
         session, by, "person.merge", collection=kept.collection.name, subject=kept_id,
         details={
-            "merge": str(made.id), "from": str(removed_id), "faces": len(faces), "photos": len(photos),
+            "merge": str(made.id), "from": str(removed_id), "faces": made.faces, "photos": made.photos,
         },
     )  # fmt: skip
     collections.renew(session, kept.collection_id)
-    return Merged(made.id, kept, made.undo_until, len(faces), len(photos))
+    return Merged(made.id, kept, made.undo_until, made.faces, made.photos)
 
 
 def undo(session: Session, merge_id: uuid.UUID, by: Actor) -> Undone:
@@ -115,27 +131,28 @@ def undo(session: Session, merge_id: uuid.UUID, by: Actor) -> Undone:
             code="merge_expired",
         )
     kept_id, was = merge.kept_id, merge.removed
-    photos_then, faces_then = set(merge.photos), set(merge.faces)
-    are_theirs = (Photo.person_id == kept_id, Photo.id.in_(_ids(merge, Merge.photos)))
+    # An array, and no list of parameters or subquery: with thousands of ids PostgreSQL finds by its hash.
+    are_theirs = (Photo.person_id == kept_id, Photo.id == any_(cast(merge.photos, IDS)))
     _lock_photos(session, *are_theirs)
     # FOR NO KEY UPDATE: they stay, and workers go on naming faces after them.
     session.execute(select(Person.id).where(Person.id == kept_id).with_for_update(key_share=True))
     person = _bring_back(session, merge.collection_id, was)
-    photos = set(_give(session, Photo, person.id, *are_theirs))
-    # Also what was found meanwhile on photos that were not done.
-    found_later = photos & {uuid.UUID(each) for each in was["unfinished"]}
+    photos = _give(session, Photo, person.id, *are_theirs)
     faces = _give(
-        session, Face, person.id, Face.person_id == kept_id,
-        or_(Face.id.in_(_ids(merge, Merge.faces)), Face.photo_id.in_(found_later)),
-    )  # fmt: skip
+        session, Face, person.id, Face.person_id == kept_id, Face.id == any_(cast(merge.faces, IDS))
+    )
+    # What was found meanwhile on photos that were not done.
+    unfinished = [uuid.UUID(each) for each in was["unfinished"]]
+    are_back = select(Photo.id).where(Photo.id.in_(unfinished), Photo.person_id == person.id)
+    found = _give(session, Face, person.id, Face.person_id == kept_id, Face.photo_id.in_(are_back))
     _turn(session, person.id, Merge.id.in_(was["merges"]), Merge.kept_id == kept_id)
     session.execute(
         update(Merge).where(Merge.id == merge.id).values(undone_at=func.now(), **FORGOTTEN)
         .execution_options(**UNSEEN)
     )  # fmt: skip
     counts = {
-        "faces": len(faces), "photos": len(photos),
-        "faces_left": len(faces_then - set(faces)), "photos_left": len(photos_then - photos),
+        "faces": faces + found, "photos": photos,
+        "faces_left": len(merge.faces) - faces, "photos_left": len(merge.photos) - photos,
     }  # fmt: skip
     audit.write(
         session, by, "person.unmerge", collection=person.collection.name, subject=person.id,
@@ -199,13 +216,20 @@ def _lock_both(
     return directory.find(session, kept_id, by), directory.find(session, removed_id, by)
 
 
+def _given(
+    name: str, what: type[Photo] | type[Face], to: uuid.UUID, *conditions: ColumnElement[bool]
+) -> ScalarSelect[Any]:
+    """As `_give`, inside the statement that keeps their ids: thousands do not travel. The ids, maybe none."""
+    given = update(what).where(*conditions).values(person_id=to).returning(what.id).cte(name)
+    return select(func.coalesce(func.array_agg(given.c.id), cast([], IDS))).scalar_subquery()
+
+
 def _give(
     session: Session, what: type[Photo] | type[Face], to: uuid.UUID, *conditions: ColumnElement[bool]
-) -> Sequence[uuid.UUID]:
-    """Make photos or faces `to`'s; returns their ids."""
-    return session.scalars(
-        update(what).where(*conditions).values(person_id=to).returning(what.id).execution_options(**UNSEEN)
-    ).all()
+) -> int:
+    """Make photos or faces `to`'s; returns how many."""
+    given = session.execute(update(what).where(*conditions).values(person_id=to).execution_options(**UNSEEN))
+    return cast_type("CursorResult[Any]", given).rowcount
 
 
 def _turn(session: Session, to: uuid.UUID, *conditions: ColumnElement[bool]) -> Sequence[uuid.UUID]:
@@ -213,11 +237,6 @@ def _turn(session: Session, to: uuid.UUID, *conditions: ColumnElement[bool]) -> 
     return session.scalars(
         update(Merge).where(*conditions).values(kept_id=to).returning(Merge.id).execution_options(**UNSEEN)
     ).all()
-
-
-def _ids(merge: Merge, column: InstrumentedAttribute[list[uuid.UUID]]) -> Select[uuid.UUID]:
-    """The ids that the merge keeps, taken where they are: thousands do not travel."""
-    return select(func.unnest(column)).where(Merge.id == merge.id)
 
 
 def _row(removed: Person, earlier: Sequence[uuid.UUID], unfinished: Sequence[uuid.UUID]) -> dict[str, Any]:
