@@ -263,7 +263,9 @@ def page(
         .limit(limit + 1)
     )
     if wanted.collection is not None:
-        query = query.where(Collection.name == wanted.collection)
+        # By its id, so that the index gives their order too.
+        only = select(Collection.id).where(Collection.name == wanted.collection).scalar_subquery()
+        query = query.where(Person.collection_id == only)
     if by.collections is not None:
         query = query.where(Collection.name.in_(by.collections))
     if wanted.name is not None:
