@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from pydantic.config import JsonValue
 from pydantic.json_schema import SkipJsonSchema
 
@@ -38,6 +38,8 @@ class NewPerson(requests.Body):
 
 class PersonChange(requests.Body):
     """What is left out stays."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 
     name: str = Field(default_factory=str, json_schema_extra=NAME, description=NAME_WORDS)
     external_id: str | None = Field(
