@@ -1,4 +1,4 @@
-"""Keep large collections searchable, and the originals' directory free of files that no photo refers to.
+"""Keep large collections searchable, and forget what nothing refers to any more: originals, lapsed merges.
 
 Run every ten minutes by face-indexer.timer.
 """
@@ -9,7 +9,7 @@ import logging
 import time
 
 from face_pipeline.parts import Parts
-from face_pipeline.store import indexes, photos
+from face_pipeline.store import indexes, merges, photos
 
 log = logging.getLogger(__name__)
 
@@ -39,3 +39,8 @@ def sweep_originals(parts: Parts) -> int:
             return photos.has_original(session, sha256)
 
     return parts.originals.sweep(is_referenced)
+
+
+def forget_lapsed_merges(parts: Parts) -> int:
+    """Forget the persons of merges that cannot be undone any more; returns how many."""
+    return parts.database.in_transaction(merges.forget_lapsed)

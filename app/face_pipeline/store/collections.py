@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from sqlalchemy import bindparam, delete, func, select
+from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from face_pipeline.engine import Pack, contract_id
 from face_pipeline.errors import BadRequest, Conflict, NotFound
-from face_pipeline.store.models import Collection
+from face_pipeline.store import audit
+from face_pipeline.store.audit import Actor
+from face_pipeline.store.models import Collection, Face, Person, Photo, State
 
 DEFAULT_COLLECTION = "default"
 NAME_PATTERN = re.compile(r"[a-z0-9_][a-z0-9_-]{0,63}")
@@ -54,6 +57,99 @@ def check_contract(collection: Collection, pack: Pack) -> None:
             code="contract_mismatch",
             details={"collection": collection.contract_id, "installed": contract_id(pack)},
         )
+
+
+def create(session: Session, name: str, pack: Pack, by: Actor) -> Collection:
+    """A new, empty collection; Conflict when there is one of this name."""
+    row = {"name": check_name(name), "contract_id": contract_id(pack), "dimension": pack.dimension}
+    made: Collection | None = session.scalar(
+        insert(Collection).values(row).on_conflict_do_nothing(index_elements=["name"]).returning(Collection)
+    )
+    if made is None:
+        # Of another engine contract: that says more.
+        find_collection(session, name, pack)
+        raise Conflict(f"there is a collection {name!r} already; use it", code="collection_exists")
+    audit.write(session, by, "collection.create", collection=name, subject=name)
+    return made
+
+
+def by_name(session: Session, name: str) -> Collection:
+    """The collection `name`, whatever engine made its embeddings; NotFound when there is none."""
+    collection = session.scalar(_BY_NAME, {"wanted_name": name})
+    if collection is None:
+        raise NotFound(f"there is no collection {name!r}", code="collection_not_found")
+    return collection
+
+
+def hold(session: Session, collection: Collection) -> None:
+    """Keep others from deleting the collection until this transaction ends; NotFound when one did."""
+    held = select(Collection.id).where(Collection.id == collection.id)
+    if session.scalar(held.with_for_update(read=True, key_share=True)) is None:
+        raise NotFound(f"the collection {collection.name!r} was deleted", code="collection_not_found")
+
+
+def renew(session: Session, collection_id: int) -> None:
+    """Give the collection a version that no cached answer carries: its faces or their names have changed.
+
+    Its row stays locked until the commit; this is the last that a transaction does.
+    """
+    session.execute(
+        update(Collection)
+        .where(Collection.id == collection_id)
+        .values(version=Collection.version + 1)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def page(
+    session: Session, names: Iterable[str] | None, *, limit: int, after: str | None
+) -> tuple[list[tuple[Collection, int]], str | None]:
+    """At most `limit` collections behind the name `after`, each with its number of persons.
+
+    With the name behind which the next page is, if there is one. `names`: of these alone, None: of all.
+    """
+    count_persons = select(func.count()).where(Person.collection_id == Collection.id)
+    query = (
+        select(Collection, count_persons.correlate(Collection).scalar_subquery())
+        .order_by(Collection.name)
+        .limit(limit + 1)
+    )
+    if names is not None:
+        query = query.where(Collection.name.in_(names))
+    if after is not None:
+        query = query.where(Collection.name > after)
+    rows = [(collection, count) for collection, count in session.execute(query).all()]
+    return rows[:limit], rows[limit - 1][0].name if len(rows) > limit else None
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a collection holds. `photos`: how many are in each state; a face is unknown that is nobody's."""
+
+    photos: dict[State, int]
+    persons: int
+    unknown_faces: int
+
+
+def counts(session: Session, collection: Collection) -> Counts:
+    states = session.execute(
+        select(Photo.state, func.count()).where(Photo.collection_id == collection.id).group_by(Photo.state)
+    ).all()
+    persons = select(func.count()).where(Person.collection_id == collection.id).scalar_subquery()
+    # Known faces by their index, which knows no collection; unknown ones would be read one by one.
+    known = (
+        select(func.count())
+        .select_from(Face)
+        .join(Person, Person.id == Face.person_id)
+        .where(Person.collection_id == collection.id)
+        .scalar_subquery()
+    )
+    row = session.execute(
+        select(persons.label("persons"), (Collection.face_count - known).label("unknown")).where(
+            Collection.id == collection.id
+        )
+    ).one()
+    return Counts(dict.fromkeys(State, 0) | {each[0]: each[1] for each in states}, row.persons, row.unknown)
 
 
 def forget_incomparable(session: Session, name: str, pack: Pack) -> None:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from pgvector.sqlalchemy import HALFVEC
-from sqlalchemy import ARRAY, BigInteger, Enum, ForeignKey, Identity, Text, func
+from sqlalchemy import ARRAY, BigInteger, Enum, ForeignKey, Identity, Text, false, func
 from sqlalchemy.dialects.postgresql import JSONB, REAL, TIMESTAMP, UUID
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
@@ -124,7 +124,8 @@ class Person(Base):
 
     No key: an earlier person of the collection has it. Both were there before keys were. `external_id` is
     what the operator's other systems call them; `details` is theirs too, and never read here. `version`
-    grows with every change of the row.
+    grows with every change of the row. `by_hand`: made or changed by somebody, and not by an upload alone;
+    stays without photos too.
     """
 
     __tablename__ = "persons"
@@ -136,6 +137,7 @@ class Person(Base):
     external_id: Mapped[str | None]
     details: Mapped[dict[str, Any]] = mapped_column("metadata", JSONB, server_default="{}")
     version: Mapped[int] = mapped_column(BigInteger, server_default="1")
+    by_hand: Mapped[bool] = mapped_column(server_default=false())
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
@@ -145,7 +147,8 @@ class Person(Base):
 class Merge(Base):
     """A person that became part of another one, and all that is needed to take them apart again.
 
-    `removed` is the row of the person that is gone; `faces` and `photos` are the ids that were theirs.
+    `removed` is the row of the person that is gone; `faces` and `photos` are the ids that were theirs. All
+    three are empty once it cannot be undone any more (merges.py).
     """
 
     __tablename__ = "merges"

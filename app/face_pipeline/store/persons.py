@@ -206,7 +206,7 @@ def _write(
 
 
 def _remove_empty(session: Session, former: set[uuid.UUID | None]) -> None:
-    """Remove those of these persons who have no photo and no face any more.
+    """Remove those of these persons who have no photo and no face any more, and were made by uploads alone.
 
     Whom another request holds gets a photo there. The second statement sees what was written before the lock.
     """
@@ -219,6 +219,7 @@ def _remove_empty(session: Session, former: set[uuid.UUID | None]) -> None:
         delete(Person)
         .where(
             Person.id.in_(held),
+            Person.by_hand.is_(False),
             ~exists().where(Photo.person_id == Person.id),
             ~exists().where(Face.person_id == Person.id),
         )

@@ -6,7 +6,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import CompoundSelect, func, select, tuple_, union
 from sqlalchemy.orm import Session, joinedload, selectinload
 
 from face_pipeline.errors import NotFound
@@ -20,6 +20,8 @@ class Wanted:
     state: State | None = None
     collection: str | None = None
     batch: uuid.UUID | None = None
+    # Given to them, or with a face of theirs.
+    person: uuid.UUID | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ def page(
         query = query.join(BatchPhoto, BatchPhoto.photo_id == Photo.id).where(
             BatchPhoto.batch_id == wanted.batch
         )
+    if wanted.person is not None:
+        query = query.where(Photo.id.in_(of_person(wanted.person)))
     if after is not None:
         query = query.where(tuple_(Photo.received_at, Photo.id) < (after.received_at, after.photo_id))
     rows = [(photo, count) for photo, count in session.execute(query).all()]
@@ -83,6 +87,14 @@ def page(
         return rows, None
     last = rows[limit - 1][0]
     return rows[:limit], Place(last.received_at, last.id)
+
+
+def of_person(person_id: uuid.UUID) -> CompoundSelect[uuid.UUID]:
+    """Ids of the photos that were given to the person, or on which a face is theirs."""
+    return union(
+        select(Photo.id).where(Photo.person_id == person_id),
+        select(Face.photo_id).where(Face.person_id == person_id),
+    )
 
 
 def has_original(session: Session, sha256: str) -> bool:

@@ -4,8 +4,28 @@ from __future__ import annotations
 
 from flask import Blueprint
 
-from face_pipeline.web.api import batches, embeddings, faces, photos, renditions, search, verification
+from face_pipeline.web.api import (
+    batches,
+    collections,
+    embeddings,
+    faces,
+    persons,
+    photos,
+    renditions,
+    search,
+    verification,
+)
 
 bp = Blueprint("api", __name__)
-for resource in (photos, batches, faces, renditions, search, verification, embeddings):
+for resource in (
+    photos,
+    batches,
+    faces,
+    renditions,
+    search,
+    verification,
+    embeddings,
+    collections,
+    persons,
+):
     bp.register_blueprint(resource.bp)

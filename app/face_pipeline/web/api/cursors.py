@@ -53,6 +53,8 @@ def identifier(value: Any) -> uuid.UUID:
 def text(value: Any) -> str:
     if not isinstance(value, str) or "\0" in value:
         raise ValueError
+    # Half of a pair of surrogates, which is no text for a database, is a ValueError here too.
+    value.encode()
     return value
 
 

@@ -36,10 +36,20 @@ CREATE TRIGGER audit_never_emptied BEFORE TRUNCATE ON audit
 
 
 def upgrade() -> None:
+    # Lists of people are in the order of their names. Uploads go on coming in while it is built.
+    with op.get_context().autocommit_block():
+        op.create_index(
+            "persons_listed",
+            "persons",
+            ["collection_id", sa.text("coalesce(name_key, lower(name))"), "id"],
+            postgresql_concurrently=True,
+            if_not_exists=True,
+        )
     for column in (
         sa.Column("external_id", sa.Text),
         sa.Column("metadata", JSONB, nullable=False, server_default="{}"),
         sa.Column("version", sa.BigInteger, nullable=False, server_default="1"),
+        sa.Column("by_hand", sa.Boolean, nullable=False, server_default=sa.false()),
         sa.Column("updated_at", TIME, nullable=False, server_default=sa.func.now()),
     ):
         op.add_column("persons", column)
@@ -103,5 +113,6 @@ def downgrade() -> None:
     op.drop_table("merges")
     for name in ("last_used_at", "expires_at", "collections"):
         op.drop_column("api_keys", name)
-    for name in ("updated_at", "version", "metadata", "external_id"):
+    for name in ("updated_at", "by_hand", "version", "metadata", "external_id"):
         op.drop_column("persons", name)
+    op.drop_index("persons_listed", "persons")

@@ -1,0 +1,71 @@
+"""Collections: make, list, describe."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response, request
+
+from face_pipeline.actions import collections as actions
+from face_pipeline.errors import NotFound
+from face_pipeline.store import collections
+from face_pipeline.store.models import Collection, Scope
+from face_pipeline.web.api import cursors, parameters, views
+from face_pipeline.web.auth import requires
+from face_pipeline.web.contract import answers
+from face_pipeline.web.contract import collections as contract
+from face_pipeline.web.current import actor, parts
+
+bp = Blueprint("collections", __name__)
+
+
+@bp.post("/collections")
+@requires(Scope.WRITE)
+def create() -> Response:
+    wanted = parameters.body(contract.NewCollection)
+    return views.answer(_details(actions.create(parts(), wanted.name, by=actor())), 201)
+
+
+@bp.get("/collections")
+@requires(Scope.READ)
+def list_collections() -> Response:
+    query = parameters.read(contract.CollectionsQuery, request.args)
+    after = cursors.read(query.cursor, cursors.text)[0] if query.cursor is not None else None
+    with parts().database.reading() as session:
+        page, following = collections.page(session, actor().collections, limit=query.limit, after=after)
+    return views.answer(
+        contract.Collections.model_construct(
+            collections=[
+                contract.CollectionItem.model_construct(**_item(each, person_count))
+                for each, person_count in page
+            ],
+            next_cursor=cursors.make(following) if following is not None else None,
+        )
+    )
+
+
+@bp.get("/collections/<collection>")
+@requires(Scope.READ)
+def show(collection: str) -> Response:
+    if not collections.NAME_PATTERN.fullmatch(collection):
+        raise NotFound(f"there is no collection {collection!r}", code="collection_not_found")
+    return views.answer(_details(actions.describe(parts(), collection, by=actor())))
+
+
+def _details(value: actions.Described) -> contract.Collection:
+    return contract.Collection.model_construct(
+        **_item(value.collection, value.has.persons),
+        photos=answers.States(**value.has.photos),
+        unknown_face_count=value.has.unknown_faces,
+    )
+
+
+def _item(value: Collection, person_count: int) -> dict[str, Any]:
+    return {
+        "name": value.name,
+        "contract_id": value.contract_id,
+        "dimension": value.dimension,
+        "face_count": value.face_count,
+        "person_count": person_count,
+        "created_at": views.time(value.created_at),
+    }
