@@ -12,17 +12,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from face_pipeline.actions import analysis
 from face_pipeline.actions.uploads import Upload
-from face_pipeline.broker import answers, exchange
-from face_pipeline.broker.celery import publish_search
-from face_pipeline.broker.messages import Failed, FoundFace, Question, Reply
-from face_pipeline.engine import MemoryBusy, contract_id
-from face_pipeline.errors import Conflict, NotFound, QueueUnavailable, Unavailable, Unprocessable
+from face_pipeline.broker import answers
+from face_pipeline.broker.messages import FoundFace
+from face_pipeline.errors import NotFound
 from face_pipeline.parts import Parts
 from face_pipeline.store import collections, vectors
-from face_pipeline.store.models import Collection, Reason
+from face_pipeline.store.models import Collection
 from face_pipeline.store.vectors import GroupBy, Match
-from face_pipeline.telemetry import context
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +77,7 @@ def search(parts: Parts, photo: Upload, *, collection: str, wish: Wish, gone: Ca
         answers.count_hit(parts.scratch)
         return Answer(found.name, [_found_again(each) for each in kept], cached=True)
     asked = time.monotonic()
-    analysed, shared = _analyse(parts, photo, gone)
+    analysed, shared = analysis.analyse(parts, photo, gone)
     answered = time.monotonic()
     faces = [_match(parts, found, face, wish) for face in analysed]
     seconds = {
@@ -100,53 +98,6 @@ def _collection(parts: Parts, name: str) -> Collection:
     # There from the start, as far as anybody can tell.
     with parts.database.transaction() as session:
         return collections.open_collection(session, name, parts.pack)
-
-
-def _analyse(parts: Parts, photo: Upload, gone: Callable[[], bool]) -> tuple[list[FoundFace], bool]:
-    """The faces that a worker finds, and whether another request for the same photo had asked it already."""
-    timeout = parts.settings.search_timeout_seconds
-    question = Question(contract_id(parts.pack), photo.row.sha256)
-
-    def send(task_id: str) -> None:
-        publish_search(
-            parts.celery, question.id,
-            task_id=task_id, request_id=context.request_id.get(), expires_seconds=timeout,
-        )  # fmt: skip
-
-    try:
-        answer = exchange.ask(
-            parts.scratch, question.id, photo.data,
-            send=send, timeout=timeout, gone=gone,
-            # From here on the request's lines name its task, also where it is never answered.
-            told=context.task_id.set,
-        )  # fmt: skip
-    except QueueUnavailable as error:
-        raise Unavailable(
-            "the task queue cannot be reached; send the search again", code="search_unavailable"
-        ) from error
-    if answer is None:
-        raise Unavailable(
-            f"no worker answered within {timeout:g} seconds; they are busy or stopped", code="search_timeout"
-        )
-    return _faces(answer.reply, question), answer.shared
-
-
-def _faces(reply: Reply, question: Question) -> list[FoundFace]:
-    """The faces of a worker's reply, or its error raised."""
-    context.task_id.set(reply.task_id)
-    if isinstance(reply, Failed):
-        if reply.code == Reason.ENGINE_ERROR:
-            raise Unavailable("the worker could not analyse the photo", code="search_failed")
-        if reply.code == MemoryBusy.code:
-            raise Unavailable(reply.message, code=MemoryBusy.code)
-        raise Unprocessable(reply.message, code=reply.code)
-    if reply.contract_id != question.contract_id:
-        raise Conflict(
-            f"a worker runs {reply.contract_id}, this server {question.contract_id}; "
-            "run ./face-ansible site.yml so that both have the same model pack",
-            code="contract_mismatch",
-        )
-    return reply.faces
 
 
 def _match(parts: Parts, collection: Collection, face: FoundFace, wish: Wish) -> SearchedFace:
