@@ -97,12 +97,13 @@ def _reconcile(_: argparse.Namespace) -> int:
 
 def _index(_: argparse.Namespace) -> int:
     from face_pipeline.broker import log_level
-    from face_pipeline.ops.indexer import build_indexes, sweep_originals
+    from face_pipeline.ops.indexer import build_indexes, forget_answers, sweep_originals
 
     parts = _begin_service("face-indexer")
     log_level.look_once("face-indexer", parts.settings.log_level, lambda: parts.queue)
     build_indexes(parts)
     sweep_originals(parts)
+    forget_answers(parts)
     return 0
 
 

@@ -9,7 +9,7 @@ import logging
 import time
 
 from face_pipeline.parts import Parts
-from face_pipeline.store import indexes, photos
+from face_pipeline.store import idempotency, indexes, photos
 
 log = logging.getLogger(__name__)
 
@@ -39,3 +39,8 @@ def sweep_originals(parts: Parts) -> int:
             return photos.has_original(session, sha256)
 
     return parts.originals.sweep(is_referenced)
+
+
+def forget_answers(parts: Parts) -> int:
+    """Remove answers that were kept for a day for requests that might come again; returns how many."""
+    return parts.database.in_statements(idempotency.remove_old)

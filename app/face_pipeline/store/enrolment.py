@@ -18,11 +18,11 @@ from sqlalchemy.orm import Session, joinedload
 
 from face_pipeline.engine import DetectedFace
 from face_pipeline.errors import NotFound
-from face_pipeline.store import audit, judging
+from face_pipeline.store import audit, batches, judging
 from face_pipeline.store.audit import Actor
 from face_pipeline.store.judging import Refusal, Refused, Rules, Shown
 from face_pipeline.store.ledger import NewPhoto
-from face_pipeline.store.models import Batch, BatchPhoto, Collection, Face, Person, Photo, State
+from face_pipeline.store.models import BatchPhoto, Collection, Face, Person, Photo, State
 
 # id, sha256, state
 LockedPhoto = Row[uuid.UUID, str, State]
@@ -188,9 +188,7 @@ def _insert(
     missing = sorted((new for new in photos if new.sha256 not in there), key=lambda new: new.sha256)
     if not missing:
         return set()
-    batch = Batch(collection_id=collection.id)
-    session.add(batch)
-    session.flush()
+    batch = batches.make(session, collection)
     shared = {"collection_id": collection.id, "batch_id": batch.id, "request_id": request_id}
     ids = {new.sha256: uuid.uuid4() for new in missing}
     session.execute(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from types import ModuleType
 
 from face_pipeline.store.models import Scope
-from face_pipeline.web.contract import answers, enrolment, requests
+from face_pipeline.web.contract import answers, batches, enrolment, faces, idempotency, requests
 from face_pipeline.web.contract.call import BROKEN_PHOTO, Call, Codes, Reply
 
 # Modules of this package with CALLS and CODES of their own.
-SUBJECTS: tuple[ModuleType, ...] = (enrolment,)
+SUBJECTS: tuple[ModuleType, ...] = (batches, enrolment, faces, idempotency)
 
 # By the status they come with; gunicorn and nginx, which answer for the service, may have others.
 _CODES: Codes = {
@@ -47,7 +47,7 @@ _CALLS = (
         "dies afterwards.",
         scope=Scope.WRITE,
         form=(requests.PhotoFiles, requests.UploadForm),
-        errors=(400, 409, 413, 422, 503, 507),
+        errors=(400, 404, 409, 413, 422, 503, 507),
     ),
     Call(
         "get", "/api/v1/photos", "list_photos", "List photos, newest first",
