@@ -22,11 +22,13 @@ class Progress:
 
 def make(parts: Parts, collection: str, *, by: Actor) -> Progress:
     """A batch without photos. Raises Forbidden, BadRequest and Conflict for the collection, which is made on
-    first use."""
+    first use; NotFound where it is deleted at this moment."""
     collections.check_name(collection)
     by.check_reaches(collection)
     with parts.database.transaction() as session:
-        batch = batches.make(session, collections.open_collection(session, collection, parts.pack))
+        found = collections.open_collection(session, collection, parts.pack)
+        collections.hold(session, found)
+        batch = batches.make(session, found)
         audit.write(session, by, "batch.make", collection=collection, subject=batch.id)
         session.refresh(batch, ["collection"])
     return Progress(batch, dict.fromkeys(State, 0))
@@ -35,10 +37,7 @@ def make(parts: Parts, collection: str, *, by: Actor) -> Progress:
 def find(parts: Parts, batch_id: uuid.UUID, *, by: Actor) -> Batch:
     """The batch with its collection; NotFound also where that is none that `by` reaches."""
     with parts.database.reading() as session:
-        batch = batches.find(session, batch_id)
-    if not by.reaches(batch.collection.name):
-        raise batches.no_batch(batch_id)
-    return batch
+        return batches.find(session, batch_id, by=by)
 
 
 def describe(parts: Parts, batch_id: uuid.UUID, *, by: Actor) -> Progress:

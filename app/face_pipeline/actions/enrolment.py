@@ -107,12 +107,15 @@ def enrol(
     parts.originals.write(
         {each.photo.sha256: photos[each.photo.sha256].data for each in candidates if each.faces is not None}
     )
-    kept = parts.database.in_transaction(
-        lambda session: enrolment.keep(
-            session, person_id, candidates, rules, by=by, request_id=context.request_id.get()
+    if candidates:
+        request_id = context.request_id.get()
+        kept = parts.database.in_transaction(
+            lambda session: enrolment.keep(
+                session, person_id, candidates, rules, by=by, request_id=request_id
+            )
         )
-    ) if candidates else []  # fmt: skip
-    verdicts |= {each.photo.sha256: verdict for each, verdict in zip(candidates, kept, strict=True)}
+        verdicts |= {each.photo.sha256: verdict for each, verdict in zip(candidates, kept, strict=True)}
+    _write_again(parts, photos, verdicts)
     return _told(person, checked, verdicts)
 
 
@@ -195,6 +198,17 @@ def _refused_already(
             verdict = judging.judge(session, person.collection, person.id, judging.shown(found), rules)
             if isinstance(verdict, judging.Refused):
                 yield sha256, verdict
+
+
+def _write_again(parts: Parts, photos: Mapping[str, Upload], verdicts: Mapping[str, Verdict]) -> None:
+    """An erasure of the same photo may have taken its file before the row was there to see."""
+    parts.originals.write(
+        {
+            sha256: photos[sha256].data
+            for sha256, verdict in verdicts.items()
+            if isinstance(verdict, enrolment.Enrolled) and not parts.originals.path(sha256).exists()
+        }
+    )
 
 
 def _told(

@@ -13,10 +13,7 @@ from face_pipeline.store.models import Face
 def describe(parts: Parts, face_id: uuid.UUID, *, by: Actor) -> Face:
     """The face with its photo, person and collection; NotFound also where `by` does not reach that."""
     with parts.database.reading() as session:
-        face = faces.find(session, face_id)
-    if not by.reaches(face.collection.name):
-        raise faces.no_face(face_id)
-    return face
+        return faces.find(session, face_id, by=by)
 
 
 def give(parts: Parts, face_id: uuid.UUID, person_id: uuid.UUID | None, *, by: Actor) -> Face:
@@ -24,7 +21,6 @@ def give(parts: Parts, face_id: uuid.UUID, person_id: uuid.UUID | None, *, by: A
 
     Raises NotFound for the face and the person, Conflict for a person of another collection.
     """
-    describe(parts, face_id, by=by)
     return parts.database.in_transaction(lambda session: faces.give(session, face_id, person_id, by=by))
 
 
@@ -34,5 +30,4 @@ def give_to_name(parts: Parts, face_id: uuid.UUID, name: str, *, by: Actor) -> F
     Raises NotFound for the face, BadRequest for a name that cannot be kept.
     """
     name = persons.check_name(name)
-    describe(parts, face_id, by=by)
     return parts.database.in_transaction(lambda session: faces.give_to_name(session, face_id, name, by=by))

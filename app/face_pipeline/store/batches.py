@@ -12,6 +12,7 @@ from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session, joinedload
 
 from face_pipeline.errors import Conflict, NotFound
+from face_pipeline.store.audit import Actor
 from face_pipeline.store.models import Batch, BatchPhoto, Collection, Photo, State
 
 
@@ -31,16 +32,12 @@ def make(session: Session, collection: Collection) -> Batch:
     return batch
 
 
-def find(session: Session, batch_id: uuid.UUID) -> Batch:
-    """The batch with its collection; NotFound when there is none."""
+def find(session: Session, batch_id: uuid.UUID, *, by: Actor | None = None) -> Batch:
+    """The batch with its collection; NotFound when there is none, or `by` does not reach it."""
     batch = session.get(Batch, batch_id, options=[joinedload(Batch.collection)])
-    if batch is None:
-        raise no_batch(batch_id)
+    if batch is None or (by is not None and not by.reaches(batch.collection.name)):
+        raise NotFound(f"there is no batch {batch_id}", code="batch_not_found")
     return batch
-
-
-def no_batch(batch_id: uuid.UUID) -> NotFound:
-    return NotFound(f"there is no batch {batch_id}", code="batch_not_found")
 
 
 def find_of(session: Session, batch_id: uuid.UUID, collection: Collection) -> Batch:

@@ -51,6 +51,13 @@ def find_collection(session: Session, name: str, pack: Pack) -> Collection:
     return collection
 
 
+def hold(session: Session, collection: Collection) -> None:
+    """Keep others from deleting the collection until this transaction ends; NotFound when one did."""
+    held = select(Collection.id).where(Collection.id == collection.id)
+    if session.scalar(held.with_for_update(read=True, key_share=True)) is None:
+        raise NotFound(f"the collection {collection.name!r} was deleted", code="collection_not_found")
+
+
 def forget_incomparable(session: Session, name: str, pack: Pack) -> None:
     """Delete the collection `name`, and all that is in it, where another engine than `pack`'s made it."""
     session.execute(

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session, joinedload
 
 from face_pipeline.engine import DetectedFace
 from face_pipeline.errors import NotFound
-from face_pipeline.store import audit, batches, judging
+from face_pipeline.store import audit, batches, collections, judging
 from face_pipeline.store.audit import Actor
 from face_pipeline.store.judging import Refusal, Refused, Rules, Shown
 from face_pipeline.store.ledger import NewPhoto
@@ -86,6 +86,7 @@ def keep(
     """
     person = find_person(session, person_id)
     collection = person.collection
+    _hold(session, person)
     session.execute(select(func.pg_advisory_xact_lock(TURNS, func.hashint8(collection.id))))
     found = [each.photo for each in candidates if each.faces is not None]
     new = _insert(session, collection, found, request_id)
@@ -122,6 +123,14 @@ def keep(
             details={"photos": len(written.done), "faces": len(written.named) + len(written.done)},
         )  # fmt: skip
     return verdicts
+
+
+def _hold(session: Session, person: Person) -> None:
+    """Keep others from deleting the collection until this is through."""
+    try:
+        collections.hold(session, person.collection)
+    except NotFound as error:
+        raise no_person(person.id) from error
 
 
 def _refused(row: LockedPhoto, fresh: bool, candidate: Candidate) -> Refused | None:

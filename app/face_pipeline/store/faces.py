@@ -10,25 +10,29 @@ from sqlalchemy import ColumnElement, exists, select, update
 from sqlalchemy.orm import Session, joinedload
 
 from face_pipeline.errors import Conflict, NotFound
-from face_pipeline.store import audit, enrolment, persons
+from face_pipeline.store import audit, collections, enrolment, persons
 from face_pipeline.store.audit import Actor
 from face_pipeline.store.models import Collection, Face, Person, Photo
 
 
-def find(session: Session, face_id: uuid.UUID) -> Face:
-    """The face with its photo, person and collection; NotFound when there is none."""
+def find(session: Session, face_id: uuid.UUID, *, by: Actor | None = None) -> Face:
+    """The face with its photo, person and collection; NotFound when there is none or `by` reaches none."""
     face = session.scalar(
         select(Face)
         .where(Face.id == face_id)
-        .options(joinedload(Face.photo), joinedload(Face.person), joinedload(Face.collection))
+        .options(
+            joinedload(Face.photo).joinedload(Photo.collection),
+            joinedload(Face.person),
+            joinedload(Face.collection),
+        )
         .execution_options(populate_existing=True)
     )
-    if face is None:
-        raise no_face(face_id)
+    if face is None or (by is not None and not by.reaches(face.collection.name)):
+        raise _no_face(face_id)
     return face
 
 
-def no_face(face_id: uuid.UUID) -> NotFound:
+def _no_face(face_id: uuid.UUID) -> NotFound:
     return NotFound(f"there is no face {face_id}", code="face_not_found")
 
 
@@ -53,16 +57,19 @@ def _give(
     Its photo follows: one that shows this face alone is the person's too, and one that shows its former
     person no more is theirs no longer. The former person stays, with or without another face.
     """
-    photo_id = find(session, face_id).photo_id
+    face = find(session, face_id, by=by)
+    photo_id = face.photo_id
+    collections.hold(session, face.collection)
     # Photos, persons, faces, the collection: the order in which every transaction locks them.
     session.execute(select(Photo.id).where(Photo.id == photo_id).with_for_update(key_share=True))
-    collection = find(session, face_id).collection
+    collection = find(session, face_id, by=by).collection
     person = choose(collection)
     former = _lock(session, face_id)
     owner = person.id if person else None
     if former == owner:
         return find(session, face_id)
-    _follow(session, photo_id, face_id, former, owner)
+    if photo_id is not None:
+        _follow(session, photo_id, face_id, former, owner)
     session.execute(update(Face).where(Face.id == face_id).values(person_id=owner))
     session.execute(
         update(Collection).where(Collection.id == collection.id).values(version=Collection.version + 1)
@@ -80,7 +87,7 @@ def _lock(session: Session, face_id: uuid.UUID) -> uuid.UUID | None:
         select(Face.person_id).where(Face.id == face_id).with_for_update(key_share=True)
     ).one_or_none()
     if row is None:
-        raise no_face(face_id)
+        raise _no_face(face_id)
     owner: uuid.UUID | None = row.person_id
     return owner
 

@@ -271,7 +271,7 @@ class Face(Base):
     __tablename__ = "faces"
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
-    photo_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("photos.id", ondelete="CASCADE"))
+    photo_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("photos.id", ondelete="CASCADE"))
     collection_id: Mapped[int] = mapped_column(ForeignKey("collections.id", ondelete="CASCADE"))
     person_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("persons.id", ondelete="SET NULL"))
     position: Mapped[int]
@@ -281,6 +281,6 @@ class Face(Base):
     quality: Mapped[float]
     embedding: Mapped[Any] = mapped_column(HALFVEC)
 
-    photo: Mapped[Photo] = relationship(back_populates="faces")
+    photo: Mapped[Photo | None] = relationship(back_populates="faces")
     person: Mapped[Person | None] = relationship()
     collection: Mapped[Collection] = relationship()

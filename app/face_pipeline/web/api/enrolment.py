@@ -9,8 +9,7 @@ from face_pipeline.errors import BadRequest
 from face_pipeline.store.judging import Rules
 from face_pipeline.store.models import Scope
 from face_pipeline.telemetry.metrics import web as metrics
-from face_pipeline.web.api import files, parameters, views
-from face_pipeline.web.api.search import has_hung_up
+from face_pipeline.web.api import callers, files, parameters, views
 from face_pipeline.web.auth import requires
 from face_pipeline.web.contract import answers
 from face_pipeline.web.contract import enrolment as contract
@@ -34,12 +33,11 @@ def enrol(person_id: str) -> Response:
             code="too_many_photos",
         )
     form = parameters.read(contract.EnrolmentForm, request.form)
-    connection = request.environ.get("gunicorn.socket")
     told = enrolment.enrol(
         parts(), wanted, ((files.filename_of(file), files.read(file)) for file in sent),
         Rules(parts().pack.match_threshold, form.min_quality, form.which, form.on_conflict),
         by=actor(),
-        gone=lambda: has_hung_up(connection),
+        gone=callers.gone(),
     )  # fmt: skip
     metrics.files_uploaded.inc(sum(not each.duplicate for each in told.enrolled))
     return views.answer(

@@ -6,7 +6,7 @@ from flask import Blueprint, Response, current_app, request
 
 from face_pipeline.actions import faces
 from face_pipeline.engine.pictures import face_crop
-from face_pipeline.errors import BadRequest
+from face_pipeline.errors import BadRequest, NotFound
 from face_pipeline.store.models import Face, Scope
 from face_pipeline.web.api import parameters, views
 from face_pipeline.web.auth import requires
@@ -43,7 +43,9 @@ def give(face_id: str) -> Response:
 def _answer(face: Face) -> Response:
     return views.answer(
         contract.OneFace.model_construct(
-            **dict(views.face(face)), collection=face.collection.name, photo_id=str(face.photo_id)
+            **dict(views.face(face)),
+            collection=face.collection.name,
+            photo_id=str(face.photo_id) if face.photo_id else None,
         )
     )
 
@@ -53,6 +55,8 @@ def _answer(face: Face) -> Response:
 def crop(face_id: str) -> Response:
     size = parameters.read(CropQuery, request.args).size
     face = faces.describe(parts(), parameters.identifier(face_id, "face"), by=actor())
+    if face.photo is None:
+        raise NotFound(f"face {face_id} came as an embedding, without a photo", code="face_without_photo")
     data = parts().originals.read(face.photo.sha256)
     picture = face_crop(data, face.bbox, size, parts().memory)
     response = current_app.response_class(picture, mimetype="image/jpeg")

@@ -39,7 +39,7 @@ def search() -> Response:
         parts(), files.read_one(request, "photo"),
         collection=form.collection,
         wish=wish,
-        gone=lambda: has_hung_up(connection),
+        gone=lambda: _has_hung_up(connection),
     )  # fmt: skip
     elapsed = time.monotonic() - started
     status: Literal["hit", "miss"] = "hit" if answer.cached else "miss"
@@ -63,7 +63,7 @@ def search() -> Response:
     )
 
 
-def has_hung_up(connection: socket.socket | None) -> bool:
+def _has_hung_up(connection: socket.socket | None) -> bool:
     """Whether the client closed its connection; None: the server does not show it."""
     if connection is None:
         return False

@@ -51,7 +51,7 @@ CALLS: tuple[Call, ...] = (
         "photos which are in it now are done or failed.",
         scope=Scope.WRITE,
         body=NewBatch,
-        errors=(400, 409, 413, 503),
+        errors=(400, 404, 409, 413, 503),
     ),
     Call(
         "get", "/api/v1/batches", "list_batches", "List batches, newest first",

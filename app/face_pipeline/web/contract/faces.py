@@ -33,10 +33,10 @@ class OneFace(answers.Face):
     """A face, and where it is."""
 
     collection: str
-    photo_id: answers.Id
+    photo_id: answers.Id | None = Field(description="Null for a face that came as an embedding.")
 
 
-CODES: Codes = {409: ("person_other_collection",)}
+CODES: Codes = {404: ("face_without_photo",), 409: ("person_other_collection",)}
 CALLS: tuple[Call, ...] = (
     Call(
         "get", "/api/v1/faces/{face_id}", "get_face", "Whose a face is, and where it was found",
