@@ -183,6 +183,15 @@ def test_a_photo_that_is_enrolled_again_stays_one_photo(live_app: App, parts: Pa
     assert kept(parts) == (1, 1, 1)
 
 
+def test_an_original_that_an_erasure_took_meanwhile_is_back(live_app: App, parts: Parts) -> None:
+    anna = a_person(parts)
+    (entry,) = enrolled(enrol(live_app, anna, ("a.jpg", astronaut_jpeg())))
+    for original in originals(live_app.installation):
+        original.unlink()
+    enrolled(enrol(live_app, anna, ("a.jpg", astronaut_jpeg())))
+    assert live_app.get(f"/api/v1/photos/{entry['photo_id']}/image").content == astronaut_jpeg()
+
+
 def test_a_photo_that_is_there_already_needs_no_worker(live_app: App, parts: Parts) -> None:
     (known,) = send_and_wait(live_app, astronaut_jpeg())
     (crowd,) = send_and_wait(live_app, two_faces())
