@@ -117,8 +117,8 @@ def _errors(call: Call) -> set[int]:
 
 
 def _error(call: Call, status: int) -> dict[str, Any]:
-    # Where the call itself has no such error.
-    words = ERRORS[status] if status in {*call.errors, 401, 403} else idempotency.ERRORS[status]
+    # An error that the call itself does not have comes of a request that is sent again.
+    words = ERRORS[status] if status in call.errors else (ERRORS | idempotency.ERRORS)[status]
     told = {
         "description": call.words.get(status, words),
         "content": {"application/json": {"schema": _reference(answers.Error)}},
