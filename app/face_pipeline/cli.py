@@ -97,13 +97,19 @@ def _reconcile(_: argparse.Namespace) -> int:
 
 def _index(_: argparse.Namespace) -> int:
     from face_pipeline.broker import log_level
-    from face_pipeline.ops.indexer import build_indexes, forget_lapsed_merges, sweep_originals
+    from face_pipeline.ops.indexer import (
+        build_indexes,
+        forget_answers,
+        forget_lapsed_merges,
+        sweep_originals,
+    )
 
     parts = _begin_service("face-indexer")
     log_level.look_once("face-indexer", parts.settings.log_level, lambda: parts.queue)
     build_indexes(parts)
     sweep_originals(parts)
     forget_lapsed_merges(parts)
+    forget_answers(parts)
     return 0
 
 

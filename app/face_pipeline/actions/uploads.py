@@ -93,11 +93,19 @@ def check_all(parts: Parts, files: Iterable[tuple[str, bytes]]) -> Checked:
     return checked
 
 
-def accept(parts: Parts, checked: Checked, *, collection: str, person: str | None) -> Batch:
+def accept(
+    parts: Parts,
+    checked: Checked,
+    *,
+    collection: str,
+    person: str | None,
+    batch_id: uuid.UUID | None = None,
+) -> Batch:
     """Keep the good photos and give them to the workers; `person` is who they show, unless another's.
 
-    When this returns, originals and rows survive a power cut. Raises BadRequest for a name that cannot be
-    kept, Conflict where the collection has another engine contract.
+    `batch_id`: the batch they are added to, instead of one of their own. When this returns, originals and
+    rows survive a power cut. Raises BadRequest for a name that cannot be kept, NotFound for the batch,
+    Conflict where it is of another collection, or the collection has another engine contract.
     """
     person = persons.check_name(person) if person is not None else None
     good, pack = checked.good, parts.pack
@@ -113,9 +121,11 @@ def accept(parts: Parts, checked: Checked, *, collection: str, person: str | Non
             if each.row.sha256 not in known or not parts.originals.path(each.row.sha256).exists()
         }
     )
+    request_id = context.request_id.get()
+    rows = [each.row for each in good]
     batch, accepted = parts.database.in_transaction(
         lambda session: ledger.accept(
-            session, found, [each.row for each in good], person=person, request_id=context.request_id.get()
+            session, found, rows, person=person, request_id=request_id, batch_id=batch_id
         )
     )
     _say_accepted(batch.id, accepted, checked.rejected)

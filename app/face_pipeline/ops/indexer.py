@@ -9,7 +9,7 @@ import logging
 import time
 
 from face_pipeline.parts import Parts
-from face_pipeline.store import indexes, merges, photos
+from face_pipeline.store import idempotency, indexes, merges, photos
 
 log = logging.getLogger(__name__)
 
@@ -44,3 +44,8 @@ def sweep_originals(parts: Parts) -> int:
 def forget_lapsed_merges(parts: Parts) -> int:
     """Forget the persons of merges that cannot be undone any more; returns how many."""
     return parts.database.in_transaction(merges.forget_lapsed)
+
+
+def forget_answers(parts: Parts) -> int:
+    """Remove answers that were kept for a day for requests that might come again; returns how many."""
+    return parts.database.in_statements(idempotency.remove_old)

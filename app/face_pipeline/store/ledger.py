@@ -27,7 +27,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from face_pipeline.engine import DetectedFace, Pack
-from face_pipeline.store import collections, persons, statements
+from face_pipeline.store import batches, collections, persons, statements
 from face_pipeline.store.models import (
     UNFINISHED,
     WAITING,
@@ -106,15 +106,18 @@ def accept(
     *,
     person: str | None,
     request_id: str | None,
+    batch_id: uuid.UUID | None = None,
 ) -> tuple[Batch, list[Accepted]]:
     """Write rows for `photos`, whose originals are on disk already; one entry each, in their order.
 
     A photo the collection has is not processed twice; one that failed before gets another chance. `person` is
-    a checked name: whose the photos are, those that are not another's.
+    a checked name: whose the photos are, those that are not another's. `batch_id`: the batch they are added
+    to, instead of one of their own; raises NotFound and Conflict for it.
     """
-    batch = Batch(collection_id=collection.id)
-    session.add(batch)
-    session.flush()
+    if batch_id is None:
+        batch = batches.make(session, collection)
+    else:
+        batch = batches.find_of(session, batch_id, collection)
     states, made, known = _rows(session, collection, batch, photos, request_id)
     locked = _lock(session, [row.id for row in known if person is not None or row.state == State.FAILED])
     _start_over(session, [row.id for row in locked if row.state == State.FAILED])

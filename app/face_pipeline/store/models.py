@@ -187,8 +187,29 @@ class AuditEntry(Base):
     details: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
 
 
+class KeptAnswer(Base):
+    """The answer to a request with an idempotency key, or, without a status, who is about to give it.
+
+    `token` is that of the request that answers, and `lease_until` when it counts as dead unless it renews it.
+    `body` None: the answer is not kept; `made` is then the id of what the request made.
+    """
+
+    __tablename__ = "kept_answers"
+
+    key_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("api_keys.id", ondelete="CASCADE"), primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    fingerprint: Mapped[str]
+    token: Mapped[uuid.UUID]
+    lease_until: Mapped[datetime]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    status: Mapped[int | None]
+    headers: Mapped[dict[str, str]] = mapped_column(JSONB, server_default="{}")
+    body: Mapped[str | None]
+    made: Mapped[str | None]
+
+
 class Batch(Base):
-    """The photos of one upload request."""
+    """The photos of one upload request, or of several that name it."""
 
     __tablename__ = "batches"
 
@@ -269,3 +290,4 @@ class Face(Base):
 
     photo: Mapped[Photo | None] = relationship(back_populates="faces")
     person: Mapped[Person | None] = relationship()
+    collection: Mapped[Collection] = relationship()

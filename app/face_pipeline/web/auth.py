@@ -16,6 +16,7 @@ from face_pipeline.errors import Forbidden, Unauthorized
 from face_pipeline.store import keys
 from face_pipeline.store.models import ApiKey, Scope
 from face_pipeline.web.current import parts
+from face_pipeline.web.idempotency import once
 
 CSRF_HEADER = "X-CSRF-Token"
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
@@ -57,6 +58,8 @@ def requires(scope: Scope) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Let a view run only for keys with `scope`; `admin` includes all, no other includes another."""
 
     def decorate(view: Callable[P, R]) -> Callable[P, R]:
+        view = once(view)
+
         @wraps(view)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
             g.api_key = authorised(scope, request.method)

@@ -8,6 +8,7 @@ from face_pipeline.web.api import (
     batches,
     collections,
     embeddings,
+    enrolment,
     faces,
     persons,
     photos,
@@ -27,5 +28,6 @@ for resource in (
     embeddings,
     collections,
     persons,
+    enrolment,
 ):
     bp.register_blueprint(resource.bp)

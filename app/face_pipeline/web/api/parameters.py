@@ -92,6 +92,7 @@ def upload_form(request: Request) -> requests.UploadForm:
     given = {
         "collection": _one_text(request, "collection", "collection_name"),
         "person": _one_text(request, "person", "person_name"),
+        "batch": _one_text(request, "batch", "parameter"),
     }
     return read(requests.UploadForm, {name: text for name, text in given.items() if text is not None})
 

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from flask import Blueprint, Response, current_app, request, send_file
 
-from face_pipeline.actions import uploads
+from face_pipeline.actions import batches, uploads
 from face_pipeline.errors import BadRequest
 from face_pipeline.store import collections, photos
 from face_pipeline.store.models import Photo, Scope
@@ -17,7 +17,7 @@ from face_pipeline.web.api import cursors, files, parameters, renditions, views
 from face_pipeline.web.auth import requires
 from face_pipeline.web.contract import answers
 from face_pipeline.web.contract.requests import PhotosQuery
-from face_pipeline.web.current import parts
+from face_pipeline.web.current import actor, parts
 from face_pipeline.words import counted
 
 bp = Blueprint("photos", __name__)
@@ -38,7 +38,13 @@ def upload() -> Response:
         )
     checked = uploads.check_all(parts(), ((files.filename_of(file), files.read(file)) for file in sent))
     form = parameters.upload_form(request)
-    batch = uploads.accept(parts(), checked, collection=form.collection, person=form.person)
+    collection, batch_id = form.collection, None
+    if form.batch is not None:
+        open_batch = batches.find(parts(), parameters.identifier(form.batch, "batch"), by=actor())
+        batch_id = open_batch.id
+        if "collection" not in form.model_fields_set:
+            collection = open_batch.collection.name
+    batch = uploads.accept(parts(), checked, collection=collection, person=form.person, batch_id=batch_id)
     metrics.files_uploaded.inc(len(batch.photos))
     return views.answer(
         answers.Upload.model_construct(

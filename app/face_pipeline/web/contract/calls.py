@@ -7,8 +7,12 @@ from types import ModuleType
 from face_pipeline.store.models import Scope
 from face_pipeline.web.contract import (
     answers,
+    batches,
     collections,
     embeddings,
+    enrolment,
+    faces,
+    idempotency,
     persons,
     requests,
     search,
@@ -23,6 +27,10 @@ SUBJECTS: tuple[ModuleType, ...] = (
     embeddings,
     collections,
     persons,
+    batches,
+    enrolment,
+    faces,
+    idempotency,
 )
 
 # By the status they come with; gunicorn and nginx, which answer for the service, may have others.
@@ -61,7 +69,7 @@ _CALLS = (
         "dies afterwards.",
         scope=Scope.WRITE,
         form=(requests.PhotoFiles, requests.UploadForm),
-        errors=(400, 409, 413, 422, 503, 507),
+        errors=(400, 404, 409, 413, 422, 503, 507),
     ),
     Call(
         "get", "/api/v1/photos", "list_photos", "List photos, newest first",

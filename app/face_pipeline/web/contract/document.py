@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from face_pipeline.web.contract import answers
+from face_pipeline.web.contract import answers, idempotency
 from face_pipeline.web.contract.call import ERRORS, IN_THE_PATH, Call, Reply
 from face_pipeline.web.contract.calls import CALLS, CODES
 
@@ -74,6 +74,8 @@ def _parameters(call: Call) -> list[dict[str, Any]]:
         }
         for name in re.findall(r"{(\w+)}", call.path)
     ]  # fmt: skip
+    if idempotency.takes_key(call.method, call.path):
+        found.append(idempotency.PARAMETER)
     for name, schema in _one_object(call.query)["properties"].items() if call.query else ():
         description = schema.pop("description")
         found.append({"name": name, "in": "query", "description": description, "schema": schema})
@@ -110,12 +112,15 @@ def _reply(reply: Reply) -> dict[str, Any]:
 
 
 def _errors(call: Call) -> set[int]:
-    return {*call.errors, *((401, 403) if call.scope else ())}
+    known = {*call.errors, *((401, 403) if call.scope else ())}
+    return known | (set(idempotency.ERRORS) if idempotency.takes_key(call.method, call.path) else set())
 
 
 def _error(call: Call, status: int) -> dict[str, Any]:
+    # An error that the call itself does not have comes of a request that is sent again.
+    words = ERRORS[status] if status in call.errors else (ERRORS | idempotency.ERRORS)[status]
     told = {
-        "description": call.words.get(status, ERRORS[status]),
+        "description": call.words.get(status, words),
         "content": {"application/json": {"schema": _reference(answers.Error)}},
     }
     return told | ({"headers": RETRY_AFTER} if status == 503 else {})

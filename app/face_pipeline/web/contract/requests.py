@@ -77,6 +77,11 @@ class UploadForm(Request):
         "are one name. White space around it is taken off; control, invisible, direction and private "
         "characters are refused with the code person_name. An empty field names nobody.",
     )
+    batch: Text | SkipJsonSchema[None] = Field(
+        None,
+        json_schema_extra={"pattern": IDENTIFIER_OR_EMPTY},
+        description="A batch to add to, instead of a new one; its collection is the default then.",
+    )
 
 
 class PhotosQuery(Request):
