@@ -19,7 +19,8 @@ from face_pipeline.broker.messages import Failed, FoundFace, Question, Reply
 from face_pipeline.engine import MemoryBusy, contract_id
 from face_pipeline.errors import Conflict, NotFound, QueueUnavailable, Unavailable, Unprocessable
 from face_pipeline.parts import Parts
-from face_pipeline.store import collections, vectors
+from face_pipeline.store import audit, collections, vectors
+from face_pipeline.store.audit import Actor
 from face_pipeline.store.models import Collection, Reason
 from face_pipeline.store.vectors import GroupBy, Match
 from face_pipeline.telemetry import context
@@ -62,12 +63,26 @@ class Answer:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-def search(parts: Parts, photo: Upload, *, collection: str, wish: Wish, gone: Callable[[], bool]) -> Answer:
+def search(
+    parts: Parts, photo: Upload, *, collection: str, wish: Wish, gone: Callable[[], bool], by: Actor
+) -> Answer:
     """Find the faces of the photo in a collection.
 
-    Raises NotFound and Conflict for the collection, Unprocessable for the photo, Unavailable where no worker
-    answers in time, ClientGone once `gone` says that nobody waits for the answer.
+    Raises Forbidden, NotFound and Conflict for the collection, Unprocessable for the photo, Unavailable where
+    no worker answers in time, ClientGone once `gone` says that nobody waits for the answer.
     """
+    by.check_reaches(collections.check_name(collection))
+    answer = _search(parts, photo, collection, wish, gone)
+    matched = sum(bool(face.matches) for face in answer.faces)
+    with parts.database.reading() as session:
+        audit.note(
+            session, by, "search.run", collection=answer.collection,
+            details={"faces": len(answer.faces), "matched": matched, "cached": answer.cached},
+        )  # fmt: skip
+    return answer
+
+
+def _search(parts: Parts, photo: Upload, collection: str, wish: Wish, gone: Callable[[], bool]) -> Answer:
     found = _collection(parts, collection)
     # Read before the search: a photo that is added meanwhile starts a version this answer is not kept under.
     key = answers.Question(

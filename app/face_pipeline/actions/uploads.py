@@ -13,6 +13,8 @@ from face_pipeline.engine import PhotoRejected, inspect
 from face_pipeline.errors import QueueUnavailable, Unprocessable
 from face_pipeline.parts import Parts
 from face_pipeline.store import ledger, persons
+from face_pipeline.store.audit import Actor
+from face_pipeline.store.collections import check_name as check_collection
 from face_pipeline.store.models import State
 from face_pipeline.telemetry import context
 from face_pipeline.words import counted
@@ -93,12 +95,13 @@ def check_all(parts: Parts, files: Iterable[tuple[str, bytes]]) -> Checked:
     return checked
 
 
-def accept(parts: Parts, checked: Checked, *, collection: str, person: str | None) -> Batch:
+def accept(parts: Parts, checked: Checked, *, collection: str, person: str | None, by: Actor) -> Batch:
     """Keep the good photos and give them to the workers; `person` is who they show, unless another's.
 
     When this returns, originals and rows survive a power cut. Raises BadRequest for a name that cannot be
-    kept, Conflict where the collection has another engine contract.
+    kept, Forbidden for a collection that `by` does not reach, Conflict where it has another engine contract.
     """
+    by.check_reaches(check_collection(collection))
     person = persons.check_name(person) if person is not None else None
     good, pack = checked.good, parts.pack
     hashes = {each.row.sha256 for each in good}
@@ -115,9 +118,10 @@ def accept(parts: Parts, checked: Checked, *, collection: str, person: str | Non
     )
     batch, accepted = parts.database.in_transaction(
         lambda session: ledger.accept(
-            session, found, [each.row for each in good], person=person, request_id=context.request_id.get()
+            session, found, [each.row for each in good], person=person,
+            request_id=context.request_id.get(), by=by, rejected=len(checked.rejected),
         )
-    )
+    )  # fmt: skip
     _say_accepted(batch.id, accepted, checked.rejected)
     _publish_if_possible(parts, [each.photo_id for each in accepted if each.state == State.RECEIVED])
     return Batch(batch.id, accepted)

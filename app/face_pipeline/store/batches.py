@@ -8,13 +8,14 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session, joinedload
 
 from face_pipeline.errors import NotFound
+from face_pipeline.store.audit import Actor
 from face_pipeline.store.models import Batch, BatchPhoto, Photo, State
 
 
-def find(session: Session, batch_id: uuid.UUID) -> Batch:
-    """The batch with its collection; NotFound when there is none."""
+def find(session: Session, batch_id: uuid.UUID, *, by: Actor | None = None) -> Batch:
+    """The batch with its collection; NotFound when there is none, or `by` does not reach it."""
     batch = session.get(Batch, batch_id, options=[joinedload(Batch.collection)])
-    if batch is None:
+    if batch is None or (by is not None and not by.reaches(batch.collection.name)):
         raise NotFound(f"there is no batch {batch_id}", code="batch_not_found")
     return batch
 

@@ -10,13 +10,16 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
 
 from face_pipeline.errors import NotFound
-from face_pipeline.store.models import Collection, Face
+from face_pipeline.store.audit import Actor
+from face_pipeline.store.models import Collection, Face, Photo
 
 
-def find(session: Session, face_id: uuid.UUID) -> Face:
-    """The face with its photo; NotFound when there is none."""
-    face = session.scalar(select(Face).where(Face.id == face_id).options(joinedload(Face.photo)))
-    if face is None:
+def find(session: Session, face_id: uuid.UUID, *, by: Actor | None = None) -> Face:
+    """The face with its photo and collection; NotFound when there is none, or `by` does not reach it."""
+    face = session.scalar(
+        select(Face).where(Face.id == face_id).options(joinedload(Face.photo).joinedload(Photo.collection))
+    )
+    if face is None or (by is not None and not by.reaches(face.photo.collection.name)):
         raise NotFound(f"there is no face {face_id}", code="face_not_found")
     return face
 

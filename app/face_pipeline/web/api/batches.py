@@ -9,7 +9,7 @@ from face_pipeline.store.models import Scope, State
 from face_pipeline.web.api import parameters, views
 from face_pipeline.web.auth import requires
 from face_pipeline.web.contract import answers
-from face_pipeline.web.current import parts
+from face_pipeline.web.current import actor, parts
 
 bp = Blueprint("batches", __name__)
 
@@ -19,7 +19,7 @@ bp = Blueprint("batches", __name__)
 def show(batch_id: str) -> Response:
     wanted = parameters.identifier(batch_id, "batch")
     with parts().database.transaction() as session:
-        batch = batches.find(session, wanted)
+        batch = batches.find(session, wanted, by=actor())
         states = batches.progress(session, wanted)
     total = sum(states.values())
     return views.answer(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, current_app, request
 
+from face_pipeline.actions import looks
 from face_pipeline.engine.pictures import face_crop
-from face_pipeline.store import faces
 from face_pipeline.store.models import Scope
 from face_pipeline.web.api import parameters
 from face_pipeline.web.auth import requires
 from face_pipeline.web.contract.requests import CropQuery
-from face_pipeline.web.current import parts
+from face_pipeline.web.current import actor, parts
 
 bp = Blueprint("faces", __name__)
 
@@ -19,8 +19,7 @@ bp = Blueprint("faces", __name__)
 @requires(Scope.READ)
 def crop(face_id: str) -> Response:
     size = parameters.read(CropQuery, request.args).size
-    with parts().database.transaction() as session:
-        face = faces.find(session, parameters.identifier(face_id, "face"))
+    face = looks.crop(parts(), parameters.identifier(face_id, "face"), by=actor())
     data = parts().originals.read(face.photo.sha256)
     picture = face_crop(data, face.bbox, size, parts().memory)
     response = current_app.response_class(picture, mimetype="image/jpeg")

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from flask import Blueprint, Response, current_app, request, send_file
 
-from face_pipeline.actions import uploads
+from face_pipeline.actions import looks, uploads
 from face_pipeline.errors import BadRequest
 from face_pipeline.store import collections, photos
 from face_pipeline.store.models import Photo, Scope
@@ -17,7 +17,7 @@ from face_pipeline.web.api import cursors, files, parameters, renditions, views
 from face_pipeline.web.auth import requires
 from face_pipeline.web.contract import answers
 from face_pipeline.web.contract.requests import PhotosQuery
-from face_pipeline.web.current import parts
+from face_pipeline.web.current import actor, parts
 from face_pipeline.words import counted
 
 bp = Blueprint("photos", __name__)
@@ -38,7 +38,7 @@ def upload() -> Response:
         )
     checked = uploads.check_all(parts(), ((files.filename_of(file), files.read(file)) for file in sent))
     form = parameters.upload_form(request)
-    batch = uploads.accept(parts(), checked, collection=form.collection, person=form.person)
+    batch = uploads.accept(parts(), checked, collection=form.collection, person=form.person, by=actor())
     metrics.files_uploaded.inc(len(batch.photos))
     return views.answer(
         answers.Upload.model_construct(
@@ -53,11 +53,14 @@ def upload() -> Response:
 @bp.get("/photos")
 @requires(Scope.READ)
 def list_photos() -> Response:
-    query = parameters.read(PhotosQuery, request.args)
+    query, by = parameters.read(PhotosQuery, request.args), actor()
+    if query.collection:
+        by.check_reaches(collections.check_name(query.collection))
     wanted = photos.Wanted(
         query.state or None,
-        collections.check_name(query.collection) if query.collection else None,
+        query.collection or None,
         parameters.identifier(query.batch, "batch") if query.batch else None,
+        within=by.collections,
     )
     after = _read_cursor(query.cursor) if query.cursor is not None else None
     with parts().database.transaction() as session:
@@ -77,16 +80,14 @@ def _read_cursor(cursor: str) -> photos.Place:
 @bp.get("/photos/<photo_id>")
 @requires(Scope.READ)
 def show(photo_id: str) -> Response:
-    with parts().database.transaction() as session:
-        photo = photos.find_with_faces(session, parameters.identifier(photo_id, "photo"))
+    photo = looks.photo(parts(), parameters.identifier(photo_id, "photo"), by=actor())
     return views.answer(views.photo(photo))
 
 
 @bp.get("/photos/<photo_id>/image")
 @requires(Scope.READ)
 def image(photo_id: str) -> Response:
-    with parts().database.transaction() as session:
-        photo = photos.find(session, parameters.identifier(photo_id, "photo"))
+    photo = looks.original(parts(), parameters.identifier(photo_id, "photo"), by=actor())
     originals = parts().originals
     if renditions.is_wanted(request.args):
         return renditions.of_an_original(originals.read(photo.sha256), request.args)

@@ -16,7 +16,7 @@ from face_pipeline.web.api import files, parameters, views
 from face_pipeline.web.auth import requires
 from face_pipeline.web.contract import answers
 from face_pipeline.web.contract.requests import SearchForm
-from face_pipeline.web.current import parts
+from face_pipeline.web.current import actor, parts
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +40,7 @@ def search() -> Response:
         collection=form.collection,
         wish=wish,
         gone=lambda: _has_hung_up(connection),
+        by=actor(),
     )  # fmt: skip
     elapsed = time.monotonic() - started
     status: Literal["hit", "miss"] = "hit" if answer.cached else "miss"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from types import ModuleType
 
 from face_pipeline.store.models import Scope
-from face_pipeline.web.contract import answers, requests
+from face_pipeline.web.contract import answers, audit, keys, requests
 from face_pipeline.web.contract.call import BROKEN_PHOTO, Call, Codes, Reply
 
 # Modules of this package with CALLS and CODES of their own.
-SUBJECTS: tuple[ModuleType, ...] = ()
+SUBJECTS: tuple[ModuleType, ...] = (keys, audit)
 
 # By the status they come with; gunicorn and nginx, which answer for the service, may have others.
 _CODES: Codes = {
@@ -18,7 +18,7 @@ _CODES: Codes = {
         "field_header_too_large", "form_malformed", "collection_name", "person_name", "api_key_missing",
         "body_malformed",
     ),
-    401: ("unauthorized", "api_key_missing", "api_key_invalid"),
+    401: ("unauthorized", "api_key_missing", "api_key_invalid", "api_key_expired"),
     403: ("forbidden", "scope_missing", "csrf_token", "collection_forbidden"),
     404: (
         "not_found", "photo_not_found", "batch_not_found", "face_not_found", "collection_not_found",
@@ -30,6 +30,7 @@ _CODES: Codes = {
     413: ("request_too_large", "field_too_large", "too_large"),
     415: ("unsupported_type",),
     422: ("unprocessable", "photos_rejected", *answers.REJECTIONS),
+    429: ("too_many_requests",),
     499: ("client_gone",),
     500: ("internal_error",),
     503: (
@@ -108,7 +109,7 @@ _CALLS = (
         "post", "/session", "sign_in", "Sign the page in",
         {204: Reply("Signed in; a cookie is set.")},
         body=requests.SignIn,
-        errors=(400, 401, 413, 503),
+        errors=(400, 401, 413, 429, 503),
         words={413: "A sign-in takes 64 kB."},
     ),
     Call(

@@ -108,7 +108,7 @@ def _reply(reply: Reply) -> dict[str, Any]:
 
 
 def _errors(call: Call) -> set[int]:
-    return {*call.errors, *((401, 403) if call.scope else ())}
+    return {*call.errors, *((401, 403, 429) if call.scope else ())}
 
 
 def _error(call: Call, status: int) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def _error(call: Call, status: int) -> dict[str, Any]:
         "description": call.words.get(status, ERRORS[status]),
         "content": {"application/json": {"schema": _reference(answers.Error)}},
     }
-    return told | ({"headers": RETRY_AFTER} if status == 503 else {})
+    return told | ({"headers": RETRY_AFTER} if status in (429, 503) else {})
 
 
 def _reference(model: type[BaseModel]) -> dict[str, str]:

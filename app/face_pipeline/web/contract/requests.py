@@ -24,6 +24,10 @@ WHOLE = re.compile(r"-?[0-9]{1,18}")
 NUMBER = re.compile(r"-?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 # As the service writes them. Python also takes braces, "urn:uuid:" and digits of other scripts.
 IDENTIFIER = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+# RFC 3339. Python also takes weeks, and times without an offset.
+MOMENT = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
 
 COLLECTION = f"^{NAME_PATTERN.pattern}$"
 COLLECTION_OR_EMPTY = f"^({NAME_PATTERN.pattern})?$"
