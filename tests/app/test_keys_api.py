@@ -193,7 +193,7 @@ def test_after_a_rotation_both_texts_work_until_the_grace_is_over(web_app: App) 
     newest = web_app.request("POST", url, json={}).json()
     assert refused(web_app.get(PHOTOS, headers=by(new))) == (401, "api_key_invalid"), "without grace at once"
     assert web_app.get(PHOTOS, headers=by(newest)).status_code == 200
-    for wrong in (-1, 7 * 86400 + 1, "1h", 1.5, None):
+    for wrong in (-1, 7 * 86400 + 1, "1h", 1.5, None, True):
         answer = web_app.request("POST", url, json={"grace_seconds": wrong})
         assert refused(answer) == (400, "parameter"), wrong
 

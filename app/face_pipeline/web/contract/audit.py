@@ -14,12 +14,15 @@ from face_pipeline.web.contract.call import Call, Codes, Reply
 from face_pipeline.web.contract.requests import COLLECTION_OR_EMPTY, AsWhole, Request, Text
 
 _MOMENT: JsonDict = {"format": "date-time"}
+_TEXT: JsonDict = {"pattern": "^[^\\u0000]*$"}
 
 
 class AuditQuery(Request):
-    action: Text = Field("", description="How the action begins: `person.`, or `person.rename`.")
-    actor: Text = Field("", description="Name of a key, or its id.")
-    subject: Text = Field("", description="Id of what was acted on.")
+    action: Text = Field(
+        "", json_schema_extra=_TEXT, description="How the action begins: `person.`, or `person.rename`."
+    )
+    actor: Text = Field("", json_schema_extra=_TEXT, description="Name of a key, or its id.")
+    subject: Text = Field("", json_schema_extra=_TEXT, description="Id of what was acted on.")
     collection: Text = Field(
         "", json_schema_extra={"pattern": COLLECTION_OR_EMPTY}, description="Only this collection."
     )

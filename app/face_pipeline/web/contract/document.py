@@ -89,6 +89,8 @@ def _one_object(models: tuple[type[BaseModel], ...]) -> dict[str, Any]:
     if required := [name for schema in schemas for name in schema.get("required", ())]:
         told["required"] = required
     told["properties"] = {name: each for schema in schemas for name, each in schema["properties"].items()}
+    if all(schema.get("additionalProperties") is False for schema in schemas):
+        told["additionalProperties"] = False
     return told
 
 

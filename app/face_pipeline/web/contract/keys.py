@@ -11,7 +11,7 @@ from face_pipeline.store.keys import COLLECTIONS_MAX, GRACE_MAX, NAME_MAX, REQUE
 from face_pipeline.store.models import Scope
 from face_pipeline.web.contract.answers import Answer, Id, Time
 from face_pipeline.web.contract.call import Call, Codes, Reply
-from face_pipeline.web.contract.requests import COLLECTION, AsWhole, Body, Request, Text
+from face_pipeline.web.contract.requests import COLLECTION, AsWhole, Body, Request, Text, WholeNumber
 
 KeyName = Annotated[str, Field(json_schema_extra={"minLength": 1, "maxLength": NAME_MAX})]
 Scopes = Annotated[
@@ -35,7 +35,7 @@ Moment = Annotated[
     Field(description="From then on the key is refused with api_key_expired; null: never."),
 ]
 PerMinute = Annotated[
-    int | None,
+    WholeNumber | None,
     Field(ge=0, le=REQUESTS_MAX, description="Requests a minute at most; 0: any number; null: as many as "
     "the installation lets every key (face_limit_requests_per_minute)."),
 ]  # fmt: skip
@@ -60,7 +60,7 @@ class KeyChange(Body):
 
 
 class Rotation(Body):
-    grace_seconds: int = Field(
+    grace_seconds: WholeNumber = Field(
         0,
         ge=0,
         le=int(GRACE_MAX.total_seconds()),

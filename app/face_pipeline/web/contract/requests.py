@@ -46,6 +46,14 @@ def _written_as(pattern: re.Pattern[str]) -> Callable[[str], str]:
 AsWhole = BeforeValidator(_written_as(WHOLE))
 AsNumber = BeforeValidator(_written_as(NUMBER))
 Text = SkipValidation[str]
+
+
+def _whole(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+# A number of JSON without a fraction, however it is written: 1.0 is 1.
+WholeNumber = Annotated[int, BeforeValidator(_whole)]
 File = Annotated[str, Field(json_schema_extra={"contentMediaType": "application/octet-stream"})]
 
 
