@@ -26,4 +26,4 @@ def actor() -> Actor:
 
 def address() -> str | None:
     """Where the request comes from: what nginx says, which alone reaches the socket."""
-    return request.headers.get("X-Real-IP") or request.remote_addr
+    return request.headers.get("X-Real-IP") or request.remote_addr or None
