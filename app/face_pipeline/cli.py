@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from face_pipeline import __version__
 from face_pipeline.config import get_settings
 from face_pipeline.errors import ConfigurationError, FacePipelineError, in_full
+from face_pipeline.ops import audit, keys
 
 if TYPE_CHECKING:
     from face_pipeline.parts import Parts
@@ -41,47 +42,6 @@ def _migrate(_: argparse.Namespace) -> int:
 
     before, after = migrate(_parts().database)
     print("unchanged" if before == after else f"migrated {before or 'an empty database'} -> {after}")
-    return 0
-
-
-def _keys_ensure(options: argparse.Namespace) -> int:
-    from face_pipeline.store import keys
-
-    parts = _parts()
-    key = parts.settings.credential(options.credential)
-    with parts.database.transaction() as session:
-        print(keys.ensure(session, options.name, options.scopes.split(","), key))
-    return 0
-
-
-def _keys_create(options: argparse.Namespace) -> int:
-    from face_pipeline.store import keys
-
-    with _parts().database.transaction() as session:
-        key = keys.create(session, options.name, options.scopes.split(","))
-    print(key)
-    print("This is the only time the key is shown.", file=sys.stderr)
-    return 0
-
-
-def _keys_list(_: argparse.Namespace) -> int:
-    from face_pipeline.store import keys
-
-    with _parts().database.transaction() as session:
-        rows = keys.listing(session)
-    print(f"{'NAME':24} {'SCOPES':20} {'CREATED':20} STATE")
-    for row in rows:
-        state = "revoked" if row.revoked_at else "active"
-        print(f"{row.name:24} {','.join(row.scopes):20} {row.created_at:%Y-%m-%d %H:%M:%S}  {state}")
-    return 0
-
-
-def _keys_revoke(options: argparse.Namespace) -> int:
-    from face_pipeline.store import keys
-
-    with _parts().database.transaction() as session:
-        keys.revoke(session, options.name)
-    print(f"revoked {options.name}")
     return 0
 
 
@@ -271,20 +231,8 @@ def _parser() -> argparse.ArgumentParser:
     add("version", _version, "print the version")
     _add_log_commands(add)
 
-    keys = commands.add_parser("keys", help="API keys").add_subparsers(required=True, metavar="ACTION")
-    for name, run, text in (
-        ("ensure", _keys_ensure, "make a key be the one in a credential file"),
-        ("create", _keys_create, "make a key and print it once"),
-        ("revoke", _keys_revoke, "end a key"),
-    ):
-        action = keys.add_parser(name, help=text, description=text)
-        action.add_argument("--name", required=True)
-        action.set_defaults(run=run)
-        if name != "revoke":
-            action.add_argument("--scopes", required=True, help="comma-separated: read, write, admin")
-        if name == "ensure":
-            action.add_argument("--credential", required=True, help="name of the credential file")
-    keys.add_parser("list", help="show all keys").set_defaults(run=_keys_list)
+    keys.add_commands(commands, _parts, _duration)
+    audit.add_commands(commands, _parts, _duration)
 
     packs = commands.add_parser("pack", help="model packs").add_subparsers(required=True, metavar="ACTION")
     for name, run, text in (

@@ -71,6 +71,11 @@ class Settings(BaseSettings):
     decode_memory_mb: int = Field(1024, ge=64)
     request_max_bytes: int = Field(256 * 1024**2, ge=1024)
 
+    # Requests a minute of a key that has no limit of its own; 0: any number.
+    limit_requests_per_minute: int = Field(0, ge=0)
+    # Wrong keys a minute from one address; 0: any number.
+    limit_failed_sign_ins_per_minute: int = Field(30, ge=0)
+
     search_timeout_seconds: float = Field(20.0, gt=0, le=120)
     search_cache_seconds: int = Field(3600, ge=1)
     # Every lease a worker holds is renewed three times before it lapses.

@@ -71,6 +71,17 @@ class Unprocessable(FacePipelineError):
     status = 422
 
 
+class TooManyRequests(FacePipelineError):
+    """More than is let through; the same request goes through after `retry_after` seconds."""
+
+    code = "too_many_requests"
+    status = 429
+
+    def __init__(self, message: str, *, retry_after: int):
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class Unavailable(FacePipelineError):
     """A part the answer needs is down; nothing was kept, the same request may be sent again."""
 

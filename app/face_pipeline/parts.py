@@ -11,6 +11,7 @@ from functools import cached_property
 import redis
 from celery import Celery
 
+from face_pipeline.broker import limits
 from face_pipeline.broker.celery import make_app
 from face_pipeline.broker.redis import SOCKET_TIMEOUT_SECONDS, connect
 from face_pipeline.config import Settings
@@ -59,6 +60,11 @@ class Parts:
         # A blocking read lasts as long as the search timeout.
         timeout = self.settings.search_timeout_seconds + CONNECT_TIMEOUT_SECONDS
         return connect(self.settings.scratch_redis_url, timeout=timeout)
+
+    @cached_property
+    def limits(self) -> limits.Limits:
+        """What is let through a minute, counted in the Redis of the searches."""
+        return limits.Limits(connect(self.settings.scratch_redis_url, timeout=limits.TIMEOUT_SECONDS))
 
     @cached_property
     def celery(self) -> Celery:

@@ -33,7 +33,17 @@ EXAMPLES = 25 * CAMPAIGN
 ACCEPTED = ["2xx", "401", "403", "404", "409", "415", "422"]
 
 # Parameters and keys whose rules have errors of their own.
-OF_RULES = {"cursor", "person", "name", "external_id", "metadata", "embeddings"}
+OF_RULES = {
+    "cursor",
+    "person",
+    "name",
+    "external_id",
+    "metadata",
+    "embeddings",
+    "since",
+    "until",
+    "expires_at",
+}
 # A face or an embedding, and of verify one thing of two with one of three.
 EITHER = {
     ("/api/v1/search", "application/json"),
@@ -73,7 +83,7 @@ api = schemathesis.openapi.from_dict(
 @pytest.fixture(scope="module")
 def fuzzed(installation: Installation) -> Iterator[App]:
     # What the document says that an installation takes.
-    with environment(installation, FACE_UPLOAD_MAX_PHOTOS="100"):
+    with environment(installation, FACE_UPLOAD_MAX_PHOTOS="100", FACE_LIMIT_FAILED_SIGN_INS_PER_MINUTE="0"):
         app = App(installation, *start_web(installation, "fuzzed.log"))
         app.start_worker(9)
     yield app

@@ -413,3 +413,36 @@ def test_a_refusal_at_the_gate_is_counted_once_and_a_passage_not_twice(edge: Edg
         "endpoint=none,method=PUT,status=405}": 1,
         "endpoint=api.photos.list_photos,method=GET,status=200}": 1,
     }
+
+
+def test_a_key_that_asked_too_often_is_refused_before_its_body(edge: Edge) -> None:
+    wish = {"name": f"often-{uuid.uuid4()}", "scopes": ["write"], "requests_per_minute": 2}
+    made = edge.request("POST", "/api/v1/keys", json=wish, headers={"X-API-Key": ADMIN_KEY}).json()
+    key = {"X-API-Key": made["api_key"]}
+    for number in range(2):
+        files = {"photos": ("a.jpg", astronaut_jpeg(50 + number))}
+        assert edge.request("POST", PHOTOS, files=files, headers=key).status_code == 202, "counted once"
+    length = f"Content-Length: {REQUEST_BYTES}"
+    for expect in ([], ["Expect: 100-continue"]):
+        answer = edge.send(f"POST {PHOTOS} HTTP/1.1", f"X-API-Key: {made['api_key']}", length, *expect)
+        assert (answer.status, answer.error["code"]) == (429, "too_many_requests")
+        assert 1 <= int(answer.headers["retry-after"]) <= 60
+        assert answer.headers["ratelimit-policy"] == '"requests";q=2;w=60'
+        assert answer.headers["ratelimit"].startswith('"requests";r=0;t=')
+
+
+def test_who_was_refused_is_told_with_the_address_that_nginx_saw(edge: Edge) -> None:
+    key, headers = {"X-API-Key": ADMIN_KEY}, [f"X-API-Key: fp_{uuid.uuid4().hex}", "X-Real-IP: 192.0.2.1"]
+    request_id = f"told-{uuid.uuid4().hex}"
+    for method, length in (("POST", "5000"), ("GET", "0")):
+        answer = edge.send(
+            f"{method} {PHOTOS} HTTP/1.1",
+            f"Content-Length: {length}",
+            f"X-Request-ID: {request_id}",
+            *headers,
+        )
+        assert answer.error["code"] == "api_key_invalid"
+    entries = edge.get("/api/v1/audit", params={"action": "access."}, headers=key).json()["entries"]
+    told = [each for each in entries if each["request_id"] == request_id]
+    assert [(each["actor_name"], each["address"]) for each in told] == [("unknown", "127.0.0.1")] * 2
+    assert {each["details"]["call"] for each in told} == {"api.photos.upload", "api.photos.list_photos"}

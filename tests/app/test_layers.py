@@ -36,6 +36,7 @@ KEPT_IN = {
     "redis": {"broker", "parts"},
     "kombu": {"broker"},
     "celery": {"broker", "worker", "parts"},
+    "limits": {"broker"},
     "flask": {"web"},
     "werkzeug": {"web"},
     "gunicorn": {"web"},

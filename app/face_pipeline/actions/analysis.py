@@ -14,6 +14,8 @@ from face_pipeline.broker.messages import Failed, FoundFace, Question, Reply
 from face_pipeline.engine import MemoryBusy, contract_id
 from face_pipeline.errors import Conflict, QueueUnavailable, Unavailable, Unprocessable
 from face_pipeline.parts import Parts
+from face_pipeline.store import audit
+from face_pipeline.store.audit import Actor
 from face_pipeline.store.models import Reason
 from face_pipeline.telemetry import context
 
@@ -29,13 +31,15 @@ def area(bbox: Sequence[float]) -> float:
 
 
 def detect(
-    parts: Parts, photo: Upload, *, limit: int, min_face_size: float, gone: Callable[[], bool]
+    parts: Parts, photo: Upload, *, limit: int, min_face_size: float, gone: Callable[[], bool], by: Actor
 ) -> list[FoundFace]:
     """At most `limit` faces of the photo, largest first; none with a side under `min_face_size` pixels.
 
     Nothing of it is kept. Raises what `analyse` raises.
     """
     found, _ = analyse(parts, photo, gone)
+    with parts.database.reading() as session:
+        audit.note(session, by, "detection.run", details={"faces": len(found)})
     large = [face for face in found if shorter_side(face.bbox) >= min_face_size]
     return sorted(large, key=lambda face: area(face.bbox), reverse=True)[:limit]
 

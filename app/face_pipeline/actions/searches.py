@@ -22,7 +22,7 @@ from face_pipeline.broker import answers
 from face_pipeline.broker.messages import FoundFace
 from face_pipeline.errors import BadRequest, NotFound
 from face_pipeline.parts import Parts
-from face_pipeline.store import collections, embeddings, vectors
+from face_pipeline.store import audit, collections, embeddings, vectors
 from face_pipeline.store.audit import Actor
 from face_pipeline.store.models import Collection
 from face_pipeline.store.vectors import GroupBy, Match
@@ -90,6 +90,27 @@ def search(
     Raises Forbidden, NotFound and Conflict for a collection, Unprocessable for the photo, Unavailable where
     no worker answers in time, ClientGone once `gone` says that nobody waits for the answer.
     """
+    return _told(parts, by, _search(parts, photo, names, wish, gone, by))
+
+
+def _told(parts: Parts, by: Actor, answer: Answer) -> Answer:
+    """The answer, once the audit has an entry of it."""
+    matched = sum(bool(face.matches) for face in answer.faces)
+    several = len(answer.collections) > 1
+    with parts.database.reading() as session:
+        audit.note(
+            session, by, "search.run", collection=None if several else answer.collections[0],
+            details={
+                "faces": len(answer.faces), "matched": matched, "cached": bool(answer.cached),
+                **({"collections": answer.collections} if several else {}),
+            },
+        )  # fmt: skip
+    return answer
+
+
+def _search(
+    parts: Parts, photo: Upload, names: Sequence[str], wish: Wish, gone: Callable[[], bool], by: Actor
+) -> Answer:
     found = _collections(parts, names, by)
     # Read before the search: a photo that is added meanwhile starts a version this answer is not kept under.
     keys = [_key(each, photo, wish) for each in found]
@@ -125,7 +146,7 @@ def search_face(parts: Parts, face_id: uuid.UUID, *, names: Sequence[str], wish:
     row = face.row
     seen = Seen(row.bbox, row.landmarks, row.detection_score, row.quality) if row.photo_id else None
     matches = _matches(parts, found, face.embedding, wish, except_face=face_id)
-    return Answer(_names(found), [SearchedFace(seen, matches)], cached=None)
+    return _told(parts, by, Answer(_names(found), [SearchedFace(seen, matches)], cached=None))
 
 
 def search_embedding(
@@ -136,7 +157,8 @@ def search_embedding(
     Without names in the default collection; otherwise as `search`.
     """
     found = _collections(parts, names or [collections.DEFAULT_COLLECTION], by)
-    return Answer(_names(found), [SearchedFace(None, _matches(parts, found, embedding, wish))], cached=None)
+    faces = [SearchedFace(None, _matches(parts, found, embedding, wish))]
+    return _told(parts, by, Answer(_names(found), faces, cached=None))
 
 
 def _collections(parts: Parts, names: Sequence[str], by: Actor) -> list[Collection]:

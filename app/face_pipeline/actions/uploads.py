@@ -13,6 +13,8 @@ from face_pipeline.engine import PhotoRejected, inspect
 from face_pipeline.errors import QueueUnavailable, Unprocessable
 from face_pipeline.parts import Parts
 from face_pipeline.store import ledger, persons
+from face_pipeline.store.audit import Actor
+from face_pipeline.store.collections import check_name as check_collection
 from face_pipeline.store.models import State
 from face_pipeline.telemetry import context
 from face_pipeline.words import counted
@@ -99,14 +101,17 @@ def accept(
     *,
     collection: str,
     person: str | None,
+    by: Actor,
     batch_id: uuid.UUID | None = None,
 ) -> Batch:
     """Keep the good photos and give them to the workers; `person` is who they show, unless another's.
 
     `batch_id`: the batch they are added to, instead of one of their own. When this returns, originals and
-    rows survive a power cut. Raises BadRequest for a name that cannot be kept, NotFound for the batch,
-    Conflict where it is of another collection, or the collection has another engine contract.
+    rows survive a power cut. Raises BadRequest for a name that cannot be kept, Forbidden for a collection
+    that `by` does not reach, NotFound for the batch, Conflict where it is of another collection, or the
+    collection has another engine contract.
     """
+    by.check_reaches(check_collection(collection))
     person = persons.check_name(person) if person is not None else None
     good, pack = checked.good, parts.pack
     hashes = {each.row.sha256 for each in good}
@@ -125,9 +130,10 @@ def accept(
     rows = [each.row for each in good]
     batch, accepted = parts.database.in_transaction(
         lambda session: ledger.accept(
-            session, found, rows, person=person, request_id=request_id, batch_id=batch_id
+            session, found, rows, person=person, request_id=request_id, by=by,
+            rejected=len(checked.rejected), batch_id=batch_id,
         )
-    )
+    )  # fmt: skip
     _say_accepted(batch.id, accepted, checked.rejected)
     _publish_if_possible(parts, [each.photo_id for each in accepted if each.state == State.RECEIVED])
     return Batch(batch.id, accepted)

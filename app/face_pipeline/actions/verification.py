@@ -22,7 +22,7 @@ from face_pipeline.broker.exchange import ClientGone
 from face_pipeline.broker.messages import FoundFace
 from face_pipeline.errors import FacePipelineError, Unprocessable
 from face_pipeline.parts import Parts
-from face_pipeline.store import collections, embeddings, vectors
+from face_pipeline.store import audit, collections, embeddings, vectors
 from face_pipeline.store.audit import Actor
 from face_pipeline.store.models import Person
 from face_pipeline.store.vectors import Likeness
@@ -104,6 +104,22 @@ def verify(
     model pack, Unprocessable for a photo that cannot be used, or that shows no face, and for a person
     without faces; Unavailable and ClientGone as a search does.
     """
+    verdict = _verify(parts, one, other, threshold, only, gone, by)
+    subject = other.person_id if isinstance(other, PersonSide) else None
+    with parts.database.reading() as session:
+        audit.note(session, by, "verification.run", subject=subject, details={"same": verdict.same})
+    return verdict
+
+
+def _verify(
+    parts: Parts,
+    one: FirstSide,
+    other: Side,
+    threshold: float,
+    only: bool,
+    gone: Callable[[], bool],
+    by: Actor,
+) -> Verdict:
     # Before a worker is asked: it would look at a photo for nothing.
     stored = {side: _stored(parts, side, by) for side in (one, other) if isinstance(side, FaceSide)}
     person = _person(parts, other, by) if isinstance(other, PersonSide) else None

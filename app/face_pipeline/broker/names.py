@@ -23,3 +23,6 @@ ASSIGNMENT = "face:autoscaler:assignment"
 SEARCH = "face:search:{search}:{part}"
 ANSWER = "face:search:answer:{wanted}"
 ANSWERS_COUNTED = "face:search:cache:{status}"
+
+# What was let through, by key and by address (limits.py).
+LIMITS = "face:limits"

@@ -27,7 +27,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from face_pipeline.engine import DetectedFace, Pack
-from face_pipeline.store import batches, collections, persons, statements
+from face_pipeline.store import audit, batches, collections, persons, statements
 from face_pipeline.store.models import (
     UNFINISHED,
     WAITING,
@@ -106,13 +106,16 @@ def accept(
     *,
     person: str | None,
     request_id: str | None,
+    by: audit.Actor = audit.SERVICE,
+    rejected: int = 0,
     batch_id: uuid.UUID | None = None,
 ) -> tuple[Batch, list[Accepted]]:
     """Write rows for `photos`, whose originals are on disk already; one entry each, in their order.
 
     A photo the collection has is not processed twice; one that failed before gets another chance. `person` is
     a checked name: whose the photos are, those that are not another's. `batch_id`: the batch they are added
-    to, instead of one of their own; raises NotFound and Conflict for it.
+    to, instead of one of their own; raises NotFound and Conflict for it. `rejected`: files of the request
+    that are not among them.
     """
     if batch_id is None:
         batch = batches.make(session, collection)
@@ -143,6 +146,11 @@ def accept(
         )  # fmt: skip
     links = [{"batch_id": batch.id, "photo_id": ids[sha256]} for sha256 in sorted(ids)]
     session.execute(upsert(BatchPhoto).on_conflict_do_nothing(), links)
+    told = {
+        "photos": len(accepted), "duplicates": sum(each.duplicate for each in accepted),
+        "rejected": rejected, "named": person is not None,
+    }  # fmt: skip
+    audit.write(session, by, "photo.add", collection=collection.name, subject=batch.id, details=told)
     return batch, accepted
 
 

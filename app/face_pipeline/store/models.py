@@ -85,17 +85,23 @@ class Base(DeclarativeBase):
 class ApiKey(Base):
     """An API key; only the SHA-256 of its text is kept.
 
-    `collections`: the names of those it reaches, None: all. `last_used_at` is right to a minute.
+    `collections`: the names of those it reaches, None: all. `last_used_at` is right to a minute. The text
+    that it had before it was rotated works until `previous_until`. `requests_per_minute`: None: as many as
+    the installation lets a key, 0: any number. Of a name one key at most is in use.
     """
 
     __tablename__ = "api_keys"
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
-    name: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str]
     key_hash: Mapped[str] = mapped_column(unique=True)
+    previous_hash: Mapped[str | None]
+    previous_until: Mapped[datetime | None]
     scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
     collections: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
+    requests_per_minute: Mapped[int | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    rotated_at: Mapped[datetime | None]
     expires_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]

@@ -10,18 +10,20 @@ from sqlalchemy import CompoundSelect, func, select, tuple_, union
 from sqlalchemy.orm import Session, joinedload, selectinload
 
 from face_pipeline.errors import NotFound
+from face_pipeline.store.audit import Actor
 from face_pipeline.store.models import BatchPhoto, Collection, Face, Photo, State
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which photos are asked for; None: any."""
+    """Which photos are asked for; None: any. `within`: the names of the collections that are reached."""
 
     state: State | None = None
     collection: str | None = None
     batch: uuid.UUID | None = None
     # Given to them, or with a face of theirs.
     person: uuid.UUID | None = None
+    within: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -32,13 +34,16 @@ class Place:
     photo_id: uuid.UUID
 
 
-def find(session: Session, photo_id: uuid.UUID) -> Photo:
-    """The photo without what belongs to it; NotFound when there is none."""
-    return _or_not_found(session.get(Photo, photo_id), photo_id)
+def find(session: Session, photo_id: uuid.UUID, *, by: Actor | None = None) -> Photo:
+    """The photo with its collection; NotFound when there is none, or `by` does not reach it."""
+    return _or_not_found(session.get(Photo, photo_id, options=[joinedload(Photo.collection)]), photo_id, by)
 
 
-def find_with_faces(session: Session, photo_id: uuid.UUID) -> Photo:
-    """The photo with its collection, person, faces and their persons; NotFound when there is none."""
+def find_with_faces(session: Session, photo_id: uuid.UUID, *, by: Actor | None = None) -> Photo:
+    """The photo with its collection, person, faces and their persons.
+
+    NotFound when there is none, or `by` does not reach it.
+    """
     photo = session.scalar(
         select(Photo)
         .where(Photo.id == photo_id)
@@ -48,11 +53,11 @@ def find_with_faces(session: Session, photo_id: uuid.UUID) -> Photo:
             selectinload(Photo.faces).joinedload(Face.person),
         )
     )
-    return _or_not_found(photo, photo_id)
+    return _or_not_found(photo, photo_id, by)
 
 
-def _or_not_found(photo: Photo | None, photo_id: uuid.UUID) -> Photo:
-    if photo is None:
+def _or_not_found(photo: Photo | None, photo_id: uuid.UUID, by: Actor | None) -> Photo:
+    if photo is None or (by is not None and not by.reaches(photo.collection.name)):
         raise NotFound(f"there is no photo {photo_id}", code="photo_not_found")
     return photo
 
@@ -70,10 +75,12 @@ def page(
     )
     if wanted.state is not None:
         query = query.where(Photo.state == wanted.state)
+    if wanted.collection is not None or wanted.within is not None:
+        query = query.join(Collection, Collection.id == Photo.collection_id)
     if wanted.collection is not None:
-        query = query.join(Collection, Collection.id == Photo.collection_id).where(
-            Collection.name == wanted.collection
-        )
+        query = query.where(Collection.name == wanted.collection)
+    if wanted.within is not None:
+        query = query.where(Collection.name.in_(wanted.within))
     if wanted.batch is not None:
         query = query.join(BatchPhoto, BatchPhoto.photo_id == Photo.id).where(
             BatchPhoto.batch_id == wanted.batch

@@ -8,7 +8,7 @@ from flask import Flask, Response, send_file
 
 from face_pipeline.config import get_settings
 from face_pipeline.parts import Parts
-from face_pipeline.web import api, auth, errors, forms, gate, health, observe, session, ui
+from face_pipeline.web import api, auth, errors, forms, gate, health, limits, observe, session, ui
 from face_pipeline.web.bodies import PhotoRequest
 from face_pipeline.web.current import EXTENSION
 
@@ -33,6 +33,7 @@ def create_app(parts: Parts | None = None) -> Flask:
     observe.install(app)
     errors.install(app)
     auth.install(app)
+    limits.install(app)
     observe.exporter.install(app, health.installation)
     app.register_blueprint(health.bp)
     app.register_blueprint(session.bp)

@@ -6,6 +6,7 @@ from typing import cast
 
 from flask import current_app, g, request
 
+from face_pipeline.actions import sessions
 from face_pipeline.parts import Parts
 from face_pipeline.store.audit import Actor
 from face_pipeline.store.models import ActorKind, ApiKey
@@ -20,15 +21,9 @@ def parts() -> Parts:
 def actor() -> Actor:
     """Who makes the current request; a view behind `requires` alone has one."""
     key: ApiKey = g.api_key
-    return Actor(
-        kind=ActorKind.SESSION if g.by_cookie else ActorKind.KEY,
-        name=key.name,
-        id=key.id,
-        address=address(),
-        collections=None if key.collections is None else frozenset(key.collections),
-    )
+    return sessions.actor(key, ActorKind.SESSION if g.by_cookie else ActorKind.KEY, address())
 
 
 def address() -> str | None:
     """Where the request comes from: what nginx says, which alone reaches the socket."""
-    return request.headers.get("X-Real-IP") or request.remote_addr
+    return request.headers.get("X-Real-IP") or request.remote_addr or None

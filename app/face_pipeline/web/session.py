@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from flask import Blueprint, Response, request
-from flask import session as cookie
 
+from face_pipeline.actions import sessions
 from face_pipeline.errors import BadRequest, Unauthorized
-from face_pipeline.store import keys
-from face_pipeline.web.current import parts
+from face_pipeline.store.models import ActorKind
+from face_pipeline.web import auth
+from face_pipeline.web.current import address, parts
 
 bp = Blueprint("session", __name__)
 
@@ -22,20 +23,22 @@ def sign_in() -> Response:
         body = request.get_json(silent=True)
     except RecursionError:
         body = None
-    key = body.get("api_key") if isinstance(body, dict) else None
-    if not isinstance(key, str) or not key.strip():
+    text = body.get("api_key") if isinstance(body, dict) else None
+    if not isinstance(text, str) or not text.strip():
         raise BadRequest('send {"api_key": "…"} as JSON', code="api_key_missing")
-    with parts().database.transaction() as session:
-        found = keys.authenticate(session, key.strip())
-    if found is None:
-        raise Unauthorized("this key is not valid", code="api_key_invalid")
-    cookie.clear()
-    # The key's id and not its text: revoking the key ends the session.
-    cookie["key_id"] = str(found.id)
+    try:
+        key = sessions.of_text(parts(), text.strip())
+    except Unauthorized as error:
+        auth.refuse(error, "session.sign_in")
+        raise
+    sessions.open_session(parts(), by=sessions.actor(key, ActorKind.SESSION, address()))
+    auth.open_session(key)
     return Response(status=204)
 
 
 @bp.delete("/session")
 def sign_out() -> Response:
-    cookie.clear()
+    key = auth.close_session()
+    if key is not None:
+        sessions.close_session(parts(), by=sessions.actor(key, ActorKind.SESSION, address()))
     return Response(status=204)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from flask import Blueprint
 
 from face_pipeline.web.api import (
+    audit,
     batches,
     collections,
     embeddings,
     enrolment,
     faces,
+    keys,
     persons,
     photos,
     renditions,
@@ -29,5 +31,7 @@ for resource in (
     collections,
     persons,
     enrolment,
+    keys,
+    audit,
 ):
     bp.register_blueprint(resource.bp)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, current_app, request
 
-from face_pipeline.actions import faces
+from face_pipeline.actions import faces, looks
 from face_pipeline.engine.pictures import face_crop
 from face_pipeline.errors import BadRequest, NotFound
 from face_pipeline.store.models import Face, Scope
@@ -54,7 +54,7 @@ def _answer(face: Face) -> Response:
 @requires(Scope.READ)
 def crop(face_id: str) -> Response:
     size = parameters.read(CropQuery, request.args).size
-    face = faces.describe(parts(), parameters.identifier(face_id, "face"), by=actor())
+    face = looks.crop(parts(), parameters.identifier(face_id, "face"), by=actor())
     if face.photo is None:
         raise NotFound(f"face {face_id} came as an embedding, without a photo", code="face_without_photo")
     data = parts().originals.read(face.photo.sha256)

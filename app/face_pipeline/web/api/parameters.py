@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any, TypeVar
 
@@ -105,6 +106,18 @@ def _one_text(request: Request, name: str, code: str) -> str | None:
     if len(values) > 1:
         raise BadRequest(f"one request takes one {name}; send a request for each", code=code)
     return (values.pop() if values else None) or None
+
+
+def moment(text: str, name: str) -> datetime:
+    """The time that a text says; raises BadRequest for one without its offset from UTC."""
+    if requests.MOMENT.fullmatch(text):
+        try:
+            return datetime.fromisoformat(text).astimezone(UTC)
+        except (ValueError, OverflowError):
+            pass
+    raise BadRequest(
+        f"{name} must be a time with its offset from UTC, as 2027-01-31T12:00:00Z", code="parameter"
+    )
 
 
 def identifier(text: str, what: str) -> uuid.UUID:

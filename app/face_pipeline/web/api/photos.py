@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from flask import Blueprint, Response, current_app, request, send_file
 
-from face_pipeline.actions import batches, uploads
+from face_pipeline.actions import batches, looks, uploads
 from face_pipeline.errors import BadRequest
 from face_pipeline.store import collections, photos
 from face_pipeline.store.models import Photo, Scope
@@ -44,7 +44,9 @@ def upload() -> Response:
         batch_id = open_batch.id
         if "collection" not in form.model_fields_set:
             collection = open_batch.collection.name
-    batch = uploads.accept(parts(), checked, collection=collection, person=form.person, batch_id=batch_id)
+    batch = uploads.accept(
+        parts(), checked, collection=collection, person=form.person, by=actor(), batch_id=batch_id
+    )
     metrics.files_uploaded.inc(len(batch.photos))
     return views.answer(
         answers.Upload.model_construct(
@@ -59,11 +61,14 @@ def upload() -> Response:
 @bp.get("/photos")
 @requires(Scope.READ)
 def list_photos() -> Response:
-    query = parameters.read(PhotosQuery, request.args)
+    query, by = parameters.read(PhotosQuery, request.args), actor()
+    if query.collection:
+        by.check_reaches(collections.check_name(query.collection))
     wanted = photos.Wanted(
         query.state or None,
-        collections.check_name(query.collection) if query.collection else None,
+        query.collection or None,
         parameters.identifier(query.batch, "batch") if query.batch else None,
+        within=by.collections,
     )
     after = _read_cursor(query.cursor) if query.cursor is not None else None
     with parts().database.transaction() as session:
@@ -83,16 +88,14 @@ def _read_cursor(cursor: str) -> photos.Place:
 @bp.get("/photos/<photo_id>")
 @requires(Scope.READ)
 def show(photo_id: str) -> Response:
-    with parts().database.transaction() as session:
-        photo = photos.find_with_faces(session, parameters.identifier(photo_id, "photo"))
+    photo = looks.photo(parts(), parameters.identifier(photo_id, "photo"), by=actor())
     return views.answer(views.photo(photo))
 
 
 @bp.get("/photos/<photo_id>/image")
 @requires(Scope.READ)
 def image(photo_id: str) -> Response:
-    with parts().database.transaction() as session:
-        photo = photos.find(session, parameters.identifier(photo_id, "photo"))
+    photo = looks.original(parts(), parameters.identifier(photo_id, "photo"), by=actor())
     originals = parts().originals
     if renditions.is_wanted(request.args):
         return renditions.of_an_original(originals.read(photo.sha256), request.args)

@@ -108,7 +108,7 @@ def detect() -> Response:
     form = parameters.read(DetectForm, request.form)
     photo = files.read_one(request, "photo")
     faces = analysis.detect(
-        parts(), photo, limit=form.limit, min_face_size=form.min_face_size, gone=callers.gone()
+        parts(), photo, limit=form.limit, min_face_size=form.min_face_size, gone=callers.gone(), by=actor()
     )
     elapsed = round(time.monotonic() - started, 4)
     log.info(

@@ -22,6 +22,7 @@ ERRORS = {
     413: "A file or the request is too large.",
     415: "Not a JPEG, PNG, WebP, HEIC or AVIF.",
     422: "No file can be used.",
+    429: "Too many requests of this key, or wrong keys of this address; try again after Retry-After seconds.",
     503: "A part is down; try again after Retry-After seconds.",
     507: "A disk is full (disk_full); nothing was kept, and sending again helps once there is room.",
 }

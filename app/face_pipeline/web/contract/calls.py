@@ -7,12 +7,14 @@ from types import ModuleType
 from face_pipeline.store.models import Scope
 from face_pipeline.web.contract import (
     answers,
+    audit,
     batches,
     collections,
     embeddings,
     enrolment,
     faces,
     idempotency,
+    keys,
     persons,
     requests,
     search,
@@ -31,6 +33,8 @@ SUBJECTS: tuple[ModuleType, ...] = (
     enrolment,
     faces,
     idempotency,
+    keys,
+    audit,
 )
 
 # By the status they come with; gunicorn and nginx, which answer for the service, may have others.
@@ -40,7 +44,7 @@ _CODES: Codes = {
         "field_header_too_large", "form_malformed", "collection_name", "person_name", "api_key_missing",
         "body_malformed",
     ),
-    401: ("unauthorized", "api_key_missing", "api_key_invalid"),
+    401: ("unauthorized", "api_key_missing", "api_key_invalid", "api_key_expired"),
     403: ("forbidden", "scope_missing", "csrf_token", "collection_forbidden"),
     404: (
         "not_found", "photo_not_found", "batch_not_found", "face_not_found", "collection_not_found",
@@ -52,6 +56,7 @@ _CODES: Codes = {
     413: ("request_too_large", "field_too_large", "too_large"),
     415: ("unsupported_type",),
     422: ("unprocessable", "photos_rejected", *answers.REJECTIONS),
+    429: ("too_many_requests",),
     499: ("client_gone",),
     500: ("internal_error",),
     503: (
@@ -122,7 +127,7 @@ _CALLS = (
         "post", "/session", "sign_in", "Sign the page in",
         {204: Reply("Signed in; a cookie is set.")},
         body=requests.SignIn,
-        errors=(400, 401, 413, 503),
+        errors=(400, 401, 413, 429, 503),
         words={413: "A sign-in takes 64 kB."},
     ),
     Call(

@@ -112,7 +112,7 @@ def _reply(reply: Reply) -> dict[str, Any]:
 
 
 def _errors(call: Call) -> set[int]:
-    known = {*call.errors, *((401, 403) if call.scope else ())}
+    known = {*call.errors, *((401, 403, 429) if call.scope else ())}
     return known | (set(idempotency.ERRORS) if idempotency.takes_key(call.method, call.path) else set())
 
 
@@ -123,7 +123,7 @@ def _error(call: Call, status: int) -> dict[str, Any]:
         "description": call.words.get(status, words),
         "content": {"application/json": {"schema": _reference(answers.Error)}},
     }
-    return told | ({"headers": RETRY_AFTER} if status == 503 else {})
+    return told | ({"headers": RETRY_AFTER} if status in (429, 503) else {})
 
 
 def _reference(model: type[BaseModel]) -> dict[str, str]:

@@ -23,6 +23,10 @@ WHOLE = re.compile(r"-?[0-9]{1,18}")
 NUMBER = re.compile(r"-?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 # As the service writes them. Python also takes braces, "urn:uuid:" and digits of other scripts.
 IDENTIFIER = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+# RFC 3339. Python also takes weeks, and times without an offset.
+MOMENT = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
 
 COLLECTION = f"^{NAME_PATTERN.pattern}$"
 COLLECTION_OR_EMPTY = f"^({NAME_PATTERN.pattern})?$"
@@ -41,6 +45,14 @@ def _written_as(pattern: re.Pattern[str]) -> Callable[[str], str]:
 AsWhole = BeforeValidator(_written_as(WHOLE))
 AsNumber = BeforeValidator(_written_as(NUMBER))
 Text = SkipValidation[str]
+
+
+def _whole(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+# A number of JSON without a fraction, however it is written: 1.0 is 1.
+WholeNumber = Annotated[int, BeforeValidator(_whole)]
 File = Annotated[str, Field(json_schema_extra={"contentMediaType": "application/octet-stream"})]
 
 

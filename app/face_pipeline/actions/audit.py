@@ -1,0 +1,34 @@
+"""The audit, read and shortened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from face_pipeline.parts import Parts
+from face_pipeline.store import audit
+from face_pipeline.store.audit import Actor, Wanted
+from face_pipeline.store.models import AuditEntry
+
+
+def page(
+    parts: Parts, wanted: Wanted, *, limit: int, after: int | None, by: Actor
+) -> tuple[Sequence[AuditEntry], int | None]:
+    """At most `limit` entries that fit, newest first, and the id behind which the next page begins.
+
+    To read it leaves an entry too. Raises Forbidden for a key that reaches some collections only.
+    """
+    by.check_reaches_all()
+    with parts.database.reading() as session:
+        found = audit.page(session, wanted, limit=limit, after=after)
+        audit.note(session, by, "audit.read", details={"entries": len(found[0])})
+    return found
+
+
+def prune(parts: Parts, older_than: timedelta, *, by: Actor) -> int:
+    """Remove older entries, and leave one that says so; returns how many they were."""
+    with parts.database.transaction() as session:
+        removed = audit.prune(session, older_than)
+        told = {"entries": removed, "older_than_seconds": int(older_than.total_seconds())}
+        audit.write(session, by, "audit.prune", details=told)
+    return removed

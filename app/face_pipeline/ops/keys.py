@@ -1,0 +1,180 @@
+"""`face-pipeline keys …`: API keys, from a host on which one is root."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pwd
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from face_pipeline.errors import NotFound
+
+if TYPE_CHECKING:
+    from face_pipeline.parts import Parts
+    from face_pipeline.store.audit import Actor
+    from face_pipeline.store.models import ApiKey
+
+MakeParts = Callable[[], "Parts"]
+Duration = Callable[[str], int]
+NEVER = "never"
+
+
+def add_commands(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], parts: MakeParts, duration: Duration
+) -> None:
+    """Add `keys` and its actions; nothing of the application is loaded before one of them runs."""
+    keys = commands.add_parser("keys", help="API keys").add_subparsers(required=True, metavar="ACTION")
+
+    def add(name: str, run: Callable[[Parts, argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        action = keys.add_parser(name, help=text, description=text)
+        action.set_defaults(run=lambda options: run(parts(), options))
+        return action
+
+    ensure = add("ensure", _ensure, "make a key be the one in a credential file")
+    ensure.add_argument("--credential", required=True, help="name of the credential file")
+    create = add("create", _create, "make a key and print it once")
+    for action in (ensure, create):
+        action.add_argument("--name", required=True)
+        action.add_argument(
+            "--scopes", required=True, help="comma-separated: read, write, enrol, erase, admin"
+        )
+    create.add_argument("--collections", metavar="NAMES", help="comma-separated; left out: all")
+    create.add_argument(
+        "--expires", metavar="AGE", type=partial(_age, duration), help="12h, 90d (default: never)"
+    )
+    create.add_argument(
+        "--limit",
+        metavar="N",
+        type=int,
+        help="requests a minute; 0: any number (default: the installation's)",
+    )
+    rotate = add("rotate", _rotate, "give a key a new text and print it once")
+    rotate.add_argument(
+        "--grace", metavar="AGE", type=duration, default=0, help="how long the old text works still: 1h, 7d"
+    )
+    for action in (rotate, add("revoke", _revoke, "end a key"), add("show", _show, "show one key")):
+        action.add_argument("--name", required=True)
+    add("list", _list, "show all keys").add_argument("--json", action="store_true")
+
+
+def _age(duration: Duration, text: str) -> timedelta | None:
+    return None if text == NEVER else timedelta(seconds=duration(text))
+
+
+def operator() -> Actor:
+    """Who types this, as the audit tells it: the person before `sudo`, where there is one."""
+    from face_pipeline.store.audit import Actor
+    from face_pipeline.store.models import ActorKind
+
+    try:
+        here = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        here = str(os.geteuid())
+    return Actor(ActorKind.COMMAND, os.environ.get("SUDO_USER") or here)
+
+
+def _ensure(parts: Parts, options: argparse.Namespace) -> int:
+    from face_pipeline.actions import keys
+
+    text = parts.settings.credential(options.credential)
+    print(keys.ensure(parts, options.name, options.scopes.split(","), text, by=operator()))
+    return 0
+
+
+def _create(parts: Parts, options: argparse.Namespace) -> int:
+    from face_pipeline.actions import keys
+    from face_pipeline.store.keys import check_limit
+
+    wish = keys.Wish(
+        name=options.name,
+        scopes=options.scopes.split(","),
+        collections=options.collections.split(",") if options.collections is not None else None,
+        expires_at=datetime.now(UTC) + options.expires if options.expires else None,
+        requests_per_minute=check_limit(options.limit),
+    )
+    _print_once(keys.make(parts, wish, by=operator()).text)
+    return 0
+
+
+def _rotate(parts: Parts, options: argparse.Namespace) -> int:
+    from face_pipeline.actions import keys
+    from face_pipeline.store.keys import check_grace
+
+    grace = check_grace(timedelta(seconds=options.grace))
+    made = keys.rotate(parts, _named(parts, options.name).id, grace, by=operator())
+    _print_once(made.text)
+    if made.key.previous_until:
+        print(f"The old one works until {_time(made.key.previous_until)}.", file=sys.stderr)
+    return 0
+
+
+def _print_once(text: str) -> None:
+    print(text)
+    print("This is the only time the key is shown.", file=sys.stderr)
+
+
+def _revoke(parts: Parts, options: argparse.Namespace) -> int:
+    from face_pipeline.actions import keys
+
+    # Not guarded: who is root here makes another one.
+    keys.revoke(parts, _named(parts, options.name).id, by=operator(), guarded=False)
+    print(f"revoked {options.name}")
+    return 0
+
+
+def _named(parts: Parts, name: str) -> ApiKey:
+    from face_pipeline.store import keys
+
+    with parts.database.reading() as session:
+        key = keys.by_name(session, name)
+    if key is None or key.revoked_at is not None:
+        raise NotFound(f"there is no active key named {name!r}; `face-pipeline keys list` shows them")
+    return key
+
+
+def _show(parts: Parts, options: argparse.Namespace) -> int:
+    print(json.dumps(_described(_named(parts, options.name)), indent=2))
+    return 0
+
+
+def _list(parts: Parts, options: argparse.Namespace) -> int:
+    from face_pipeline.store import keys
+
+    with parts.database.reading() as session:
+        rows = keys.listing(session)
+    if options.json:
+        print(json.dumps([_described(row) for row in rows], indent=2))
+        return 0
+    print(f"{'NAME':24} {'SCOPES':20} {'COLLECTIONS':20} {'EXPIRES':20} {'LAST USED':20} STATE")
+    for row in rows:
+        reach = "all" if row.collections is None else ",".join(row.collections)
+        print(
+            f"{row.name:24} {','.join(row.scopes):20} {reach:20} {_time(row.expires_at):20} "
+            f"{_time(row.last_used_at):20} {keys.state(row)}"
+        )
+    return 0
+
+
+def _time(at: datetime | None) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}" if at else NEVER
+
+
+def _described(key: ApiKey) -> dict[str, Any]:
+    """The key as JSON, with the names that the API gives its fields."""
+    from face_pipeline.store import keys
+
+    times = ("created_at", "expires_at", "last_used_at", "rotated_at", "previous_until", "revoked_at")
+    return {
+        "id": str(key.id),
+        "name": key.name,
+        "state": keys.state(key),
+        "scopes": key.scopes,
+        "collections": key.collections,
+        "requests_per_minute": key.requests_per_minute,
+        **{name: at.isoformat() if (at := getattr(key, name)) else None for name in times},
+    }
