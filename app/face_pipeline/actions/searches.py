@@ -87,6 +87,9 @@ def search(parts: Parts, photo: Upload, *, collection: str, wish: Wish, gone: Ca
         "match_seconds": round(time.monotonic() - answered, 4),
     }
     answers.put(parts.scratch, key, [_kept(face) for face in faces], parts.settings.search_cache_seconds)
+    if _version(parts, found) != found.version:
+        # Nobody finds it any more, and it may tell of somebody who was erased meanwhile.
+        answers.drop(parts.scratch, key)
     return Answer(found.name, faces, cached=False, shared=shared, seconds=seconds)
 
 
@@ -100,6 +103,12 @@ def _collection(parts: Parts, name: str) -> Collection:
     # There from the start, as far as anybody can tell.
     with parts.database.transaction() as session:
         return collections.open_collection(session, name, parts.pack)
+
+
+def _version(parts: Parts, collection: Collection) -> int | None:
+    """The version of the collection by now; None: it is gone."""
+    with parts.database.reading() as session:
+        return collections.version(session, collection)
 
 
 def _analyse(parts: Parts, photo: Upload, gone: Callable[[], bool]) -> tuple[list[FoundFace], bool]:

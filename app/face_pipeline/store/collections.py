@@ -51,6 +51,21 @@ def find_collection(session: Session, name: str, pack: Pack) -> Collection:
     return collection
 
 
+def exists(session: Session, name: str) -> bool:
+    return session.scalar(select(Collection.id).where(Collection.name == name)) is not None
+
+
+def hold(session: Session, collection: Collection) -> bool:
+    """Whether the collection is still there; then it cannot be erased until this transaction ends."""
+    query = select(Collection.id).where(Collection.id == collection.id)
+    return session.scalar(query.with_for_update(read=True, key_share=True)) is not None
+
+
+def version(session: Session, collection: Collection) -> int | None:
+    """Its version by now, whatever this session has read before; None: it is gone."""
+    return session.scalar(select(Collection.version).where(Collection.id == collection.id))
+
+
 def forget_incomparable(session: Session, name: str, pack: Pack) -> None:
     """Delete the collection `name`, and all that is in it, where another engine than `pack`'s made it."""
     session.execute(
