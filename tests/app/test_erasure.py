@@ -20,7 +20,7 @@ import requests
 from face_pipeline.actions import erasure
 from face_pipeline.ops import indexer
 from face_pipeline.parts import Parts
-from face_pipeline.store import audit
+from face_pipeline.store import audit, indexes
 from face_pipeline.store.models import Collection, Face, Person, Photo
 from sqlalchemy import func, select, text
 
@@ -310,6 +310,26 @@ def test_a_collection_of_an_engine_that_is_gone_can_be_erased(web_app: App, part
     with parts.database.transaction() as session:
         session.execute(text("UPDATE collections SET contract_id = 'another'"))
     assert counts(receipt(web_app, "collections/default")) == {"photos": 1, "faces": 1, "originals": 1}
+
+
+def test_the_index_of_an_erased_collection_goes_with_the_next_run_of_the_indexer(
+    clean: Installation, parts: Parts
+) -> None:
+    for name in ("default", "other"):
+        stock.photo(parts, None, collection=name)
+    with parts.database.transaction() as session:
+        gone, stays = session.scalars(select(Collection).order_by(Collection.name)).all()
+    with parts.database.single_statements() as connection:
+        names = [indexes.build(connection, each) for each in (gone, stays)]
+    erasure.collection(parts, "default", dry_run=False, by=audit.SERVICE)
+    indexer.build_indexes(parts)
+    with parts.database.transaction() as session:
+        built = session.scalars(
+            text("SELECT indexname FROM pg_indexes WHERE indexname = ANY(:names)"), {"names": names}
+        ).all()
+    assert built == [names[1]]
+    with parts.database.single_statements() as connection:
+        connection.execute(text(f"DROP INDEX {names[1]}"))
 
 
 # Whoever may, and what is refused
