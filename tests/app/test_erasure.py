@@ -11,17 +11,20 @@ import sys
 import threading
 import time
 import uuid
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import pytest
 import redis
 import requests
-from face_pipeline.actions import erasure
+from face_pipeline.actions import erasure, uploads
 from face_pipeline.ops import indexer
 from face_pipeline.parts import Parts
-from face_pipeline.store import audit, indexes
+from face_pipeline.store import audit, indexes, ledger
+from face_pipeline.store import erasure as store_erasure
 from face_pipeline.store.models import Collection, Face, Person, Photo
+from face_pipeline.store.originals import Originals
 from sqlalchemy import func, select, text
 
 from tests.app import stock
@@ -414,7 +417,7 @@ def test_a_process_that_dies_before_the_files_go_leaves_them_to_the_sweep(
     name = stock.sha256(parts, photo_id)
     code = f"""{MAKE_PARTS}
 import os, signal, uuid
-from face_pipeline.actions import erasure
+from face_pipeline.actions import erasure, uploads
 from face_pipeline.store.audit import SERVICE
 from face_pipeline.store.originals import Originals
 Originals.remove = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
@@ -567,3 +570,113 @@ def test_a_collection_is_erased_while_photos_come_into_it(live_app: App, parts: 
             task.result()
     assert statuses == {202}, details
     stock.check_consistent(parts)
+
+
+# One after the other, in the orders that matter
+
+
+def _send(parts: Parts, data: bytes, **named: str) -> uuid.UUID:
+    form: dict[str, Any] = {"collection": "default", "person": None, **named}
+    checked = uploads.check_all(parts, [("a.jpg", data)])
+    return uploads.accept(parts, checked, **form).photos[0].photo_id
+
+
+def _erase_photo(parts: Parts, photo_id: uuid.UUID) -> None:
+    erasure.photo(parts, photo_id, dry_run=False, by=audit.SERVICE)
+
+
+def _first(monkeypatch: pytest.MonkeyPatch, where: Any, name: str, also: Callable[[], object]) -> None:
+    """Let `also` happen right before the next call of a function, once."""
+    plain = getattr(where, name)
+
+    def and_also(*arguments: Any, **options: Any) -> Any:
+        monkeypatch.setattr(where, name, plain)
+        also()
+        return plain(*arguments, **options)
+
+    monkeypatch.setattr(where, name, and_also)
+
+
+def test_a_known_photo_that_is_erased_before_its_upload_commits_gets_its_original_again(
+    clean: Installation, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = _send(parts, no_face())
+    _first(monkeypatch, ledger, "accept", lambda: _erase_photo(parts, known))
+    again = _send(parts, no_face())
+    assert again != known
+    assert there(parts, Photo) == 1
+    stock.check_consistent(parts)
+
+
+def test_a_photo_that_comes_in_before_its_file_goes_keeps_it(
+    clean: Installation, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = _send(parts, no_face())
+    _first(monkeypatch, Originals, "_put_aside", lambda: _send(parts, no_face()))
+    told = erasure.photo(parts, known, dry_run=False, by=audit.SERVICE)
+    assert (told.originals, [each.why for each in told.kept]) == (0, ["named_elsewhere"])
+    assert there(parts, Photo) == 1
+    stock.check_consistent(parts)
+
+
+def test_a_photo_that_an_upload_has_found_is_erased_after_the_upload(
+    clean: Installation, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = _send(parts, no_face())
+    with ThreadPoolExecutor(1) as other:
+        erased: list[Future[None]] = []
+
+        def begin() -> None:
+            erased.append(other.submit(_erase_photo, parts, known))
+            # It waits for the upload, and the upload not for it.
+            wait([erased[0]], timeout=1)
+
+        _first(monkeypatch, ledger, "lock", begin)
+        assert _send(parts, no_face()) == known
+        erased[0].result(timeout=60)
+    assert (there(parts, Photo), stock.files(parts)) == (0, [])
+
+
+def test_an_upload_whose_collection_is_erased_makes_it_again(
+    clean: Installation, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _send(parts, no_face())
+    _first(
+        monkeypatch, ledger, "accept",
+        lambda: erasure.collection(parts, "default", dry_run=False, by=audit.SERVICE),
+    )  # fmt: skip
+    _send(parts, no_face(), person="Anna")
+    assert (there(parts, Collection), there(parts, Photo), there(parts, Person)) == (1, 1, 1)
+    stock.check_consistent(parts)
+
+
+def test_a_photo_that_comes_into_an_emptied_collection_goes_too(
+    clean: Installation, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _send(parts, no_face())
+    _first(monkeypatch, store_erasure, "empty_collection", lambda: _send(parts, astronaut_jpeg()))
+    told = erasure.collection(parts, "default", dry_run=False, by=audit.SERVICE)
+    assert (told.rows.photos, told.originals, stock.files(parts)) == (2, 2, [])
+    assert (there(parts, Collection), there(parts, Photo)) == (0, 0)
+
+
+def test_a_photo_that_comes_in_as_the_persons_while_they_are_erased_goes_too(
+    clean: Installation, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _send(parts, no_face(), person="Anna")
+    with parts.database.transaction() as session:
+        anna = session.scalars(select(Person.id)).one()
+    plain, seen = store_erasure._photos, []
+
+    def and_then(*arguments: Any, **options: Any) -> Any:
+        found = plain(*arguments, **options)
+        seen.append(len(found))
+        if len(seen) == 1:
+            _send(parts, astronaut_jpeg(), person="Anna")
+        return found
+
+    monkeypatch.setattr(store_erasure, "_photos", and_then)
+    told = erasure.person(parts, anna, dry_run=False, by=audit.SERVICE)
+    assert seen == [1, 2], "it began again, and locked both"
+    assert (told.rows.photos, told.originals, stock.files(parts)) == (2, 2, [])
+    assert (there(parts, Person), there(parts, Photo)) == (0, 0)

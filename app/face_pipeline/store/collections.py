@@ -55,10 +55,11 @@ def exists(session: Session, name: str) -> bool:
     return session.scalar(select(Collection.id).where(Collection.name == name)) is not None
 
 
-def hold(session: Session, collection: Collection) -> bool:
-    """Whether the collection is still there; then it cannot be erased until this transaction ends."""
-    query = select(Collection.id).where(Collection.id == collection.id)
-    return session.scalar(query.with_for_update(read=True, key_share=True)) is not None
+def hold(session: Session, collection: Collection) -> None:
+    """Keep others from deleting the collection until this transaction ends; NotFound when one did."""
+    held = select(Collection.id).where(Collection.id == collection.id)
+    if session.scalar(held.with_for_update(read=True, key_share=True)) is None:
+        raise NotFound(f"the collection {collection.name!r} was deleted", code="collection_not_found")
 
 
 def version(session: Session, collection: Collection) -> int | None:

@@ -27,6 +27,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from face_pipeline.engine import DetectedFace, Pack
+from face_pipeline.errors import NotFound
 from face_pipeline.store import collections, persons, statements
 from face_pipeline.store.models import (
     UNFINISHED,
@@ -116,8 +117,10 @@ def accept(
     A photo the collection has is not processed twice; one that failed before gets another chance. `person` is
     a checked name: whose the photos are, those that are not another's. Raises CollectionGone.
     """
-    if not collections.hold(session, collection):
-        raise CollectionGone(collection.name)
+    try:
+        collections.hold(session, collection)
+    except NotFound as error:
+        raise CollectionGone(collection.name) from error
     batch = Batch(collection_id=collection.id)
     session.add(batch)
     session.flush()

@@ -106,8 +106,9 @@ def move(session: Session, photo_id: uuid.UUID, name: str, *, by: Actor) -> Move
     photo = _locked(session, photo_id, by)
     source = photo.collection
     target = session.scalar(select(Collection).where(Collection.name == name))
-    if target is None or not collections.hold(session, target):
+    if target is None:
         raise NotFound(f"there is no collection {name!r}", code="collection_not_found")
+    collections.hold(session, target)
     if target.id == source.id:
         return Moved(photos.find_with_faces(session, photo_id))
     _check_movable(session, photo, source, target)
