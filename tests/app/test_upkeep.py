@@ -133,6 +133,13 @@ def test_a_retry_that_is_no_json_or_of_no_collection_is_told(web_app: App) -> No
     assert code(post(web_app, "retry", {"collection": "none"})) == (404, "collection_not_found")
 
 
+def test_the_address_of_a_retry_is_no_photo(web_app: App) -> None:
+    for method in ("GET", "DELETE", "PUT"):
+        answer = web_app.request(method, "/api/v1/photos/retry")
+        assert code(answer) == (405, "method_not_allowed")
+        assert set(answer.headers["Allow"].split(", ")) == {"POST", "OPTIONS"}
+
+
 # Another collection
 
 

@@ -3,9 +3,24 @@
 from __future__ import annotations
 
 from flask import Blueprint
+from flask.blueprints import BlueprintSetupState
+from werkzeug.routing import BaseConverter
 
 from face_pipeline.web.api import batches, erasure, faces, photos, renditions, search, upkeep
 
 bp = Blueprint("api", __name__)
+
+
+class PhotoId(BaseConverter):
+    """The id of a photo in an address, whatever it is, but for what is a call of its own there."""
+
+    regex = "(?!retry$)[^/]+"
+
+
+@bp.record
+def _converters(state: BlueprintSetupState) -> None:
+    state.app.url_map.converters["photo"] = PhotoId
+
+
 for resource in (photos, batches, faces, renditions, search, erasure, upkeep):
     bp.register_blueprint(resource.bp)

@@ -26,7 +26,7 @@ WORDS = {
 }
 
 
-@bp.delete("/photos/<photo_id>")
+@bp.delete("/photos/<photo:photo_id>")
 @requires(Scope.ERASE)
 def photo(photo_id: str) -> Response:
     wanted = parameters.identifier(photo_id, "photo")

@@ -88,6 +88,8 @@ def _one_object(models: tuple[type[BaseModel], ...]) -> dict[str, Any]:
     told: dict[str, Any] = {"type": "object"}
     if required := [name for schema in schemas for name in schema.get("required", ())]:
         told["required"] = required
+    bounds = ("additionalProperties", "minProperties", "maxProperties")
+    told |= {name: schema[name] for schema in schemas for name in bounds if name in schema}
     told["properties"] = {name: each for schema in schemas for name, each in schema["properties"].items()}
     return told
 

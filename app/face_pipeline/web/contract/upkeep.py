@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from face_pipeline.store.models import Scope
@@ -17,6 +17,8 @@ REASON_MAX = 100
 
 
 class RetryWish(Body):
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
     collection: str | SkipJsonSchema[None] = Field(
         None, json_schema_extra={"pattern": COLLECTION}, description="Only photos of this collection."
     )
