@@ -293,9 +293,9 @@ def _lock_person(session: Session, person_id: uuid.UUID, gone: NotFound) -> None
         raise gone
     if not locked.issuperset(session.scalars(ids)):
         raise ChangedMeanwhile
-    session.scalars(
-        select(Face.id).where(Face.photo_id == _any(locked)).order_by(Face.id).with_for_update()
-    ).all()
+    faces = select(Face.id).where(Face.photo_id == _any(locked)).order_by(Face.id).with_for_update()
+    # Locked, and none of them read.
+    session.scalar(select(func.count()).select_from(faces.subquery()))
 
 
 def _shown(session: Session, person_id: uuid.UUID) -> Sequence[Any]:

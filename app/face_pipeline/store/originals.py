@@ -148,6 +148,7 @@ class Originals:
         put aside, and looked up again.
         """
         removed = kept = left = 0
+        mark = uuid.uuid4().hex
         for chunk in _chunks(sorted(set(names)), NAMES_AT_ONCE):
             others = set(named(chunk))
             aside = {}
@@ -155,7 +156,7 @@ class Originals:
                 if name in others:
                     continue
                 try:
-                    if (path := self._put_aside(name)) is not None:
+                    if (path := self._put_aside(name, mark)) is not None:
                         aside[name] = path
                 except OSError:
                     log.exception("an original stays until it is swept", extra={"operation": "erase"})
@@ -181,7 +182,7 @@ class Originals:
             if is_referenced(path.name):
                 continue
             # An upload of the same photo may replace the file at this moment: look again once it is aside.
-            aside = self._put_aside(path.name)
+            aside = self._put_aside(path.name, uuid.uuid4().hex)
             if aside is None:
                 continue
             fresh = aside.stat().st_mtime > time.time() - ORPHAN_AFTER_SECONDS
@@ -201,10 +202,10 @@ class Originals:
         path.unlink(missing_ok=True)
         return int(path.suffix == SWEPT)
 
-    def _put_aside(self, name: str) -> Path | None:
-        """Where the file is now, whole; None where there is none."""
+    def _put_aside(self, name: str, mark: str) -> Path | None:
+        """Where the file is now, whole; None where there is none. `mark` is who does it."""
         path = self.path(name)
-        aside = path.with_name(f".{name}.{uuid.uuid4().hex}{SWEPT}")
+        aside = path.with_name(f".{name}.{mark}{SWEPT}")
         try:
             path.replace(aside)
         except FileNotFoundError:
