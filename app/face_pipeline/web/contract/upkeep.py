@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from face_pipeline.store.models import Scope
@@ -26,6 +26,14 @@ class RetryWish(Body):
     reason: Annotated[str, Field(max_length=REASON_MAX)] | SkipJsonSchema[None] = Field(
         None, description="Only photos whose `reason.code` this is."
     )
+
+    @field_validator("collection", "reason", mode="before")
+    @classmethod
+    def _is_no_null(cls, value: object) -> object:
+        """What is left out is not asked."""
+        if value is None:
+            raise ValueError("null names nothing; leave it out")
+        return value
 
 
 class Retried(Answer):
