@@ -129,6 +129,10 @@ def _search(
     for number, (key, its_faces) in enumerate(zip(keys, faces, strict=True)):
         told = [_kept(face) for face in its_faces]
         answers.put(parts.scratch, key, told, parts.settings.search_cache_seconds, counted=number == 0)
+    for key, collection in zip(keys, found, strict=True):
+        if _version(parts, collection) != collection.version:
+            # Nobody finds it any more, and it may tell of somebody who was erased meanwhile.
+            answers.drop(parts.scratch, key)
     return Answer(
         _names(found), _merged(found, faces, wish.limit), cached=False, shared=shared, seconds=seconds
     )
@@ -185,6 +189,12 @@ def _collections(parts: Parts, names: Sequence[str], by: Actor) -> list[Collecti
 
 def _names(found: Sequence[Collection]) -> list[str]:
     return [each.name for each in found]
+
+
+def _version(parts: Parts, collection: Collection) -> int | None:
+    """The version of the collection by now; None: it is gone."""
+    with parts.database.reading() as session:
+        return collections.version(session, collection)
 
 
 def _key(collection: Collection, photo: Upload, wish: Wish) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from face_pipeline.broker.celery import publish_ingest
@@ -115,28 +115,39 @@ def accept(
     person = persons.check_name(person) if person is not None else None
     good, pack = checked.good, parts.pack
     hashes = {each.row.sha256 for each in good}
-    found, known = parts.database.in_transaction(
-        lambda session: ledger.open_collection(session, collection, pack, hashes)
-    )
-    # Outside a transaction: nothing is locked while the disk works.
+    while True:
+        found, known = parts.database.in_transaction(
+            lambda session: ledger.open_collection(session, collection, pack, hashes)
+        )
+        # Outside a transaction: nothing is locked while the disk works.
+        _write(parts, good, known)
+        try:
+            batch, accepted = parts.database.in_transaction(
+                lambda session, found=found: ledger.accept(  # type: ignore[misc]
+                    session, found, [each.row for each in good],
+                    person=person, request_id=context.request_id.get(), by=by,
+                    rejected=len(checked.rejected), batch_id=batch_id,
+                )
+            )  # fmt: skip
+            break
+        except ledger.CollectionGone:
+            log.info("the collection was erased meanwhile and is made again", extra={"operation": "upload"})
+    # An erasure of the same photo may have taken its file before the rows were there to see.
+    _write(parts, good, hashes)
+    _say_accepted(batch.id, accepted, checked.rejected)
+    publish_if_possible(parts, [each.photo_id for each in accepted if each.state == State.RECEIVED])
+    return Batch(batch.id, accepted)
+
+
+def _write(parts: Parts, photos: Iterable[Upload], known: Collection[str]) -> None:
+    """Keep the originals of those that are not known, or have no file."""
     parts.originals.write(
         {
             each.row.sha256: each.data
-            for each in good
+            for each in photos
             if each.row.sha256 not in known or not parts.originals.path(each.row.sha256).exists()
         }
     )
-    request_id = context.request_id.get()
-    rows = [each.row for each in good]
-    batch, accepted = parts.database.in_transaction(
-        lambda session: ledger.accept(
-            session, found, rows, person=person, request_id=request_id, by=by,
-            rejected=len(checked.rejected), batch_id=batch_id,
-        )
-    )  # fmt: skip
-    _say_accepted(batch.id, accepted, checked.rejected)
-    _publish_if_possible(parts, [each.photo_id for each in accepted if each.state == State.RECEIVED])
-    return Batch(batch.id, accepted)
 
 
 def _say_accepted(
@@ -152,7 +163,7 @@ def _say_accepted(
     )  # fmt: skip
 
 
-def _publish_if_possible(parts: Parts, photo_ids: Iterable[uuid.UUID]) -> None:
+def publish_if_possible(parts: Parts, photo_ids: Iterable[uuid.UUID]) -> None:
     """What Redis does not take now, the reconciler brings later."""
     wanted = list(set(photo_ids))
     try:

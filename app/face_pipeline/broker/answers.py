@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -16,8 +18,12 @@ import redis
 from redis.exceptions import RedisError
 
 from face_pipeline.broker import names
+from face_pipeline.broker.redis import reached
 
 log = logging.getLogger(__name__)
+
+# Names that Redis looks at in one step, so that searches do not wait for it.
+SCAN_AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,46 @@ def put(
             pipeline.execute()  # type: ignore[no-untyped-call]
     except RedisError as error:
         _not_kept(error)
+
+
+def forget(connection: redis.Redis, collection_id: int) -> int:
+    """Take the answers of all versions of a collection out of memory; returns how many. QueueUnavailable.
+
+    No answer is under a version to come: whoever searches now looks at the version again (`searches`).
+    """
+    removed = 0
+    with reached():
+        for some in _of_collection(connection, collection_id):
+            removed += cast(int, connection.unlink(*some))
+    return removed
+
+
+def count(connection: redis.Redis, collection_id: int) -> int:
+    """How many answers of the collection are kept. QueueUnavailable."""
+    found: set[bytes] = set()
+    with reached():
+        for some in _of_collection(connection, collection_id):
+            found.update(some)
+    return len(found)
+
+
+def _of_collection(connection: redis.Redis, collection_id: int) -> Iterator[list[bytes]]:
+    """Some names at a time, of all that are there throughout; Redis serves others in between."""
+    pattern, cursor = names.ANSWER.format(wanted=f"{collection_id}:*"), 0
+    while True:
+        cursor, some = cast(
+            "tuple[int, list[bytes]]", connection.scan(cursor, match=pattern, count=SCAN_AT_ONCE)
+        )
+        if some:
+            yield some
+        if cursor == 0:
+            return
+
+
+def drop(connection: redis.Redis, name: str) -> None:
+    """Do not keep the answer of this name after all."""
+    with suppress(RedisError):
+        connection.unlink(name)
 
 
 def count_hit(connection: redis.Redis) -> None:

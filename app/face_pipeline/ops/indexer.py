@@ -15,9 +15,14 @@ log = logging.getLogger(__name__)
 
 
 def build_indexes(parts: Parts) -> list[str]:
-    """Build the index of each collection that outgrew exact search; returns their names."""
+    """Build the index of each collection that outgrew exact search, and drop those of erased ones.
+
+    Returns the names of what was built.
+    """
     built: list[str] = []
     with parts.database.single_statements() as connection, indexes.only_builder(connection) as alone:
+        if alone and (dropped := indexes.drop_abandoned(connection)):
+            log.info("indexes of erased collections dropped", extra={"operation": "index", "count": dropped})
         for collection in indexes.outgrown(connection) if alone else ():
             started = time.monotonic()
             built.append(indexes.build(connection, collection))

@@ -81,6 +81,10 @@ def by_name(session: Session, name: str) -> Collection:
     return collection
 
 
+def exists(session: Session, name: str) -> bool:
+    return session.scalar(select(Collection.id).where(Collection.name == name)) is not None
+
+
 def hold(session: Session, collection: Collection) -> None:
     """Keep others from deleting the collection until this transaction ends; NotFound when one did."""
     held = select(Collection.id).where(Collection.id == collection.id)
@@ -150,6 +154,11 @@ def counts(session: Session, collection: Collection) -> Counts:
         )
     ).one()
     return Counts(dict.fromkeys(State, 0) | {each[0]: each[1] for each in states}, row.persons, row.unknown)
+
+
+def version(session: Session, collection: Collection) -> int | None:
+    """Its version by now, whatever this session has read before; None: it is gone."""
+    return session.scalar(select(Collection.version).where(Collection.id == collection.id))
 
 
 def forget_incomparable(session: Session, name: str, pack: Pack) -> None:

@@ -24,10 +24,11 @@ HNSW_EF_CONSTRUCTION = 64
 # 0.8.2 mended a buffer overflow in parallel HNSW builds.
 PARALLEL_BUILD_FROM = (0, 8, 2)
 BUILDER_LOCK = 7_312_005
+INDEX_PREFIX = "faces_hnsw_"
 
 
 def index_name(collection_id: int) -> str:
-    return f"faces_hnsw_{collection_id}"
+    return f"{INDEX_PREFIX}{collection_id}"
 
 
 def extension_version(session: Session | Connection) -> tuple[int, ...]:
@@ -75,6 +76,26 @@ def build(connection: Connection, collection: Collection) -> str:
     connection.execute(CreateIndex(index))
     connection.execute(update(Collection).where(Collection.id == collection.id).values(index_ready=True))
     return index_name(collection.id)
+
+
+def drop_abandoned(connection: Connection) -> int:
+    """Drop the indexes of collections that were erased, which still hold their embeddings; returns how many.
+
+    In a connection that commits each statement by itself, as `build`, and by whoever alone builds.
+    """
+    there = {index_name(each) for each in connection.scalars(select(Collection.id))}
+    built = connection.scalars(
+        text(
+            "SELECT indexname FROM pg_indexes WHERE schemaname = current_schema()"
+            " AND tablename = 'faces' AND starts_with(indexname, :prefix)"
+        ),
+        {"prefix": INDEX_PREFIX},
+    ).all()
+    abandoned = sorted(set(built) - there)
+    for name in abandoned:
+        index = Index(name, Face.id, postgresql_concurrently=True, _table=cast_type(Table, Face.__table__))
+        connection.execute(DropIndex(index, if_exists=True))
+    return len(abandoned)
 
 
 def _hnsw(collection: Collection) -> Index:

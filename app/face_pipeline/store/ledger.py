@@ -27,6 +27,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from face_pipeline.engine import DetectedFace, Pack
+from face_pipeline.errors import NotFound
 from face_pipeline.store import audit, batches, collections, persons, statements
 from face_pipeline.store.models import (
     UNFINISHED,
@@ -90,6 +91,10 @@ class LeaseLost(Exception):
     """Another run took the photo over, or it was deleted; this run's result must be dropped."""
 
 
+class CollectionGone(Exception):
+    """The collection was erased since the upload opened it."""
+
+
 def open_collection(
     session: Session, name: str, pack: Pack, hashes: Iterable[str]
 ) -> tuple[Collection, set[str]]:
@@ -115,15 +120,19 @@ def accept(
     A photo the collection has is not processed twice; one that failed before gets another chance. `person` is
     a checked name: whose the photos are, those that are not another's. `batch_id`: the batch they are added
     to, instead of one of their own; raises NotFound and Conflict for it. `rejected`: files of the request
-    that are not among them.
+    that are not among them. Raises CollectionGone.
     """
+    try:
+        collections.hold(session, collection)
+    except NotFound as error:
+        raise CollectionGone(collection.name) from error
     if batch_id is None:
         batch = batches.make(session, collection)
     else:
         batch = batches.find_of(session, batch_id, collection)
     states, made, known = _rows(session, collection, batch, photos, request_id)
-    locked = _lock(session, [row.id for row in known if person is not None or row.state == State.FAILED])
-    _start_over(session, [row.id for row in locked if row.state == State.FAILED])
+    locked = lock(session, [row.id for row in known if person is not None or row.state == State.FAILED])
+    start_over(session, [row.id for row in locked if row.state == State.FAILED])
     ids = {sha256: row.id for sha256, row in states.items()}
     now = {
         row.id: State.RECEIVED if row.state == State.FAILED else row.state
@@ -165,18 +174,31 @@ def _rows(
     shared = {"collection_id": collection.id, "batch_id": batch.id, "request_id": request_id}
     # The same photo twice in one request is one row.
     rows = {new.sha256: {"id": uuid.uuid4(), **shared, **vars(new)} for new in photos}
-    # Rows as parameters: with values in the statement, each number of them would be compiled anew.
-    session.execute(
-        upsert(Photo).on_conflict_do_nothing(index_elements=["collection_id", "sha256"]),
-        [rows[sha256] for sha256 in sorted(rows)],
-    )
-    found = session.execute(
-        select(Photo.id, Photo.sha256, Photo.state).where(
-            Photo.collection_id == collection.id, Photo.sha256.in_(list(rows))
+    found: dict[str, FoundPhoto] = {}
+    # What somebody erases between the statements is made in the next round.
+    while missing := sorted(rows.keys() - found.keys()):
+        # Rows as parameters: with values in the statement, each number of them would be compiled anew.
+        session.execute(
+            upsert(Photo).on_conflict_do_nothing(index_elements=["collection_id", "sha256"]),
+            [rows[sha256] for sha256 in missing],
         )
-    ).all()
-    made = {row.id for row in found if row.id == rows[row.sha256]["id"]}
-    return {row.sha256: row for row in found}, made, [row for row in found if row.id not in made]
+        there = session.execute(
+            select(Photo.id, Photo.sha256, Photo.state).where(
+                Photo.collection_id == collection.id, Photo.sha256.in_(missing)
+            )
+        ).all()
+        older = _hold(session, [row.id for row in there if row.id != rows[row.sha256]["id"]])
+        found |= {row.sha256: row for row in there if row.id in {*older, rows[row.sha256]["id"]}}
+    made = {row.id for row in found.values() if row.id == rows[row.sha256]["id"]}
+    return found, made, [row for row in found.values() if row.id not in made]
+
+
+def _hold(session: Session, photo_ids: Sequence[uuid.UUID]) -> Sequence[uuid.UUID]:
+    """Those of these photos that are there, and cannot be erased until this transaction ends."""
+    if not photo_ids:
+        return []
+    held = _in_order(Photo.id.in_(photo_ids)).with_for_update(read=True, key_share=True)
+    return session.scalars(held).all()
 
 
 def _in_order(*conditions: ColumnElement[bool]) -> Select[uuid.UUID]:
@@ -190,7 +212,7 @@ def _in_order(*conditions: ColumnElement[bool]) -> Select[uuid.UUID]:
     )
 
 
-def _lock(session: Session, photo_ids: Sequence[uuid.UUID]) -> Sequence[persons.KnownPhoto]:
+def lock(session: Session, photo_ids: Sequence[uuid.UUID]) -> Sequence[persons.KnownPhoto]:
     """The rows as they are once they are locked: id, state, person_id."""
     if not photo_ids:
         return []
@@ -199,7 +221,7 @@ def _lock(session: Session, photo_ids: Sequence[uuid.UUID]) -> Sequence[persons.
     ).all()
 
 
-def _start_over(session: Session, photo_ids: Sequence[uuid.UUID]) -> None:
+def start_over(session: Session, photo_ids: Sequence[uuid.UUID]) -> None:
     """Give failed photos, locked already, another chance."""
     if not photo_ids:
         return

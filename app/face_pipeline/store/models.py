@@ -39,6 +39,8 @@ class Reason(StrEnum):
     PERSON_NOT_ASSIGNED = "person_not_assigned"
     # It is another's.
     PERSON_DIFFERS = "person_differs"
+    # Its collection has nobody of that name.
+    PERSON_NOT_THERE = "person_not_there"
 
 
 class Scope(StrEnum):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import urllib3.exceptions
@@ -15,12 +17,18 @@ import urllib3.exceptions
 from face_pipeline.errors import FacePipelineError, disk_full
 from face_pipeline.network import http_pool
 
+log = logging.getLogger(__name__)
+
 FILE_MODE = 0o640  # nginx, in the group, sends them
 DIRECTORY_MODE = 0o750
 # Of one upload, open while they are written.
 FILES_AT_ONCE = 16
 # An upload has committed its row long before this; an older file without a row belongs to nobody.
 ORPHAN_AFTER_SECONDS = 3600
+# Looked up in the ledger together.
+NAMES_AT_ONCE = 1000
+# The end of the name of a file that is about to be removed.
+SWEPT = ".swept"
 
 
 class OriginalMissing(FacePipelineError):
@@ -32,6 +40,18 @@ class OriginalUnavailable(FacePipelineError):
 
     code = "original_unavailable"
     status = 503
+
+
+@dataclass(frozen=True)
+class Removed:
+    """Numbers of originals: those that are gone, that other rows name, that the disk did not let go."""
+
+    removed: int
+    named: int
+    left: int
+
+    def __add__(self, other: Removed) -> Removed:
+        return Removed(self.removed + other.removed, self.named + other.named, self.left + other.left)
 
 
 def relative(sha256: str) -> str:
@@ -121,18 +141,50 @@ class Originals:
     def writable(self) -> bool:
         return os.access(self.directory, os.W_OK | os.X_OK)
 
+    def remove(self, names: Iterable[str], named: Callable[[Collection[str]], Collection[str]]) -> Removed:
+        """Remove at once the originals of rows that are gone, but for those that other rows name.
+
+        `named` tells which of some names rows have. An upload may bring one of them at this moment: they are
+        put aside, and looked up again.
+        """
+        removed = kept = left = 0
+        mark = uuid.uuid4().hex
+        for chunk in _chunks(sorted(set(names)), NAMES_AT_ONCE):
+            others = set(named(chunk))
+            aside = {}
+            for name in chunk:
+                if name in others:
+                    continue
+                try:
+                    if (path := self._put_aside(name, mark)) is not None:
+                        aside[name] = path
+                except OSError:
+                    log.exception("an original stays until it is swept", extra={"operation": "erase"})
+                    left += 1
+            back = set(named(list(aside))) if aside else set()
+            for name, path in aside.items():
+                if name in back:
+                    path.replace(self.path(name))
+                else:
+                    path.unlink(missing_ok=True)
+            kept += len(others) + len(back)
+            removed += len(aside) - len(back)
+        return Removed(removed, kept, left)
+
     def sweep(self, is_referenced: Callable[[str], bool]) -> int:
-        """Remove originals no row names, left by uploads that ended before their commit; returns how many."""
+        """Remove originals no row names, left by uploads that ended before their commit, and by erasures that
+        ended after theirs; returns how many."""
         removed = 0
         for path in self._older_than(time.time() - ORPHAN_AFTER_SECONDS):
             if path.name.startswith("."):
-                path.unlink(missing_ok=True)
+                removed += self._sweep_aside(path, is_referenced)
                 continue
             if is_referenced(path.name):
                 continue
             # An upload of the same photo may replace the file at this moment: look again once it is aside.
-            aside = path.with_name(f".{path.name}.swept")
-            path.replace(aside)
+            aside = self._put_aside(path.name, uuid.uuid4().hex)
+            if aside is None:
+                continue
             fresh = aside.stat().st_mtime > time.time() - ORPHAN_AFTER_SECONDS
             if fresh or is_referenced(path.name):
                 aside.replace(path)
@@ -140,6 +192,25 @@ class Originals:
             aside.unlink()
             removed += 1
         return removed
+
+    def _sweep_aside(self, path: Path, is_referenced: Callable[[str], bool]) -> int:
+        """Of an upload that did not end, or put aside by somebody who did not come to look again."""
+        name = path.name[1:].partition(".")[0]
+        if path.suffix == SWEPT and not self.path(name).exists() and is_referenced(name):
+            path.replace(self.path(name))
+            return 0
+        path.unlink(missing_ok=True)
+        return int(path.suffix == SWEPT)
+
+    def _put_aside(self, name: str, mark: str) -> Path | None:
+        """Where the file is now, whole; None where there is none. `mark` is who does it."""
+        path = self.path(name)
+        aside = path.with_name(f".{name}.{mark}{SWEPT}")
+        try:
+            path.replace(aside)
+        except FileNotFoundError:
+            return None
+        return aside
 
     def _older_than(self, limit: float) -> Iterator[Path]:
         for path in self.directory.glob("??/??/*"):
@@ -154,6 +225,10 @@ class Originals:
             if not level.is_dir():
                 level.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
                 _sync_directory(level.parent)
+
+
+def _chunks(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    return (names[start : start + size] for start in range(0, len(names), size))
 
 
 def _sync_directory(directory: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from flask import Blueprint
+from flask.blueprints import BlueprintSetupState
+from werkzeug.routing import BaseConverter
 
 from face_pipeline.web.api import (
     audit,
@@ -10,16 +12,31 @@ from face_pipeline.web.api import (
     collections,
     embeddings,
     enrolment,
+    erasure,
     faces,
     keys,
     persons,
     photos,
     renditions,
     search,
+    upkeep,
     verification,
 )
 
 bp = Blueprint("api", __name__)
+
+
+class PhotoId(BaseConverter):
+    """The id of a photo in an address, whatever it is, but for what is a call of its own there."""
+
+    regex = "(?!retry$)[^/]+"
+
+
+@bp.record
+def _converters(state: BlueprintSetupState) -> None:
+    state.app.url_map.converters["photo"] = PhotoId
+
+
 for resource in (
     photos,
     batches,
@@ -33,5 +50,7 @@ for resource in (
     enrolment,
     keys,
     audit,
+    erasure,
+    upkeep,
 ):
     bp.register_blueprint(resource.bp)

@@ -85,7 +85,7 @@ def _read_cursor(cursor: str) -> photos.Place:
     return photos.Place(*cursors.read(cursor, cursors.time, cursors.identifier))
 
 
-@bp.get("/photos/<photo_id>")
+@bp.get("/photos/<photo:photo_id>")
 @requires(Scope.READ)
 def show(photo_id: str) -> Response:
     photo = looks.photo(parts(), parameters.identifier(photo_id, "photo"), by=actor())

@@ -12,12 +12,14 @@ from face_pipeline.web.contract import (
     collections,
     embeddings,
     enrolment,
+    erasure,
     faces,
     idempotency,
     keys,
     persons,
     requests,
     search,
+    upkeep,
     verification,
 )
 from face_pipeline.web.contract.call import BROKEN_PHOTO, Call, Codes, Reply
@@ -35,6 +37,8 @@ SUBJECTS: tuple[ModuleType, ...] = (
     idempotency,
     keys,
     audit,
+    erasure,
+    upkeep,
 )
 
 # By the status they come with; gunicorn and nginx, which answer for the service, may have others.

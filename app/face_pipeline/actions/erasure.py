@@ -1,0 +1,177 @@
+"""Erasure: photos, faces, persons, collections, with all that was made of them; a receipt tells what went.
+
+First the rows, in a transaction; then, never before, the originals that no row names any more, and the cached
+answers of searches. What a process that ends in between leaves of originals is swept (ops/indexer.py), and
+cached answers end by themselves: nobody finds them, for the collection has another version.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from face_pipeline.broker import answers
+from face_pipeline.errors import DatabaseBusy, QueueUnavailable, Unavailable
+from face_pipeline.parts import Parts
+from face_pipeline.store import collections, erasure
+from face_pipeline.store.audit import Actor
+from face_pipeline.store.erasure import ChangedMeanwhile, Erased, Kept, Why
+from face_pipeline.store.originals import Removed
+
+log = logging.getLogger(__name__)
+
+# Photos that come to what is erased while it is locked make it begin again.
+ATTEMPTS = 20
+# Less than nginx waits. What takes longer goes on with the next request.
+MOST_SECONDS = 40.0
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What went, or would go with a dry run, and what stays. `originals` are files, `answers` cached ones."""
+
+    dry_run: bool
+    rows: Erased
+    originals: int
+    answers: int
+
+    @property
+    def kept(self) -> list[Kept]:
+        return self.rows.kept
+
+
+def photo(parts: Parts, photo_id: uuid.UUID, *, dry_run: bool, by: Actor) -> Receipt:
+    """Erase a photo, its faces, and its file where no other collection has it. Raises NotFound."""
+    return _erase(
+        parts,
+        lambda: parts.database.in_transaction(
+            lambda session: erasure.photo(session, photo_id, dry_run=dry_run, by=by)
+        ),
+        dry_run,
+    )
+
+
+def face(parts: Parts, face_id: uuid.UUID, *, dry_run: bool, by: Actor) -> Receipt:
+    """Erase a face; its photo stays. Raises NotFound."""
+    return _erase(
+        parts,
+        lambda: parts.database.in_transaction(
+            lambda session: erasure.face(session, face_id, dry_run=dry_run, by=by)
+        ),
+        dry_run,
+    )
+
+
+def person(parts: Parts, person_id: uuid.UUID, *, dry_run: bool, by: Actor) -> Receipt:
+    """Erase a person, their faces, and the photos that show nobody else. Raises NotFound, DatabaseBusy."""
+    return _erase(
+        parts,
+        lambda: parts.database.in_transaction(
+            lambda session: erasure.person(session, person_id, dry_run=dry_run, by=by)
+        ),
+        dry_run,
+    )
+
+
+def collection(parts: Parts, name: str, *, dry_run: bool, by: Actor) -> Receipt:
+    """Erase a collection and all that is in it, whatever engine it was made with.
+
+    In steps, each a transaction with its entry in the audit. Raises NotFound, Forbidden, DatabaseBusy;
+    Unavailable where it takes too long for one request: the next one goes on.
+    """
+    by.check_reaches(collections.check_name(name))
+    with parts.database.reading() as session:
+        found = erasure.collection(session, name)
+    if dry_run:
+        return _of_a_collection(parts, found)
+    until = time.monotonic() + MOST_SECONDS
+    so_far, files = Erased(found.collection_id, name), Removed(0, 0, 0)
+    for _ in range(ATTEMPTS):
+        files += _empty(parts, found, so_far, until, by)
+        try:
+            rows = parts.database.in_transaction(
+                lambda session: erasure.empty_collection(session, found, so_far, by=by)
+            )
+        except ChangedMeanwhile:
+            continue
+        return _receipt(parts, rows, files)
+    raise _busy()
+
+
+def _empty(parts: Parts, found: Erased, so_far: Erased, until: float, by: Actor) -> Removed:
+    """Take all photos out of a collection, and count them in `so_far`."""
+    files = Removed(0, 0, 0)
+    while (
+        some := parts.database.in_transaction(lambda session: erasure.some_photos(session, found, by=by))
+    ).photos:
+        files += parts.originals.remove(some.hashes, lambda names: _named(parts, names))
+        so_far.photos += some.photos
+        so_far.faces += some.faces
+        so_far.tasks += some.tasks
+        so_far.under_way += some.under_way
+        if time.monotonic() > until:
+            raise Unavailable(
+                f"{so_far.photos} photos are erased, and more are left; send the request again to go on",
+                code="erasure_unfinished", details=so_far.counts(),
+            )  # fmt: skip
+    return files
+
+
+def _of_a_collection(parts: Parts, found: Erased) -> Receipt:
+    files, after = Removed(0, 0, 0), ""
+    while True:
+        with parts.database.reading() as session:
+            hashes = erasure.some_hashes(session, found.collection_id, after)
+        if not hashes:
+            return _receipt(parts, found, files, dry_run=True)
+        files += _would_remove(parts, found, hashes)
+        after = hashes[-1]
+
+
+def _erase(parts: Parts, once: Callable[[], Erased], dry_run: bool) -> Receipt:
+    for _ in range(ATTEMPTS):
+        try:
+            rows = once()
+        except ChangedMeanwhile:
+            continue
+        if dry_run:
+            return _receipt(parts, rows, _would_remove(parts, rows, rows.hashes), dry_run=True)
+        return _receipt(parts, rows, parts.originals.remove(rows.hashes, lambda names: _named(parts, names)))
+    raise _busy()
+
+
+def _busy() -> DatabaseBusy:
+    return DatabaseBusy("photos come in faster than they can be erased; stop sending them, and try again")
+
+
+def _named(parts: Parts, hashes: Collection[str], *, outside: int | None = None) -> Collection[str]:
+    with parts.database.reading() as session:
+        return erasure.named(session, hashes, outside=outside)
+
+
+def _would_remove(parts: Parts, rows: Erased, hashes: Collection[str]) -> Removed:
+    others = set(_named(parts, hashes, outside=rows.collection_id))
+    files = sum(parts.originals.path(each).exists() for each in hashes if each not in others)
+    return Removed(files, len(others), 0)
+
+
+def _receipt(parts: Parts, rows: Erased, files: Removed, *, dry_run: bool = False) -> Receipt:
+    if files.named:
+        rows.kept.append(Kept("originals", Why.NAMED_ELSEWHERE, files.named))
+    if files.left:
+        rows.kept.append(Kept("originals", Why.DISK_REFUSED, files.left))
+    forgotten = 0
+    try:
+        forgotten = (answers.count if dry_run else answers.forget)(parts.scratch, rows.collection_id)
+    except QueueUnavailable:
+        rows.kept.append(Kept("answers", Why.CACHE_UNAVAILABLE, 0))
+    receipt = Receipt(dry_run, rows, files.removed, forgotten)
+    if not dry_run:
+        log.info(
+            "erased %d photos, %d faces, %d persons", rows.photos, rows.faces, rows.persons,
+            extra={"operation": "erase", "count": rows.photos},
+        )  # fmt: skip
+    return receipt

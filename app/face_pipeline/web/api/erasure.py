@@ -1,0 +1,94 @@
+"""Erasure: what people put in goes, and a receipt says what went and what stays."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, request
+
+from face_pipeline.actions import erasure
+from face_pipeline.errors import BadRequest
+from face_pipeline.store.erasure import Kept, Why
+from face_pipeline.store.models import Scope
+from face_pipeline.web.api import parameters, views
+from face_pipeline.web.auth import requires
+from face_pipeline.web.contract import erasure as contract
+from face_pipeline.web.current import actor, parts
+
+bp = Blueprint("erasure", __name__)
+
+WORDS = {
+    Why.SHOWS_OTHERS: "they show somebody else too; the person's faces are gone, the pictures are not",
+    Why.FACE_UNKNOWN: "they were put in as the person's and show faces that nobody gave a name; "
+    "look at them, and erase those that show the person",
+    Why.PHOTO_STAYS: "the photo and its file stay; erase the photo to take them too",
+    Why.NAMED_ELSEWHERE: "the same file belongs to another photo",
+    Why.DISK_REFUSED: "the disk did not let the file go; it is removed within two hours",
+    Why.CACHE_UNAVAILABLE: "the cache cannot be asked; nobody finds its old answers, which end by themselves",
+}
+
+
+@bp.delete("/photos/<photo:photo_id>")
+@requires(Scope.ERASE)
+def photo(photo_id: str) -> Response:
+    wanted = parameters.identifier(photo_id, "photo")
+    return _receipt(erasure.photo(parts(), wanted, dry_run=_dry_run(), by=actor()))
+
+
+@bp.delete("/faces/<face_id>")
+@requires(Scope.ERASE)
+def face(face_id: str) -> Response:
+    wanted = parameters.identifier(face_id, "face")
+    return _receipt(erasure.face(parts(), wanted, dry_run=_dry_run(), by=actor()))
+
+
+@bp.delete("/persons/<person_id>")
+@requires(Scope.ERASE)
+def person(person_id: str) -> Response:
+    wanted = parameters.identifier(person_id, "person")
+    return _receipt(erasure.person(parts(), wanted, dry_run=_dry_run(), by=actor()))
+
+
+@bp.delete("/collections/<collection>")
+@requires(Scope.ERASE)
+def collection(collection: str) -> Response:
+    return _receipt(erasure.collection(parts(), collection, dry_run=_dry_run(), by=actor()))
+
+
+def _dry_run() -> bool:
+    """Whether only the receipt is wanted. What might be meant for it and is not is refused."""
+    others = sorted(set(request.args) - set(contract.EraseQuery.model_fields))
+    if others:
+        raise BadRequest(
+            f"there is no parameter {others[0]!r}; this call takes dry_run alone", code="parameter"
+        )
+    if len(request.args.getlist("dry_run")) > 1 or request.content_length or request.is_json:
+        raise BadRequest("say dry_run once, in the address: ?dry_run=true", code="parameter")
+    return parameters.read(contract.EraseQuery, request.args).dry_run == "true"
+
+
+def _receipt(value: erasure.Receipt) -> Response:
+    rows = value.rows
+    return views.answer(
+        contract.Receipt.model_construct(
+            dry_run=value.dry_run,
+            collection=rows.collection,
+            photos=rows.photos,
+            faces=rows.faces,
+            persons=rows.persons,
+            merges=rows.merges,
+            originals=value.originals,
+            answers=value.answers,
+            tasks=rows.tasks,
+            under_way=rows.under_way,
+            kept=[_kept(each) for each in rows.kept],
+        )
+    )
+
+
+def _kept(value: Kept) -> contract.Kept:
+    return contract.Kept.model_construct(
+        what=value.what,
+        code=value.why,
+        message=WORDS[value.why],
+        count=value.count,
+        photos=[str(each) for each in value.photos],
+    )
