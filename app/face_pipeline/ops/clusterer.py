@@ -28,8 +28,8 @@ from face_pipeline.store.models import Collection
 
 log = logging.getLogger(__name__)
 
-# Of the distance within which a search calls two faces one person. A search asks about one face, a group about
-# all pairs of a collection: the whole distance parts few who look alike (docs/clusters.md has the figures).
+# Of the distance within which a search calls two faces one person. A search asks about one face, groups ask
+# about all pairs of a collection, among which there are many more who look alike (docs/clusters.md, figures).
 DISTANCE_SHARE = 0.8
 # Somebody like a face is enough for a group: most people are on few photos.
 MIN_SAMPLES = 2
