@@ -5,8 +5,8 @@
 
 Stored faces are made up, as those of bench.search. Ingest of real photos and runs over as many new faces
 take turns; figures are of their medians. `run` is the clusterer in this process; `process` is the whole
-command, as the timer starts it. With --quality nothing is ingested: made-up faces of people, some of whom look
-alike, are grouped with several distances.
+command, as the timer starts it. With --quality nothing is ingested: made-up faces of people, some of whom
+look alike, are grouped with several distances.
 """
 
 from __future__ import annotations

@@ -355,6 +355,13 @@ def test_naming_meets_erasing_and_a_run(web_app: App, parts: Parts) -> None:
     }
 
 
+def test_prometheus_is_told_how_many_groups_there_are(web_app: App, three: list[list[uuid.UUID]]) -> None:
+    told = dict(line.split() for line in web_app.get("/metrics").text.splitlines() if line.count(" ") == 1)
+    assert float(told["face_recognition_unknown_faces"]) == 11
+    assert float(told["face_recognition_clusters"]) == 3
+    assert float(told["face_recognition_clustering_seconds"]) > 0
+
+
 def test_a_named_group_is_found_by_its_name_in_the_photos(
     web_app: App, parts: Parts, three: list[list[uuid.UUID]]
 ) -> None:

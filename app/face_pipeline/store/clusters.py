@@ -69,6 +69,15 @@ class Named:
     given: int
 
 
+@dataclass(frozen=True)
+class Totals:
+    """What the last looks found, and the seconds that they took."""
+
+    unknown_faces: int
+    clusters: int
+    seconds: float
+
+
 def _counted(reach: Reach, *of_faces: ColumnElement[bool]) -> tuple[Select[Cluster, int], ColumnElement[int]]:
     """Clusters with how many of these faces they have, and that number; without any they are gone."""
     sizes = (
@@ -261,11 +270,13 @@ def _give(session: Session, cluster: Cluster, person: Person) -> Named:
     return Named(person, len(unknown) + len(theirs), len(unknown))
 
 
-def totals(session: Session) -> tuple[int, int, float] | None:
-    """Unknown faces, clusters and seconds of the last looks at all collections, added up."""
+def totals(session: Session) -> Totals:
+    """Of all collections."""
     row = session.execute(
         select(
-            func.sum(ClusterRun.unknown_faces), func.sum(ClusterRun.clusters), func.sum(ClusterRun.seconds)
+            func.coalesce(func.sum(ClusterRun.unknown_faces), 0),
+            func.coalesce(func.sum(ClusterRun.clusters), 0),
+            func.coalesce(func.sum(ClusterRun.seconds), 0.0),
         )
     ).one()
-    return None if row[0] is None else (int(row[0]), int(row[1]), float(row[2]))
+    return Totals(int(row[0]), int(row[1]), float(row[2]))
