@@ -180,7 +180,7 @@ def main() -> None:
     options = parser(__doc__ or "")
     options.add_argument("--faces", type=int, default=100_000)
     options.add_argument("--rounds", type=int, default=5)
-    options.add_argument("--photos-count", type=int, default=60)
+    options.add_argument("--photos-count", type=int, default=120, help="new in a run: those of a minute")
     options.add_argument("--quality", type=int, metavar="FACES", help="ask how right the groups are instead")
     arguments = options.parse_args()
     if not WORKER_ENVIRONMENT.items() <= os.environ.items():

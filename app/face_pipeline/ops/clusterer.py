@@ -79,7 +79,9 @@ def _look_at(parts: Parts, collection: Collection) -> int:
     if len(waiting) == FACES_OF_A_RUN:
         return len(waiting)
     seconds = time.monotonic() - began
-    run = parts.database.in_transaction(lambda session: grouping.finish(session, collection, seconds))
+    run = parts.database.in_transaction(
+        lambda session: grouping.finish(session, collection, len(waiting), seconds)
+    )
     if waiting and run is not None:
         log.info(
             "looked at %d unknown faces; %d groups now", len(waiting), run.clusters,

@@ -291,26 +291,23 @@ def _one_cluster(
     return kept
 
 
-def finish(session: Session, collection: Collection, seconds: float) -> ClusterRun | None:
-    """Remove clusters without unknown faces, and write down that all of this version was looked at.
+def finish(session: Session, collection: Collection, new: int, seconds: float) -> ClusterRun | None:
+    """Write down that all faces of this version were looked at, `new` of them now.
 
-    None where the collection is gone.
+    None where the collection is gone. Where other faces than the new ones came or went since the last look,
+    clusters without any go.
     """
     if not _is_there(session, collection):
         return None
-    left = (
-        select(ClusterFace.face_id).join(Face, member()).where(ClusterFace.cluster_id == Cluster.id).exists()
+    last = session.scalar(select(ClusterRun.unknown_faces).where(ClusterRun.collection_id == collection.id))
+    unknown = session.scalar(
+        select(func.count()).where(Face.collection_id == collection.id, Face.person_id.is_(None))
     )
-    session.execute(
-        delete(Cluster)
-        .where(Cluster.collection_id == collection.id, ~left)
-        .execution_options(synchronize_session=False)
-    )
+    if unknown != (last or 0) + new:
+        _remove_empty(session, collection)
     row = {
         "version": collection.version,
-        "unknown_faces": session.scalar(
-            select(func.count()).where(Face.collection_id == collection.id, Face.person_id.is_(None))
-        ),
+        "unknown_faces": unknown,
         "clusters": session.scalar(
             select(func.count()).select_from(Cluster).where(Cluster.collection_id == collection.id)
         ),
@@ -321,3 +318,15 @@ def finish(session: Session, collection: Collection, seconds: float) -> ClusterR
     return session.scalars(
         statement.on_conflict_do_update(index_elements=["collection_id"], set_=row).returning(ClusterRun)
     ).one()
+
+
+def _remove_empty(session: Session, collection: Collection) -> None:
+    """Remove the clusters that nobody unknown is in: the one question here that reads all faces."""
+    left = (
+        select(ClusterFace.face_id).join(Face, member()).where(ClusterFace.cluster_id == Cluster.id).exists()
+    )
+    session.execute(
+        delete(Cluster)
+        .where(Cluster.collection_id == collection.id, ~left)
+        .execution_options(synchronize_session=False)
+    )
