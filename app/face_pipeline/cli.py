@@ -73,6 +73,16 @@ def _index(_: argparse.Namespace) -> int:
     return 0
 
 
+def _cluster(_: argparse.Namespace) -> int:
+    from face_pipeline.broker import log_level
+    from face_pipeline.ops.clusterer import cluster
+
+    parts = _begin_service("face-clusterer")
+    log_level.look_once("face-clusterer", parts.settings.log_level, lambda: parts.queue)
+    cluster(parts)
+    return 0
+
+
 def _autoscaler(_: argparse.Namespace) -> int:
     from face_pipeline.ops.autoscaler.agent import run
 
@@ -222,6 +232,7 @@ def _parser() -> argparse.ArgumentParser:
     add("migrate", _migrate, "bring the database to this release's schema")
     add("reconcile", _reconcile, "queue lost photos again (face-reconciler.timer runs it)")
     add("index", _index, "build vector indexes of large collections (face-indexer.timer runs it)")
+    add("cluster", _cluster, "group faces of unknown people (face-clusterer.timer runs it)")
     add("autoscaler", _autoscaler, "run as many workers as the queues need (face-autoscaler.service runs it)")
     add("queues", _queues, "say as JSON how much work waits")
     add("doctor", _doctor, "check every part and say what mends it").add_argument(

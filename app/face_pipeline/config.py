@@ -78,6 +78,8 @@ class Settings(BaseSettings):
 
     search_timeout_seconds: float = Field(20.0, gt=0, le=120)
     search_cache_seconds: int = Field(3600, ge=1)
+    # Unknown faces of lower quality belong to no group.
+    cluster_min_quality: float = Field(0.5, ge=0, le=1)
     # Every lease a worker holds is renewed three times before it lapses.
     lease_seconds: float = Field(15.0, ge=1)
     task_deadline_seconds: float = Field(300.0, ge=1)

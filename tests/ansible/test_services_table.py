@@ -195,8 +195,8 @@ def test_a_failed_part_is_not_said_twice() -> None:
 def test_the_pipeline_is_verified_before_anything_observes_it() -> None:
     assert everything_on_one_host()["pipeline alone verified"]["one"]["verify_units"] == [
         "postgresql@17-main.service", "redis-server.service", "redis-server@scratch.service",
-        "face-web.socket", "face-web.service", "face-reconciler.timer", "face-indexer.timer",
-        "face-flower.service", "celery@*.service", "nginx.service",
+        "face-web.socket", "face-web.service", "face-reconciler.timer", "face-clusterer.timer",
+        "face-indexer.timer", "face-flower.service", "celery@*.service", "nginx.service",
     ]  # fmt: skip
 
 

@@ -45,6 +45,8 @@ KEPT_IN = {
     "_dlib_pybind11": {"engine"},
     "insightface": {"engine"},
     "cv2": {"engine"},
+    "scipy": {"ops"},
+    "sklearn": {"ops"},
     # A smoke test makes a photo of its own.
     "PIL": {"engine", "ops"},
 }

@@ -150,7 +150,10 @@ def test_what_is_not_for_everybody_is_closed(host: Host) -> None:
 
 
 def test_units_are_hardened_and_none_failed(host: Host) -> None:
-    units = ["face-web.service", "celery@1.service", "face-reconciler.service", "face-indexer.service"]
+    units = [
+        "face-web.service", "celery@1.service", "face-reconciler.service", "face-clusterer.service",
+        "face-indexer.service",
+    ]  # fmt: skip
     for line in host.run(
         f"systemd-analyze security --no-pager {' '.join(units)} | grep 'Overall exposure'"
     ).splitlines():

@@ -216,6 +216,50 @@ class KeptAnswer(Base):
     made: Mapped[str | None]
 
 
+class Cluster(Base):
+    """Unknown faces that look like one person. The id stays while it grows; people set `hidden` alone."""
+
+    __tablename__ = "clusters"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    collection_id: Mapped[int] = mapped_column(ForeignKey("collections.id", ondelete="CASCADE"))
+    hidden: Mapped[bool] = mapped_column(server_default=false())
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    collection: Mapped[Collection] = relationship()
+
+
+class ClusterFace(Base):
+    """A face that was looked at, and its cluster, None: it is like no other.
+
+    Counts only while the face is still of `collection_id` and nobody's: who names, moves or erases a face
+    need not know of this. A table of its own: to change a row of `faces` is to write it into the vector index
+    anew.
+    """
+
+    __tablename__ = "cluster_faces"
+
+    face_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("faces.id", ondelete="CASCADE"), primary_key=True)
+    collection_id: Mapped[int] = mapped_column(BigInteger)
+    cluster_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("clusters.id", ondelete="CASCADE"))
+
+
+class ClusterRun(Base):
+    """The last look at a collection, when all faces of its `version` were looked at; what it found."""
+
+    __tablename__ = "cluster_runs"
+
+    collection_id: Mapped[int] = mapped_column(
+        ForeignKey("collections.id", ondelete="CASCADE"), primary_key=True
+    )
+    version: Mapped[int] = mapped_column(BigInteger)
+    unknown_faces: Mapped[int] = mapped_column(BigInteger)
+    clusters: Mapped[int] = mapped_column(BigInteger)
+    seconds: Mapped[float]
+    ended_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
 class Batch(Base):
     """The photos of one upload request, or of several that name it."""
 

@@ -11,7 +11,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 
 from face_pipeline.broker.answers import hit_ratio
 from face_pipeline.broker.queues import lengths
-from face_pipeline.store import ledger
+from face_pipeline.store import clusters, ledger
 from face_pipeline.store.models import UNFINISHED, State
 from face_pipeline.web.api import views
 from face_pipeline.web.contract import answers
@@ -97,6 +97,7 @@ def _from_database() -> Iterator[Metric]:
         states = {**dict.fromkeys(UNFINISHED, 0), **ledger.states(session)}
         states[State.FAILED] = ledger.failed(session)
         oldest = ledger.oldest_waiting(session)
+        looked = clusters.totals(session)
     rows = GaugeMetricFamily(
         "face_recognition_ledger_photos", "Photos that are not done, by state.", labels=["state"]
     )
@@ -107,3 +108,9 @@ def _from_database() -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "face_recognition_oldest_waiting_photo_seconds", "Age of the oldest photo that waits.", value=age
     )
+    for name, text, value in (
+        ("unknown_faces", "Faces that are nobody's, as the last look found them.", looked.unknown_faces),
+        ("clusters", "Groups of unknown faces, as the last look found them.", looked.clusters),
+        ("clustering_seconds", "The last look at unknown faces, of all collections.", looked.seconds),
+    ):
+        yield GaugeMetricFamily(f"face_recognition_{name}", text, value=value)

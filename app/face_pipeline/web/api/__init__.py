@@ -9,6 +9,7 @@ from werkzeug.routing import BaseConverter
 from face_pipeline.web.api import (
     audit,
     batches,
+    clusters,
     collections,
     embeddings,
     enrolment,
@@ -24,19 +25,6 @@ from face_pipeline.web.api import (
 )
 
 bp = Blueprint("api", __name__)
-
-
-class PhotoId(BaseConverter):
-    """The id of a photo in an address, whatever it is, but for what is a call of its own there."""
-
-    regex = "(?!retry$)[^/]+"
-
-
-@bp.record
-def _converters(state: BlueprintSetupState) -> None:
-    state.app.url_map.converters["photo"] = PhotoId
-
-
 for resource in (
     photos,
     batches,
@@ -52,5 +40,6 @@ for resource in (
     audit,
     erasure,
     upkeep,
+    clusters,
 ):
     bp.register_blueprint(resource.bp)

@@ -9,6 +9,7 @@ from face_pipeline.web.contract import (
     answers,
     audit,
     batches,
+    clusters,
     collections,
     embeddings,
     enrolment,
@@ -39,6 +40,7 @@ SUBJECTS: tuple[ModuleType, ...] = (
     audit,
     erasure,
     upkeep,
+    clusters,
 )
 
 # By the status they come with; gunicorn and nginx, which answer for the service, may have others.
