@@ -5,11 +5,11 @@ from __future__ import annotations
 from types import ModuleType
 
 from face_pipeline.store.models import Scope
-from face_pipeline.web.contract import answers, requests
+from face_pipeline.web.contract import answers, events, hooks, requests
 from face_pipeline.web.contract.call import BROKEN_PHOTO, Call, Codes, Reply
 
 # Modules of this package with CALLS and CODES of their own.
-SUBJECTS: tuple[ModuleType, ...] = ()
+SUBJECTS: tuple[ModuleType, ...] = (events, hooks)
 
 # By the status they come with; gunicorn and nginx, which answer for the service, may have others.
 _CODES: Codes = {
