@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete, func, select, text, tuple_
+from sqlalchemy import ARRAY, Text, delete, func, literal, select, text, tuple_
 from sqlalchemy.orm import Session
 
 from face_pipeline.errors import Conflict, NotFound
@@ -59,7 +59,7 @@ def listing(
     """At most `limit` hooks in the order in which they were made, and the last one where more follow."""
     query = select(Hook).order_by(Hook.created_at, Hook.id).limit(limit + 1)
     if by.collections is not None:
-        query = query.where(Hook.collections.contained_by(list(by.collections)))
+        query = query.where(Hook.collections.op("<@")(literal(sorted(by.collections), ARRAY(Text))))
     if after is not None:
         query = query.where(tuple_(Hook.created_at, Hook.id) > after)
     rows = session.scalars(query).all()
