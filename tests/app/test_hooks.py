@@ -418,3 +418,36 @@ def test_a_disabled_hook_is_told_when_it_is_enabled(near: Parts, receiver: Recei
         web_app.request("PATCH", f"/api/v1/hooks/{made.id}", json={"enabled": True})
         until(lambda: len(told.got) == 3, "what happened meanwhile")
     assert [each["data"]["photo_id"] for each in told.bodies[1:]] == ids
+
+
+def test_the_metrics_say_that_a_receiver_does_not_hear(
+    near: Parts, receiver: Receivers, web_app: App
+) -> None:
+    def values() -> dict[str, float]:
+        told = [
+            line.rsplit(" ", 1)
+            for line in web_app.get("/metrics").text.splitlines()
+            if "_hook" in line and not line.startswith("#")
+        ]
+        return {name: float(value) for name, value in told}
+
+    oldest = "face_recognition_hook_oldest_waiting_seconds"
+    told = receiver()
+    told.status = 500
+    hook(near, told.url)
+    hook(near, told.url, kinds=["face.unknown"])
+    hook(near, told.url, enabled=False)
+    assert values() == {
+        'face_recognition_hooks{state="well"}': 2, 'face_recognition_hooks{state="failing"}': 0,
+        'face_recognition_hooks{state="disabled"}': 1, oldest: 0,
+    }  # fmt: skip
+    happen(near)
+    with near.database.transaction() as session:
+        session.execute(text("UPDATE events SET at = now() - interval '1 hour'"))
+    assert values()[oldest] > 3000, "nobody sends"
+    with sender(near):
+        until(lambda: values()['face_recognition_hooks{state="failing"}'] == 1, "a receiver that fails")
+        assert values()[oldest] > 3000
+        told.status = 200
+        until(lambda: values()[oldest] == 0, "the event to arrive")
+    assert values()['face_recognition_hooks{state="well"}'] == 2
