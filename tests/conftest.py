@@ -46,7 +46,7 @@ def parts(installation: Installation) -> Parts:
 def clean(installation: Installation, parts: Parts) -> Installation:
     """An installation without photos, messages or cached answers."""
     with parts.database.transaction() as session:
-        session.execute(text("TRUNCATE collections, batches, photos, faces, persons CASCADE"))
+        session.execute(text("TRUNCATE collections, batches, photos, faces, persons, events, hooks CASCADE"))
     for connection in (parts.queue, parts.scratch):
         connection.flushdb()
     return installation

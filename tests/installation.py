@@ -104,6 +104,7 @@ class Installation:
             ("scratch_redis_password", scratch.password),
             ("session_secret", "a secret of the tests"),
             ("admin_api_key", ADMIN_KEY),
+            ("hooks_key", "a key of the tests"),
         ):
             (credentials / name).write_text(value)
         (directory / "models" / pack.name).symlink_to(pack)

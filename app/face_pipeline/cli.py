@@ -56,6 +56,7 @@ def _reconcile(_: argparse.Namespace) -> int:
 
 
 def _index(_: argparse.Namespace) -> int:
+    from face_pipeline.actions import events
     from face_pipeline.broker import log_level
     from face_pipeline.ops.indexer import (
         build_indexes,
@@ -70,6 +71,7 @@ def _index(_: argparse.Namespace) -> int:
     sweep_originals(parts)
     forget_lapsed_merges(parts)
     forget_answers(parts)
+    events.tidy(parts)
     return 0
 
 
@@ -87,6 +89,13 @@ def _autoscaler(_: argparse.Namespace) -> int:
     from face_pipeline.ops.autoscaler.agent import run
 
     run(_begin_service("face-autoscaler"))
+    return 0
+
+
+def _hooks(_: argparse.Namespace) -> int:
+    from face_pipeline.ops.hooks import run
+
+    run(_begin_service("face-hooks"))
     return 0
 
 
@@ -234,6 +243,7 @@ def _parser() -> argparse.ArgumentParser:
     add("index", _index, "build vector indexes of large collections (face-indexer.timer runs it)")
     add("cluster", _cluster, "group faces of unknown people (face-clusterer.timer runs it)")
     add("autoscaler", _autoscaler, "run as many workers as the queues need (face-autoscaler.service runs it)")
+    add("hooks", _hooks, "tell web hooks of events (face-hooks.service runs it)")
     add("queues", _queues, "say as JSON how much work waits")
     add("doctor", _doctor, "check every part and say what mends it").add_argument(
         "--format", choices=("text", "json"), default="text"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
@@ -85,6 +86,14 @@ class Settings(BaseSettings):
     task_deadline_seconds: float = Field(300.0, ge=1)
     task_max_attempts: int = Field(3, ge=1)
 
+    # Events are kept for so long.
+    events_days: int = Field(30, ge=4, le=3650)
+    # Where web hooks may lead beside addresses of the internet: networks, separated by spaces; and over http.
+    hooks_allowed_networks: str = ""
+    hooks_allow_http: bool = False
+    # Names and addresses of the installation's own hosts, separated by spaces.
+    hooks_own_addresses: str = ""
+
     metrics_host: str = "127.0.0.1"
     metrics_port_base: int = Field(9810, ge=1, le=65000)
 
@@ -143,6 +152,14 @@ class Settings(BaseSettings):
     def cores_of_a_search(self) -> int:
         """`search_threads`, counted where it is left open."""
         return self.search_threads or min(SEARCH_THREADS_MOST, len(os.sched_getaffinity(0)))
+
+    @cached_property
+    def hooks_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """`hooks_allowed_networks`; raises ConfigurationError naming the first that is none."""
+        try:
+            return tuple(ip_network(each) for each in self.hooks_allowed_networks.split())
+        except ValueError as error:
+            raise ConfigurationError(f"configuration: FACE_HOOKS_ALLOWED_NETWORKS: {error}") from error
 
     @property
     def decode_memory_bytes(self) -> int:

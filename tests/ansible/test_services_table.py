@@ -132,6 +132,7 @@ WITHOUT_LOGS = {"elasticsearch", "logstash", "kibana", "filebeat", "elasticsearc
 SWITCHED: dict[str, dict[str, Any]] = {
     "as it comes": {},
     "Flower off": {"face_flower_enabled": False},
+    "web hooks off": {"face_hooks_enabled": "no"},
     "autoscaler on": {"face_autoscale_enabled": "yes"},
     "Grafana off": {"face_grafana_enabled": "no"},
     "monitoring off": {"face_monitoring_enabled": False},
@@ -156,6 +157,7 @@ def several_hosts() -> dict[str, dict[str, dict[str, Any]]]:
     ("case", "missing"),
     [
         ("Flower off", {"flower"}),
+        ("web hooks off", {"hooks"}),
         ("Grafana off", {"grafana"}),
         ("monitoring off", WITHOUT_MONITORING),
         ("logs off", WITHOUT_LOGS),
@@ -196,7 +198,8 @@ def test_the_pipeline_is_verified_before_anything_observes_it() -> None:
     assert everything_on_one_host()["pipeline alone verified"]["one"]["verify_units"] == [
         "postgresql@17-main.service", "redis-server.service", "redis-server@scratch.service",
         "face-web.socket", "face-web.service", "face-reconciler.timer", "face-clusterer.timer",
-        "face-indexer.timer", "face-flower.service", "celery@*.service", "nginx.service",
+        "face-indexer.timer", "face-hooks.service", "face-flower.service", "celery@*.service",
+        "nginx.service",
     ]  # fmt: skip
 
 

@@ -28,7 +28,7 @@ from sqlalchemy.orm import Session
 
 from face_pipeline.engine import DetectedFace, Pack
 from face_pipeline.errors import NotFound
-from face_pipeline.store import audit, batches, collections, persons, statements
+from face_pipeline.store import audit, batches, collections, events, persons, statements
 from face_pipeline.store.models import (
     UNFINISHED,
     WAITING,
@@ -336,7 +336,7 @@ def release_lapsed(session: Session, *, max_attempts: int, worker: str | None = 
     """
     lapsed = Photo.worker == worker if worker is not None else Photo.lease_until < func.now()
     spent = Photo.attempts >= max_attempts
-    states = session.scalars(
+    rows = session.execute(
         update(Photo)
         .where(Photo.id.in_(_in_order(Photo.state == State.PROCESSING, lapsed)))
         .values(
@@ -351,10 +351,12 @@ def release_lapsed(session: Session, *, max_attempts: int, worker: str | None = 
                 else_=Photo.reason_message,
             ),
         )
-        .returning(Photo.state)
+        .returning(Photo.id, Photo.collection_id, Photo.state)
         .execution_options(synchronize_session=False)
     ).all()  # fmt: skip
-    return sum(state == State.RECEIVED for state in states)
+    lost = [row for row in rows if row.state == State.FAILED]
+    events.tell_lost(session, [(row.collection_id, row.id) for row in lost])
+    return len(rows) - len(lost)
 
 
 def waiting_older_than(session: Session, seconds: float) -> dict[uuid.UUID, State]:

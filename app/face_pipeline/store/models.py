@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from pgvector.sqlalchemy import HALFVEC
-from sqlalchemy import ARRAY, BigInteger, Enum, ForeignKey, Identity, Text, false, func
+from sqlalchemy import ARRAY, BigInteger, Dialect, Enum, ForeignKey, Identity, Text, false, func
 from sqlalchemy.dialects.postgresql import JSONB, REAL, TIMESTAMP, UUID
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.types import UserDefinedType
 
 
 class State(StrEnum):
@@ -71,6 +73,41 @@ class Outcome(StrEnum):
     DONE = "done"
     REFUSED = "refused"
     FAILED = "failed"
+
+
+class EventKind(StrEnum):
+    """What the outbox tells of; a face of a photo is either somebody or nobody when the photo ends."""
+
+    PHOTO_DONE = "photo.done"
+    PHOTO_FAILED = "photo.failed"
+    PERSON_SEEN = "person.seen"
+    FACE_UNKNOWN = "face.unknown"
+
+
+class DeliveryState(StrEnum):
+    """Where an event is on its way to a web hook."""
+
+    WAITING = "waiting"
+    DELIVERED = "delivered"
+    GIVEN_UP = "given_up"
+
+
+class XID8(UserDefinedType[int]):
+    """PostgreSQL's number of a transaction, which never comes again (64 bits)."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        return "xid8"
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[int | None], str | None]:
+        del dialect
+        # As text: no number type of PostgreSQL's becomes one.
+        return lambda value: None if value is None else str(value)
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[str | None], int | None]:
+        del dialect, coltype
+        return lambda value: None if value is None else int(value)
 
 
 class Base(DeclarativeBase):
@@ -258,6 +295,79 @@ class ClusterRun(Base):
     clusters: Mapped[int] = mapped_column(BigInteger)
     seconds: Mapped[float]
     ended_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Event(Base):
+    """Something that happened to a photo, written in the transaction in which it happened.
+
+    Events are in the order (xid, number): `xid` is the transaction's, and only those of transactions that are
+    all over are read (store/events.py). `collection_id`, `photo_id`, `face_id` and `person_id` may be gone by
+    then. `id` is for who reads.
+    """
+
+    __tablename__ = "events"
+
+    xid: Mapped[int] = mapped_column(XID8, primary_key=True, server_default=func.pg_current_xact_id())
+    number: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    id: Mapped[uuid.UUID] = mapped_column(server_default=func.gen_random_uuid())
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
+    kind: Mapped[str]
+    collection_id: Mapped[int] = mapped_column(BigInteger)
+    photo_id: Mapped[uuid.UUID]
+    face_id: Mapped[uuid.UUID | None]
+    person_id: Mapped[uuid.UUID | None]
+    face_count: Mapped[int | None]
+    reason_code: Mapped[str | None]
+
+
+class Hook(Base):
+    """A receiver of events. `collections`: the names of those it hears of, None: all.
+
+    It has what is not behind (`xid`, `number`). `salt` and the installation's key make its secret, which is
+    kept nowhere; that of `old_salt` signs too until `old_until`.
+    """
+
+    __tablename__ = "hooks"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    url: Mapped[str]
+    kinds: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    collections: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
+    enabled: Mapped[bool]
+    disabled_reason: Mapped[str | None]
+    salt: Mapped[str]
+    old_salt: Mapped[str | None]
+    old_until: Mapped[datetime | None]
+    xid: Mapped[int] = mapped_column(XID8)
+    number: Mapped[int] = mapped_column(BigInteger)
+    version: Mapped[int] = mapped_column(BigInteger, default=1)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class HookDelivery(Base):
+    """One event on its way to one hook; a hook has one that waits at most, and its tests.
+
+    `event_id` is what the receiver gets as its id; a test has no place (`xid`, `number`) among the events.
+    """
+
+    __tablename__ = "hook_deliveries"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    hook_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("hooks.id", ondelete="CASCADE"))
+    kind: Mapped[str]
+    event_id: Mapped[uuid.UUID]
+    xid: Mapped[int | None] = mapped_column(XID8)
+    number: Mapped[int | None] = mapped_column(BigInteger)
+    state: Mapped[str]
+    attempts: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    first_tried_at: Mapped[datetime | None]
+    last_tried_at: Mapped[datetime | None]
+    next_try_at: Mapped[datetime | None]
+    last_status: Mapped[int | None]
+    last_answer: Mapped[str | None]
+    last_error: Mapped[str | None]
 
 
 class Batch(Base):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import cast as cast_type
 
 from sqlalchemy import (
+    Integer,
     Interval,
     Table,
     Text,
@@ -21,13 +22,25 @@ from sqlalchemy import (
     null,
     select,
     true,
+    union_all,
     update,
 )
-from sqlalchemy.dialects.postgresql import JSON
+from sqlalchemy.dialects.postgresql import JSON, UUID
 
-from face_pipeline.store.models import WAITING, Collection, Face, Photo, Reason, State
+from face_pipeline.store.models import (
+    WAITING,
+    Collection,
+    Event,
+    EventKind,
+    Face,
+    Photo,
+    Reason,
+    State,
+)
 
-_photos, _faces, _collections = (cast_type(Table, model.__table__) for model in (Photo, Face, Collection))
+_photos, _faces, _collections, _events = (
+    cast_type(Table, model.__table__) for model in (Photo, Face, Collection, Event)
+)
 
 CLAIM = (
     update(_photos)
@@ -76,7 +89,7 @@ _ended = (
         lease_until=None,
         finished_at=func.now(),
     )
-    .returning(_photos.c.id, _photos.c.person_id)
+    .returning(_photos.c.id, _photos.c.person_id, _photos.c.reason_code)
     .cte("ended")
 )
 
@@ -104,6 +117,7 @@ _written = (
         ).select_from(_ended.join(_new, true())),
         include_defaults=False,
     )
+    .returning(_faces.c.id, _faces.c.photo_id, _faces.c.person_id, _faces.c.position)
     .cte("written")
 )
 
@@ -122,5 +136,45 @@ _counted = (
     .cte("counted")
 )
 
+# The photo's own event, and one for each face.
+_shown = union_all(
+    select(
+        cast(-1, Integer).label("position"),
+        case(
+            (bindparam("end_state") == State.DONE, EventKind.PHOTO_DONE), else_=EventKind.PHOTO_FAILED
+        ).label("kind"),
+        _ended.c.id.label("photo_id"),
+        cast(null(), UUID).label("face_id"),
+        cast(null(), UUID).label("person_id"),
+        cast(bindparam("new_count"), Integer).label("face_count"),
+        _ended.c.reason_code.label("reason_code"),
+    ),
+    select(
+        _written.c.position,
+        case((_written.c.person_id.is_not(None), EventKind.PERSON_SEEN), else_=EventKind.FACE_UNKNOWN),
+        _written.c.photo_id,
+        _written.c.id,
+        _written.c.person_id,
+        cast(null(), Integer),
+        cast(null(), Text),
+    ),
+).subquery("shown")
+
+_told = (
+    insert(_events)
+    .from_select(
+        [
+            "collection_id",
+            *(column.name for column in _shown.c if column.name != "position"),
+        ],
+        select(
+            cast(bindparam("in_collection"), _events.c.collection_id.type),
+            *(column for column in _shown.c if column.name != "position"),
+        ).order_by(_shown.c.position),
+        include_defaults=False,
+    )
+    .cte("told")
+)
+
 # 1 when the claim held, 0 when it was lost and nothing is written.
-END = select(func.count()).select_from(_ended).add_cte(_written, _counted)
+END = select(func.count()).select_from(_ended).add_cte(_written, _counted, _told)

@@ -13,7 +13,15 @@ from face_pipeline.telemetry.redact import clean
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 # Whose level can be chosen at run time (broker/log_level.py), and the word for all of them.
-SERVICES = ("face-web", "face-worker", "face-autoscaler", "face-reconciler", "face-indexer", "face-clusterer")
+SERVICES = (
+    "face-web",
+    "face-worker",
+    "face-autoscaler",
+    "face-reconciler",
+    "face-indexer",
+    "face-clusterer",
+    "face-hooks",
+)
 EVERYONE = "all"
 STAGES = ("read", "decode", "detect", "align", "embed", "store")
 # Fields a caller may add with `extra=`; anything else stays out, so that no line grows by accident.

@@ -25,6 +25,8 @@ _PATTERNS = tuple(
         r"(?<=://)[^\s/@'\"]*:[^\s/@'\"]*(?=@)",
         # An API key (store/keys.py).
         r"fp_[A-Za-z0-9_-]{20,}",
+        # A web hook's secret (actions/hooks.py).
+        r"whsec_[A-Za-z0-9+/=]{20,}",
     )
 )
 _secrets: set[str] = set()

@@ -11,7 +11,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 
 from face_pipeline.broker.answers import hit_ratio
 from face_pipeline.broker.queues import lengths
-from face_pipeline.store import clusters, ledger
+from face_pipeline.store import clusters, deliveries, ledger
 from face_pipeline.store.models import UNFINISHED, State
 from face_pipeline.web.api import views
 from face_pipeline.web.contract import answers
@@ -69,7 +69,7 @@ def _originals() -> None:
 
 def installation() -> Iterable[Metric]:
     """Values of the whole installation, for `/metrics`."""
-    for read in (_from_redis, _from_scratch, _from_database):
+    for read in (_from_redis, _from_scratch, _from_database, _of_hooks):
         try:
             yield from list(read())
         except Exception:
@@ -114,3 +114,17 @@ def _from_database() -> Iterator[Metric]:
         ("clustering_seconds", "The last look at unknown faces, of all collections.", looked.seconds),
     ):
         yield GaugeMetricFamily(f"face_recognition_{name}", text, value=value)
+
+
+def _of_hooks() -> Iterator[Metric]:
+    with parts().database.reading() as session:
+        told = deliveries.summary(session)
+    hooks = GaugeMetricFamily("face_recognition_hooks", "Web hooks, by how they are.", labels=["state"])
+    for state, count in (("well", told.well), ("failing", told.failing), ("disabled", told.disabled)):
+        hooks.add_metric([state], count)
+    yield hooks
+    yield GaugeMetricFamily(
+        "face_recognition_hook_oldest_waiting_seconds",
+        "Age of the oldest event that a web hook has not got.",
+        value=told.oldest_waiting_seconds,
+    )

@@ -16,6 +16,7 @@ SECRETS = {
     "session_secret": ("", 64),
     "admin_api_key": ("fp_", 40),
     "originals_token": ("", 40),
+    "hooks_key": ("", 64),
     "flower_password": ("", 40),
     "grafana_password": ("", 32),
     "grafana_secret_key": ("", 40),

@@ -14,7 +14,9 @@ from face_pipeline.web.api import (
     embeddings,
     enrolment,
     erasure,
+    events,
     faces,
+    hooks,
     keys,
     persons,
     photos,
@@ -25,6 +27,19 @@ from face_pipeline.web.api import (
 )
 
 bp = Blueprint("api", __name__)
+
+
+class PhotoId(BaseConverter):
+    """The id of a photo in an address, whatever it is, but for what is a call of its own there."""
+
+    regex = "(?!retry$)[^/]+"
+
+
+@bp.record
+def _converters(state: BlueprintSetupState) -> None:
+    state.app.url_map.converters["photo"] = PhotoId
+
+
 for resource in (
     photos,
     batches,
@@ -41,5 +56,7 @@ for resource in (
     erasure,
     upkeep,
     clusters,
+    events,
+    hooks,
 ):
     bp.register_blueprint(resource.bp)

@@ -14,7 +14,9 @@ from face_pipeline.web.contract import (
     embeddings,
     enrolment,
     erasure,
+    events,
     faces,
+    hooks,
     idempotency,
     keys,
     persons,
@@ -41,6 +43,8 @@ SUBJECTS: tuple[ModuleType, ...] = (
     erasure,
     upkeep,
     clusters,
+    events,
+    hooks,
 )
 
 # By the status they come with; gunicorn and nginx, which answer for the service, may have others.
