@@ -5,22 +5,46 @@ from __future__ import annotations
 from face_pipeline.client.answers import (
     Accepted,
     Batch,
+    Cluster,
+    Collection,
+    DetectedFace,
+    Embedding,
+    EnrolledPhoto,
+    Enrolment,
     Face,
     FoundFace,
+    KnownPerson,
     ListedPhoto,
     Match,
+    Merged,
     Note,
     Person,
     Photo,
     Readiness,
+    Receipt,
+    Refusal,
     Rejected,
     Search,
     Upload,
+    Verification,
 )
+from face_pipeline.client.base import NotAnAnswer
 from face_pipeline.client.calls import Client
-from face_pipeline.client.errors import ClientError, Refused, Unfinished, Unreachable
+from face_pipeline.client.errors import (
+    ClientError,
+    FileUnreadable,
+    Misconfigured,
+    Refused,
+    Unfinished,
+    Unreachable,
+)
+from face_pipeline.client.multipart import File, Source
+from face_pipeline.client.transport import Retries
 
 __all__ = [
-    "Accepted", "Batch", "Client", "ClientError", "Face", "FoundFace", "ListedPhoto", "Match", "Note",
-    "Person", "Photo", "Readiness", "Refused", "Rejected", "Search", "Unfinished", "Unreachable", "Upload",
+    "Accepted", "Batch", "Client", "ClientError", "Cluster", "Collection", "DetectedFace", "Embedding",
+    "EnrolledPhoto", "Enrolment", "Face", "File", "FileUnreadable", "FoundFace", "KnownPerson", "ListedPhoto",
+    "Match", "Merged", "Misconfigured", "NotAnAnswer", "Note", "Person", "Photo", "Readiness", "Receipt",
+    "Refusal", "Refused", "Rejected", "Retries", "Search", "Source", "Unfinished", "Unreachable", "Upload",
+    "Verification",
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
@@ -97,38 +98,39 @@ class ListedPhoto(_PhotoFields):
     face_count: int
 
 
-class Page(Answer):
-    photos: tuple[ListedPhoto, ...]
-    next_cursor: str | None = None
-
-
 class Match(Answer):
     """A known face. similarity: cosine, -1 to 1; face_count: faces of the person, in a search for people."""
 
     person_id: UUID | None
     person_name: str | None
     face_id: UUID
-    photo_id: UUID
+    photo_id: UUID | None = None
     similarity: float
     face_count: int | None = None
+    collection: str | None = None
 
 
-class FoundFace(Answer):
-    """A face of the searched photo, and who it may be: best match first."""
+class DetectedFace(Answer):
+    """A face of a photo that is not kept."""
 
     bbox: tuple[float, float, float, float]
     landmarks: tuple[tuple[float, float], ...]
     detection_score: float
     quality: float
+
+
+class FoundFace(DetectedFace):
+    """A face of the searched photo, and who it may be: best match first."""
+
     matches: tuple[Match, ...]
 
 
 class Search(Answer):
     faces: tuple[FoundFace, ...]
-    cache: str
+    cache: str | None = None
     duration_seconds: float
     threshold: float
-    collection: str
+    collection: str | None = None
 
 
 class Readiness(Answer):
@@ -140,3 +142,110 @@ class Readiness(Answer):
     @property
     def ready(self) -> bool:
         return self.status == "ready"
+
+
+# People, and what belongs to them
+
+
+class KnownPerson(Answer):
+    """A person with what is known of them. metadata: what other systems of the operator's keep there."""
+
+    id: UUID
+    name: str
+    collection: str
+    external_id: str | None = None
+    metadata: dict[str, Any] = {}
+    face_count: int | None = None
+    photo_count: int | None = None
+
+
+class Merged(Answer):
+    """A merge that may be undone until then. person: the one that is left."""
+
+    id: UUID
+    person: Person
+    undo_until: datetime | None = None
+
+
+class Collection(Answer):
+    """photos: how many are in each state."""
+
+    name: str
+    contract_id: str
+    dimension: int
+    photos: dict[str, int] = {}
+    faces: int | None = None
+    persons: int | None = None
+    unknown_faces: int | None = None
+    created_at: datetime | None = None
+
+
+class Receipt(Answer):
+    """What was erased; with dry_run: what would be."""
+
+    dry_run: bool = False
+    photos: int = 0
+    faces: int = 0
+    persons: int = 0
+    originals: int = 0
+    answers: int = 0
+    tasks: int = 0
+
+
+class Cluster(Answer):
+    """Faces of nobody yet that seem to be one person."""
+
+    id: UUID
+    collection: str
+    face_count: int
+    hidden: bool = False
+
+
+class Refusal(Answer):
+    """A photo that was not enrolled."""
+
+    filename: str
+    code: str
+    message: str
+    details: dict[str, Any] = {}
+
+
+class EnrolledPhoto(Answer):
+    photo_id: UUID
+    face_id: UUID
+    filename: str
+    quality: float
+    duplicate: bool = False
+
+
+class Enrolment(Answer):
+    person: Person
+    enrolled: tuple[EnrolledPhoto, ...]
+    refused: tuple[Refusal, ...] = ()
+
+
+class Verification(Answer):
+    """Whether two faces are the same person's. similarity: cosine, -1 to 1."""
+
+    same: bool
+    similarity: float
+    threshold: float
+
+
+class Detection(Answer):
+    faces: tuple[DetectedFace, ...]
+
+
+class Embedding(Answer):
+    """embedding: float32, L2 norm 1, comparable with others of the same contract."""
+
+    face_id: UUID
+    contract_id: str
+    dimension: int
+    embedding: tuple[float, ...]
+
+
+class Retried(Answer):
+    """How many failed photos started again."""
+
+    retried: int
