@@ -20,10 +20,10 @@ from tests.installation import App, free_port, wait_until
 from tests.photos import ROOT, astronaut_again, astronaut_jpeg, no_face
 
 LEAVES = [
-    *(("photos", name) for name in ("list", "show", "retry", "delete")),
+    *(("photos", name) for name in ("list", "show", "retry", "move", "delete")),
     *(("persons", name) for name in ("list", "show", "create", "enrol", "rename", "merge", "undo", "delete")),
     *(("collections", name) for name in ("list", "show", "create", "delete")),
-    *(("clusters", name) for name in ("list", "name", "hide")),
+    *(("clusters", name) for name in ("list", "show", "name", "hide")),
     *((name,) for name in ("ingest", "watch", "search", "verify", "status", "completion")),
 ]
 

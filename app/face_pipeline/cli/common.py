@@ -103,9 +103,10 @@ def confirmed(door: Door, what: str, erase: Callable[..., Receipt], *, dry_run: 
 
 
 def _counts(receipt: Receipt) -> str:
-    counts = receipt.model_dump(exclude={"dry_run"})
-    told = [counted(count, noun[:-1]) for noun, count in counts.items() if count and noun in ERASED]
-    return ", ".join(told) or "nothing"
+    counts = receipt.model_dump(include=set(ERASED))
+    told = ", ".join(counted(counts[noun], noun[:-1]) for noun in ERASED if counts[noun])
+    kept = "".join(f"; {each.message}" for each in receipt.kept)
+    return f"{told or 'nothing'}{kept}"
 
 
 def examples(*lines: str) -> str:

@@ -37,9 +37,9 @@ PEOPLE: Mapping[str, Place] = {
     "search": Place("searching", "search", "Find who is on a photo."),
     "verify": Place("searching", "verify", "Say whether two photos are of the same person."),
     "persons": Place("people", "persons", "List, show, make, rename, merge and delete persons."),
-    "photos": Place("photos", "photos", "List, show, retry and delete photos."),
+    "photos": Place("photos", "photos", "List, show, retry, move and delete photos."),
     "collections": Place("people", "collections", "List, show, make and delete collections."),
-    "clusters": Place("people", "clusters", "List, name and hide groups of unknown faces."),
+    "clusters": Place("people", "clusters", "List, show, name and hide groups of unknown faces."),
     "status": Place("status", "status", "Show whether the service is ready, what waits and what failed."),
     "completion": Place("completion", "completion", "Print what completes commands in bash, zsh or fish."),
 }

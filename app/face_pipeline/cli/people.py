@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from face_pipeline.cli.common import FILE, Door, confirmed, connected, examples
+from face_pipeline.words import counted
 
 if TYPE_CHECKING:
     from face_pipeline.client import Client, Enrolment, KnownPerson
@@ -99,8 +100,7 @@ def _in_words(person: KnownPerson) -> str:
     lines = [f"{person.name} in {person.collection}", f"id {person.id}"]
     if person.external_id:
         lines.append(f"external id {person.external_id}")
-    if person.face_count is not None:
-        lines.append(f"faces {person.face_count}, photos {person.photo_count}")
+    lines.append(f"faces {person.face_count}, photos {person.photo_count}")
     if person.metadata:
         lines.append(json.dumps(person.metadata, ensure_ascii=False))
     return "\n".join(lines)
@@ -151,7 +151,14 @@ def enrol(door: Door, person: str, pictures: tuple[Path, ...], collection: str |
 
 
 def _enrol(door: Door, client: Client, person_id: str, pictures: tuple[Path, ...]) -> int:
-    told = client.enrol(person_id, [(each.name, each) for each in pictures])
+    from face_pipeline.client import Refused
+
+    try:
+        told = client.enrol(person_id, [(each.name, each) for each in pictures])
+    except Refused as error:
+        for why in error.details.get("refused", ()):
+            click.echo(f"{why['filename']}: refused: {why['message']} ({why['code']})", err=True)
+        raise
     door.show(told, _enrolled(told))
     return 1 if told.refused else 0
 
@@ -194,8 +201,11 @@ def merge(door: Door, person: str, other: str, collection: str | None) -> None:
 @connected
 def undo(door: Door, merge_id: str) -> None:
     """Take two persons apart again who were merged."""
-    door.client().undo_merge(merge_id)
-    door.show({"undone": merge_id}, "undone")
+    told = door.client().undo_merge(merge_id)
+    text = f"{told.person.name} is back, with {counted(told.faces, 'face')}"
+    if told.faces_left:
+        text += f"; {counted(told.faces_left, 'face')} stayed: given to others, or erased, meanwhile"
+    door.show(told, text)
 
 
 @persons.command("delete", epilog=examples("persons delete Anna --dry-run", "persons delete Anna"))
@@ -226,10 +236,8 @@ def list_collections(door: Door, limit: int) -> None:
         itertools.islice(door.client().collections(), limit),
         (
             ("NAME", lambda each: each.name),
-            ("PHOTOS", lambda each: sum(each.photos.values())),
-            ("FACES", lambda each: each.faces),
-            ("PERSONS", lambda each: each.persons),
-            ("UNKNOWN FACES", lambda each: each.unknown_faces),
+            ("FACES", lambda each: each.face_count),
+            ("PERSONS", lambda each: each.person_count),
         ),
     )
 
@@ -243,8 +251,8 @@ def show_collection(door: Door, name: str) -> None:
     photos = ", ".join(f"{count} {state}" for state, count in found.photos.items() if count) or "none"
     door.show(
         found,
-        f"{found.name}: photos {photos}; faces {found.faces}, of nobody {found.unknown_faces}; "
-        f"persons {found.persons}\ncontract {found.contract_id}",
+        f"{found.name}: photos {photos}; faces {found.face_count}, of nobody {found.unknown_face_count}; "
+        f"persons {found.person_count}\ncontract {found.contract_id}",
     )
 
 
@@ -271,7 +279,7 @@ def delete_collection(door: Door, name: str, dry_run: bool, yes: bool) -> None:
 
 @click.group()
 def clusters() -> None:
-    """List, name and hide groups of unknown faces."""
+    """List, show, name and hide groups of unknown faces."""
 
 
 @clusters.command("list", epilog=examples("clusters list --collection default"))
@@ -292,6 +300,22 @@ def list_clusters(door: Door, collection: str | None, hidden: str | None, limit:
     )
 
 
+@clusters.command("show", epilog=examples("clusters show 5d9f1c3e-8a72-4b06-9e4d-1f2a3b4c5d6e"))
+@click.argument("cluster_id", metavar="ID")
+@LIMIT
+@connected
+def show_cluster(door: Door, cluster_id: str, limit: int) -> None:
+    """List the faces of a group, best first."""
+    door.table(
+        itertools.islice(door.client().faces_of_cluster(cluster_id), limit),
+        (
+            ("FACE", lambda each: each.id),
+            ("QUALITY", lambda each: each.quality and f"{each.quality:.2f}"),
+            ("PHOTO", lambda each: each.photo_id),
+        ),
+    )
+
+
 @clusters.command("name", epilog=examples("clusters name 5d9f1c3e-8a72-4b06-9e4d-1f2a3b4c5d6e Anna"))
 @click.argument("cluster_id", metavar="ID")
 @click.argument("name")
@@ -299,11 +323,9 @@ def list_clusters(door: Door, collection: str | None, hidden: str | None, limit:
 def name_cluster(door: Door, cluster_id: str, name: str) -> None:
     """Say who a group is: a name, or the id of a person. A person with a new name is made."""
     client = door.client()
-    if IDENTIFIER.fullmatch(name):
-        client.name_cluster(cluster_id, person_id=name)
-    else:
-        client.name_cluster(cluster_id, name)
-    door.show({"cluster": cluster_id, "named": name}, f"the group is {name}")
+    is_id = IDENTIFIER.fullmatch(name)
+    told = client.name_cluster(cluster_id, None if is_id else name, person_id=name if is_id else None)
+    door.show(told, f"{counted(told.face_count, 'face')} of {told.person.name}")
 
 
 @clusters.command("hide", epilog=examples("clusters hide 5d9f1c3e-8a72-4b06-9e4d-1f2a3b4c5d6e"))
@@ -312,5 +334,4 @@ def name_cluster(door: Door, cluster_id: str, name: str) -> None:
 @connected
 def hide_cluster(door: Door, cluster_id: str, undo: bool) -> None:
     """Leave a group out of the list."""
-    door.client().hide_cluster(cluster_id, not undo)
-    door.show({"cluster": cluster_id, "hidden": not undo}, "shown again" if undo else "hidden")
+    door.show(door.client().hide_cluster(cluster_id, not undo), "shown again" if undo else "hidden")

@@ -18,7 +18,7 @@ STATES = ("received", "queued", "processing", "done", "failed")
 
 @click.group()
 def photos() -> None:
-    """List, show, retry and delete photos."""
+    """List, show, retry, move and delete photos."""
 
 
 @photos.command(
@@ -96,6 +96,17 @@ def retry(door: Door, photo_ids: tuple[str, ...], collection: str | None, reason
     else:
         number = client.retry_photos(collection=collection, reason=reason)
     door.show({"retried": number}, f"{counted(number, 'photo')} started again")
+
+
+@photos.command("move", epilog=examples("photos move 0f3c5a7e-9b1d-4c62-a8e0-f1d2c3b4a596 staff"))
+@click.argument("photo_id", metavar="ID")
+@click.argument("collection")
+@connected
+def move(door: Door, photo_id: str, collection: str) -> None:
+    """Give a photo to another collection, with its faces."""
+    moved = door.client().move_photo(photo_id, collection)
+    text = f"{moved.photo.filename} is in {moved.photo.collection}"
+    door.show(moved, f"{text}; {moved.remark.message}" if moved.remark else text)
 
 
 @photos.command("delete", epilog=examples("photos delete 0f3c5a7e-9b1d-4c62-a8e0-f1d2c3b4a596 --dry-run"))

@@ -104,5 +104,5 @@ def verify(
     known = id_of(client, person, collection) if person else None
     told = client.verify(photo, other, person_id=known, threshold=threshold)
     verdict = "the same person" if told.same else "not the same person"
-    door.show(told, f"{verdict}: similarity {told.similarity:.2f}, from {told.threshold:.2f} on it is")
+    door.show(told, f"{verdict}: similarity {told.similarity:.2f}, needed {told.threshold:.2f}")
     return 0 if told.same else 1

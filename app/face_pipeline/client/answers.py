@@ -104,7 +104,7 @@ class Match(Answer):
     person_id: UUID | None
     person_name: str | None
     face_id: UUID
-    photo_id: UUID | None = None
+    photo_id: UUID | None
     similarity: float
     face_count: int | None = None
     collection: str | None = None
@@ -147,61 +147,117 @@ class Readiness(Answer):
 # People, and what belongs to them
 
 
+class BestFace(Answer):
+    id: UUID
+    photo_id: UUID | None
+    quality: float
+
+
 class KnownPerson(Answer):
     """A person with what is known of them. metadata: what other systems of the operator's keep there."""
 
     id: UUID
-    name: str
     collection: str
+    name: str
     external_id: str | None = None
     metadata: dict[str, Any] = {}
-    face_count: int | None = None
-    photo_count: int | None = None
+    face_count: int
+    photo_count: int
+    representative_face: BestFace | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
 
 
 class Merged(Answer):
     """A merge that may be undone until then. person: the one that is left."""
 
     id: UUID
-    person: Person
+    person: KnownPerson
     undo_until: datetime | None = None
 
 
-class Collection(Answer):
-    """photos: how many are in each state."""
+class Unmerged(Answer):
+    """Who is back, and what is theirs again; `left`: what was theirs and is not any more."""
 
+    id: UUID
+    person: KnownPerson
+    faces: int
+    photos: int
+    faces_left: int = 0
+    photos_left: int = 0
+
+
+class ListedCollection(Answer):
     name: str
     contract_id: str
     dimension: int
-    photos: dict[str, int] = {}
-    faces: int | None = None
-    persons: int | None = None
-    unknown_faces: int | None = None
+    face_count: int
+    person_count: int
     created_at: datetime | None = None
+
+
+class Collection(ListedCollection):
+    """photos: how many are in each state."""
+
+    photos: dict[str, int]
+    unknown_face_count: int
+
+
+class Kept(Answer):
+    """What an erasure leaves, and why."""
+
+    what: str
+    code: str
+    message: str
+    count: int
+    photos: tuple[UUID, ...] = ()
 
 
 class Receipt(Answer):
     """What was erased; with dry_run: what would be."""
 
-    dry_run: bool = False
-    photos: int = 0
-    faces: int = 0
-    persons: int = 0
+    dry_run: bool
+    collection: str
+    photos: int
+    faces: int
+    persons: int
+    merges: int = 0
     originals: int = 0
     answers: int = 0
     tasks: int = 0
+    under_way: int = 0
+    kept: tuple[Kept, ...] = ()
 
 
 class Cluster(Answer):
-    """Faces of nobody yet that seem to be one person."""
+    """Faces of nobody yet that seem to be one person. faces: the best of them, by their ids."""
 
     id: UUID
     collection: str
     face_count: int
-    hidden: bool = False
+    hidden: bool
+    faces: tuple[UUID, ...] = ()
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
 
 
-class Refusal(Answer):
+class ClusterNamed(Answer):
+    person: Person
+    face_count: int
+
+
+class StoredFace(Answer):
+    """A face of a person or a group. Where it came as an embedding, it has no photo and no place on one."""
+
+    id: UUID
+    photo_id: UUID | None = None
+    bbox: tuple[float, float, float, float] | None = None
+    landmarks: tuple[tuple[float, float], ...] | None = None
+    detection_score: float | None = None
+    quality: float | None = None
+
+
+class NotEnrolled(Answer):
     """A photo that was not enrolled."""
 
     filename: str
@@ -210,7 +266,7 @@ class Refusal(Answer):
     details: dict[str, Any] = {}
 
 
-class EnrolledPhoto(Answer):
+class Enrolled(Answer):
     photo_id: UUID
     face_id: UUID
     filename: str
@@ -220,20 +276,63 @@ class EnrolledPhoto(Answer):
 
 class Enrolment(Answer):
     person: Person
-    enrolled: tuple[EnrolledPhoto, ...]
-    refused: tuple[Refusal, ...] = ()
+    enrolled: tuple[Enrolled, ...]
+    refused: tuple[NotEnrolled, ...] = ()
+
+
+class Moved(Answer):
+    """A photo in another collection. unnamed: its faces whose person nobody there has the name of."""
+
+    photo: Photo
+    unnamed: int = 0
+    remark: Note | None = None
+
+
+class Retried(Answer):
+    """How many failed photos started again."""
+
+    retried: int
+
+
+# Comparing
+
+
+class Detection(Answer):
+    """Faces, largest first; width and height of the upright photo, pixels."""
+
+    faces: tuple[DetectedFace, ...]
+    width: int
+    height: int
+
+
+class VerifiedFace(Answer):
+    """One side of a comparison: a stored face, or the largest of so many `faces` of a photo."""
+
+    face_id: UUID | None = None
+    photo_id: UUID | None = None
+    bbox: tuple[float, float, float, float] | None = None
+    quality: float | None = None
+    faces: int | None = None
+
+
+class VerifiedPerson(Answer):
+    id: UUID
+    name: str
+    face_count: int
+    face_id: UUID
+    best: float
+    mean_of_best: float
 
 
 class Verification(Answer):
-    """Whether two faces are the same person's. similarity: cosine, -1 to 1."""
+    """Whether two sides are the same person's. similarity: cosine, -1 to 1."""
 
     same: bool
     similarity: float
     threshold: float
-
-
-class Detection(Answer):
-    faces: tuple[DetectedFace, ...]
+    face: VerifiedFace
+    other: VerifiedFace | None = None
+    person: VerifiedPerson | None = None
 
 
 class Embedding(Answer):
@@ -245,7 +344,15 @@ class Embedding(Answer):
     embedding: tuple[float, ...]
 
 
-class Retried(Answer):
-    """How many failed photos started again."""
+class ListedEmbedding(Answer):
+    face_id: UUID
+    person_id: UUID | None
+    photo_id: UUID | None
+    embedding: tuple[float, ...]
 
-    retried: int
+
+class EmbeddingsAdded(Answer):
+    """face_ids: in the order of the embeddings."""
+
+    person_id: UUID
+    face_ids: tuple[UUID, ...]

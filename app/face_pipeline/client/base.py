@@ -11,7 +11,6 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from face_pipeline.client.answers import Answer
 from face_pipeline.client.errors import ClientError
 from face_pipeline.client.multipart import File, Form
 from face_pipeline.client.transport import Again, Transport
@@ -128,7 +127,3 @@ def _told(model: type[A], data: bytes) -> A:
 def _foreign(data: bytes) -> NotAnAnswer:
     words = data[:200].decode(errors="replace")
     return NotAnAnswer(f"this is no answer of a Face Pipeline that this client knows: {words!r}")
-
-
-class Empty(Answer):
-    """Of a call that has nothing to say."""

@@ -7,20 +7,24 @@ from typing import Any
 
 from face_pipeline.client.answers import (
     Cluster,
+    ClusterNamed,
     Collection,
     Enrolment,
     KnownPerson,
+    ListedCollection,
     ListedPhoto,
     Merged,
     Receipt,
+    StoredFace,
+    Unmerged,
 )
-from face_pipeline.client.base import Calls, Empty, Id, form, part
+from face_pipeline.client.base import Calls, Id, form, part
 from face_pipeline.client.multipart import Source, file_of
 
 
 class PeopleCalls(Calls):
-    def collections(self) -> Iterator[Collection]:
-        return self._pages(Collection, "/collections", "collections")
+    def collections(self) -> Iterator[ListedCollection]:
+        return self._pages(ListedCollection, "/collections", "collections")
 
     def collection(self, name: str) -> Collection:
         return self._read(Collection, f"/collections/{part(name)}")
@@ -67,8 +71,8 @@ class PeopleCalls(Calls):
         """What belongs to the other person becomes this one's; undo_merge() takes them apart again."""
         return self._make(Merged, f"/persons/{part(person_id)}/merge", {"from": str(other_id)})
 
-    def undo_merge(self, merge_id: Id) -> None:
-        self._make(Empty, f"/merges/{part(merge_id)}/undo")
+    def undo_merge(self, merge_id: Id) -> Unmerged:
+        return self._make(Unmerged, f"/merges/{part(merge_id)}/undo")
 
     def erase_person(self, person_id: Id, *, dry_run: bool = False) -> Receipt:
         """With their faces and the photos that show nobody else; dry_run: only say what that would be."""
@@ -76,6 +80,13 @@ class PeopleCalls(Calls):
 
     def photos_of(self, person_id: Id) -> Iterator[ListedPhoto]:
         return self._pages(ListedPhoto, f"/persons/{part(person_id)}/photos", "photos")
+
+    def faces_of(self, person_id: Id) -> Iterator[StoredFace]:
+        return self._pages(StoredFace, f"/persons/{part(person_id)}/faces", "faces")
+
+    def erase_face(self, face_id: Id, *, dry_run: bool = False) -> Receipt:
+        """A face; its photo stays."""
+        return self._erase(Receipt, f"/faces/{part(face_id)}", dry_run=dry_run)
 
     def enrol(
         self,
@@ -96,10 +107,16 @@ class PeopleCalls(Calls):
         """Groups of unknown faces, biggest first; hidden: `true`, `false` or `all`."""
         return self._pages(Cluster, "/clusters", "clusters", collection=collection, hidden=hidden)
 
-    def hide_cluster(self, cluster_id: Id, hidden: bool = True) -> None:
-        self._change(Empty, f"/clusters/{part(cluster_id)}", {"hidden": hidden})
+    def faces_of_cluster(self, cluster_id: Id) -> Iterator[StoredFace]:
+        """Best first."""
+        return self._pages(StoredFace, f"/clusters/{part(cluster_id)}", "faces")
 
-    def name_cluster(self, cluster_id: Id, name: str | None = None, *, person_id: Id | None = None) -> None:
-        """Its faces become those of a person, who is made where they are new."""
+    def hide_cluster(self, cluster_id: Id, hidden: bool = True) -> Cluster:
+        return self._change(Cluster, f"/clusters/{part(cluster_id)}", {"hidden": hidden})
+
+    def name_cluster(
+        self, cluster_id: Id, name: str | None = None, *, person_id: Id | None = None
+    ) -> ClusterNamed:
+        """Its faces become those of a person, who is made where the name is new."""
         body = {"name": name} if person_id is None else {"person_id": str(person_id)}
-        self._make(Empty, f"/clusters/{part(cluster_id)}/name", body)
+        return self._make(ClusterNamed, f"/clusters/{part(cluster_id)}/name", body)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping
 
-from face_pipeline.client.answers import Batch, ListedPhoto, Photo, Receipt, Retried, Upload
+from face_pipeline.client.answers import Batch, ListedPhoto, Moved, Photo, Receipt, Retried, Upload
 from face_pipeline.client.base import Calls, Id, form, part
 from face_pipeline.client.errors import Unfinished
 from face_pipeline.client.multipart import Source, file_of
@@ -61,6 +61,10 @@ class PhotoCalls(Calls):
         wanted = {"collection": collection, "reason": reason}
         body = {name: value for name, value in wanted.items() if value is not None}
         return self._make(Retried, "/photos/retry", body).retried
+
+    def move_photo(self, photo_id: Id, collection: str) -> Moved:
+        """With its faces, which are given to the persons of the same names there."""
+        return self._make(Moved, f"/photos/{part(photo_id)}/move", {"collection": collection})
 
     def open_batch(self, collection: str) -> Batch:
         """A batch for the photos of many uploads."""

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from face_pipeline.client.answers import DetectedFace, Detection, Embedding, Search, Verification
+from face_pipeline.client.answers import (
+    Detection,
+    Embedding,
+    EmbeddingsAdded,
+    ListedEmbedding,
+    Search,
+    Verification,
+)
 from face_pipeline.client.base import Calls, Id, form, part
 from face_pipeline.client.multipart import Source, file_of
 
@@ -55,20 +62,39 @@ class SearchCalls(Calls):
         other: Source | None = None,
         *,
         person_id: Id | None = None,
+        other_face_id: Id | None = None,
         threshold: float | None = None,
+        which: str | None = None,
     ) -> Verification:
-        """Whether a photo shows the same person as another photo, or a known person."""
+        """Whether a photo shows the same person as another photo, a stored face, or a known person.
+
+        which: `largest`, or `only`, with which several faces on a photo are an error.
+        """
         files = [("photo", file_of(photo))]
         if other is not None:
             files.append(("other", file_of(other)))
-        return self._ask(Verification, "/verify", form(files, person_id=person_id, threshold=threshold))
+        sent = form(files, person_id=person_id, other_face_id=other_face_id, threshold=threshold, which=which)
+        return self._ask(Verification, "/verify", sent)
+
+    def verify_face(
+        self,
+        face_id: Id,
+        other_face_id: Id | None = None,
+        *,
+        person_id: Id | None = None,
+        threshold: float | None = None,
+    ) -> Verification:
+        """Whether a stored face is of the same person as another one, or of a known person."""
+        ids = {"face_id": face_id, "other_face_id": other_face_id, "person_id": person_id}
+        body: dict[str, Any] = {name: str(value) for name, value in ids.items() if value is not None}
+        return self._ask(Verification, "/verify", body | _wishes({"threshold": threshold}))
 
     def detect(
         self, photo: Source, *, limit: int | None = None, min_face_size: int | None = None
-    ) -> tuple[DetectedFace, ...]:
-        """The faces on a photo that is not kept, biggest first."""
+    ) -> Detection:
+        """The faces on a photo that is not kept, largest first."""
         sent = form([("photo", file_of(photo))], limit=limit, min_face_size=min_face_size)
-        return self._ask(Detection, "/detect", sent).faces
+        return self._ask(Detection, "/detect", sent)
 
     def crop(self, face_id: Id, size: int = 160) -> bytes:
         """A JPEG of a face, longer side `size` pixels (32 to 512)."""
@@ -77,6 +103,17 @@ class SearchCalls(Calls):
     def embedding(self, face_id: Id) -> Embedding:
         """For a key with the scope admin."""
         return self._read(Embedding, f"/faces/{part(face_id)}/embedding")
+
+    def embeddings(self, collection: str) -> Iterator[ListedEmbedding]:
+        """All of a collection, for a key with the scope admin."""
+        return self._pages(ListedEmbedding, f"/collections/{part(collection)}/embeddings", "embeddings")
+
+    def add_embeddings(
+        self, person_id: Id, contract_id: str, embeddings: Sequence[Sequence[float]]
+    ) -> EmbeddingsAdded:
+        """Faces of a person that were made elsewhere, 1 to 1000; for a key with the scope admin."""
+        body = {"contract_id": contract_id, "embeddings": [list(each) for each in embeddings]}
+        return self._make(EmbeddingsAdded, f"/persons/{part(person_id)}/embeddings", body)
 
 
 def _wishes(given: dict[str, Any]) -> dict[str, Any]:
