@@ -164,6 +164,15 @@ def test_without_a_server_the_host_commands_are_absent(tmp_path: Path) -> None:
         [sys.executable, "setup.py", "-q", "egg_info", "-e", str(tmp_path), "build_py", "-d", str(files)],
         cwd=ROOT / "clients" / "python", check=True, capture_output=True,
     )  # fmt: skip
+    package = files / "face_pipeline"
+    assert {each.name for each in package.iterdir()} == {
+        "__init__.py",
+        "errors.py",
+        "words.py",
+        "client",
+        "cli",
+    }
+    assert not (package / "cli" / "host.py").exists()
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

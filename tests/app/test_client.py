@@ -264,12 +264,19 @@ def test_large_files_are_sent_from_the_disk_and_never_held_in_memory(tmp_path: P
 
 def test_any_name_of_a_file_arrives(web_app: App, tmp_path: Path) -> None:
     client = client_of(web_app)
-    names = ['a"b.jpg', "line\nbreak.jpg", "100%22.jpg", "日本.jpg", os.fsdecode(b"caf\xe9.jpg"), "a;b=c.jpg"]
+    names = [
+        'a"b.jpg',
+        "line\r\n\r\nbreak.jpg",
+        "100%22.jpg",
+        "日本.jpg",
+        os.fsdecode(b"caf\xe9.jpg"),
+        "a;b=c.jpg",
+    ]
     for number in range(len(names)):
         (tmp_path / f"{number}").write_bytes(astronaut_jpeg(number))
     taken = client.upload([(name, tmp_path / f"{number}") for number, name in enumerate(names)])
     assert [each.filename for each in taken.photos] == [
-        'a"b.jpg', "line␊break.jpg", '100".jpg', "日本.jpg", "café.jpg", "a;b=c.jpg",
+        'a"b.jpg', "line␍␊␍␊break.jpg", '100".jpg', "日本.jpg", "café.jpg", "a;b=c.jpg",
     ]  # fmt: skip
     assert [each.sha256 for each in taken.photos] == [
         hashlib.sha256(astronaut_jpeg(number)).hexdigest() for number in range(len(names))
@@ -302,6 +309,54 @@ def test_a_program_finds_its_settings_in_the_environment(
     assert list(Client.from_environment().photos()) == []
     with pytest.raises(Misconfigured, match="the API key is none"):
         Client(web_app.url, "two words")
+
+
+# Calls that came later: each is tried where the service has it
+
+
+def test_a_face_is_given_and_taken_off(live_app: App) -> None:
+    if "/api/v1/faces/{face_id}" not in live_app.get("/openapi.json").json()["paths"]:
+        pytest.skip("the service tells nothing of one face yet")
+    client = client_of(live_app)
+    taken = client.upload({"a.jpg": sample.first()})
+    client.wait_finished(taken.batch_id)
+    (face,) = client.photo(taken.photos[0].id).faces
+    given = client.give_face(face.id, "Anna")
+    assert given.person is not None
+    assert (given.person.name, given.photo_id, given.collection) == ("Anna", taken.photos[0].id, "default")
+    assert [each.id for each in client.faces_of(given.person.id)] == [face.id]
+    assert client.take_off_face(face.id).person is None
+    assert client.face(face.id).person is None
+    assert client.give_face(face.id, person_id=given.person.id).person == given.person
+
+
+def test_faces_are_compared_and_embeddings_go_out_and_in(live_app: App) -> None:
+    paths = live_app.get("/openapi.json").json()["paths"]
+    if "/api/v1/verify" not in paths or "/api/v1/faces/{face_id}/embedding" not in paths:
+        pytest.skip("the service neither verifies nor gives embeddings yet")
+    client = client_of(live_app)
+    taken = client.upload({"a.jpg": sample.first()}, person="Anna")
+    client.wait_finished(taken.batch_id)
+    photo = client.photo(taken.photos[0].id)
+    (face,) = photo.faces
+    assert face.person is not None
+    assert client.verify(sample.first(), sample.second()).same
+    told = client.verify(sample.second(), person_id=face.person.id, which="only")
+    assert told.person is not None
+    assert (told.same, told.person.name, told.person.face_id) == (True, "Anna", face.id)
+    assert not client.verify(sample.second(), other_face_id=face.id, threshold=1.0).same
+    found = client.detect(sample.second(), limit=1, min_face_size=20)
+    assert len(found.faces) == 1
+    embedding = client.embedding(face.id)
+    assert len(embedding.embedding) == embedding.dimension
+    (match,) = client.search_embedding(embedding.embedding, embedding.contract_id).faces[0].matches
+    assert match.face_id == face.id
+    assert client.search_face(face.id, limit=3).faces[0].matches == ()
+    added = client.add_embeddings(face.person.id, embedding.contract_id, [embedding.embedding])
+    assert client.verify_face(added.face_ids[0], face.id).same
+    assert {each.face_id for each in client.embeddings("default")} == {face.id, *added.face_ids}
+    several = client.search(sample.second(), collection=["default"], min_face_size=10, group_by="person")
+    assert several.faces[0].matches[0].person_name == "Anna"
 
 
 # The smoke test

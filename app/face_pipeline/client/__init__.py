@@ -27,6 +27,7 @@ from face_pipeline.client.answers import (
     Moved,
     Note,
     NotEnrolled,
+    OneFace,
     Person,
     Photo,
     Readiness,
@@ -58,7 +59,7 @@ __all__ = [
     "DetectedFace", "Detection", "Embedding", "EmbeddingsAdded", "Enrolled", "Enrolment", "Face", "File",
     "FileUnreadable", "FoundFace", "Kept", "KnownPerson", "ListedCollection", "ListedEmbedding",
     "ListedPhoto", "Match", "Merged", "Misconfigured", "Moved", "NotAnAnswer", "NotEnrolled", "Note",
-    "Person", "Photo", "Readiness", "Receipt", "Refused", "Rejected", "Retries", "Search", "Source",
-    "StoredFace", "Unfinished", "Unmerged", "Unreachable", "Upload", "Verification", "VerifiedFace",
+    "OneFace", "Person", "Photo", "Readiness", "Receipt", "Refused", "Rejected", "Retries", "Search",
+    "Source", "StoredFace", "Unfinished", "Unmerged", "Unreachable", "Upload", "Verification", "VerifiedFace",
     "VerifiedPerson",
 ]  # fmt: skip

@@ -257,6 +257,13 @@ class StoredFace(Answer):
     quality: float | None = None
 
 
+class OneFace(StoredFace):
+    """A stored face, whose it is, and where."""
+
+    collection: str
+    person: Person | None = None
+
+
 class NotEnrolled(Answer):
     """A photo that was not enrolled."""
 

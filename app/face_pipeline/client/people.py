@@ -14,6 +14,7 @@ from face_pipeline.client.answers import (
     ListedCollection,
     ListedPhoto,
     Merged,
+    OneFace,
     Receipt,
     StoredFace,
     Unmerged,
@@ -83,6 +84,18 @@ class PeopleCalls(Calls):
 
     def faces_of(self, person_id: Id) -> Iterator[StoredFace]:
         return self._pages(StoredFace, f"/persons/{part(person_id)}/faces", "faces")
+
+    def face(self, face_id: Id) -> OneFace:
+        return self._read(OneFace, f"/faces/{part(face_id)}")
+
+    def give_face(self, face_id: Id, person: str | None = None, *, person_id: Id | None = None) -> OneFace:
+        """Say whose a face is: a person by id, or by a name, who is made where it is new."""
+        body = {"person": person} if person_id is None else {"person_id": str(person_id)}
+        return self._change(OneFace, f"/faces/{part(face_id)}", body)
+
+    def take_off_face(self, face_id: Id) -> OneFace:
+        """Say that a face is nobody's."""
+        return self._change(OneFace, f"/faces/{part(face_id)}", {"person_id": None})
 
     def erase_face(self, face_id: Id, *, dry_run: bool = False) -> Receipt:
         """A face; its photo stays."""

@@ -70,6 +70,10 @@ class PhotoCalls(Calls):
         """A batch for the photos of many uploads."""
         return self._make(Batch, "/batches", {"collection": collection})
 
+    def batches(self, *, collection: str | None = None) -> Iterator[Batch]:
+        """All batches, newest first."""
+        return self._pages(Batch, "/batches", "batches", collection=collection)
+
     def batch(self, batch_id: Id) -> Batch:
         return self._read(Batch, f"/batches/{part(batch_id)}")
 
