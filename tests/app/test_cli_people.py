@@ -63,7 +63,7 @@ def test_what_only_units_run_is_in_no_list_and_works() -> None:
     for name in ("reconcile", "index", "autoscaler", "migrate"):
         assert f"  {name} " not in listed
         assert alone(name, "--help").stdout.startswith(f"usage: face-pipeline {name}")
-    assert set(front.HOST) <= host.names()
+    assert host.names() <= {*front.HOST, *front.UNITS}, "say in front.py whether people or units run it"
     assert alone("version").stdout.startswith("face-pipeline ")
 
 

@@ -45,6 +45,7 @@ PEOPLE: Mapping[str, Place] = {
 }
 # On a host of the installation. Their parser is of its own (host.py).
 HOST: Mapping[str, str] = {
+    "audit": "Show who did what.",
     "doctor": "Check every part and say what mends it.",
     "keys": "Make, list and revoke API keys.",
     "log-level": "Change what is logged, for a while.",
@@ -53,6 +54,8 @@ HOST: Mapping[str, str] = {
     "smoke": "Ask the service, put in a photo and find its person.",
     "trail": "Print all that this host logged about one request.",
 }
+# What units and site.yml run: they stand in no list, and work.
+UNITS = frozenset(("autoscaler", "cluster", "hooks", "index", "migrate", "reconcile", "version"))
 
 
 class Commands(DYMMixin, click.Group):  # type: ignore[misc]
@@ -68,7 +71,6 @@ class Commands(DYMMixin, click.Group):  # type: ignore[misc]
             return found
         if not _is_host():
             return _Absent(cmd_name) if cmd_name in HOST else None
-        # What only units run stands in no list, and works.
         return _OnHost(cmd_name) if cmd_name in HOST or cmd_name in _host_commands() else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
