@@ -37,14 +37,14 @@ def alone(*arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def there(app: App, path: str) -> bool:
+def there(app: App, path: str, method: str = "post") -> bool:
     """Whether the service has such a call."""
-    return path in app.get("/openapi.json").json()["paths"]
+    return method in app.get("/openapi.json").json()["paths"].get(f"/api/v1{path}", ())
 
 
-def needs(app: App, path: str) -> None:
-    if not there(app, f"/api/v1{path}"):
-        pytest.skip(f"the service has no {path} yet")
+def needs(app: App, path: str, method: str = "post") -> None:
+    if not there(app, path, method):
+        pytest.skip(f"the service has no {method.upper()} {path} yet")
 
 
 def test_every_command_has_help_with_examples_that_name_it() -> None:
@@ -314,14 +314,18 @@ def test_persons_are_made_listed_renamed_merged_and_erased(web_app: App, anna: P
 
 
 def test_a_person_is_enrolled_and_verified(live_app: App, anna: Person) -> None:
-    needs(live_app, "/persons/{person_id}/photos")
-    needs(live_app, "/verify")
+    for path in ("/persons", "/persons/{person_id}/photos", "/verify"):
+        needs(live_app, path)
     photo, other = anna.home / "a.jpg", anna.home / "b.jpg"
     photo.write_bytes(astronaut_jpeg())
     other.write_bytes(astronaut_again())
     made = anna.types("persons", "create", "Eileen", "--photo", photo)
     assert made.returncode == 0, made.stderr
     assert "a.jpg: enrolled" in made.stdout
+    (anna.home / "empty.jpg").write_bytes(no_face())
+    refused = anna.types("persons", "enrol", "Eileen", anna.home / "empty.jpg")
+    assert refused.returncode == 1
+    assert "empty.jpg: refused: " in refused.stderr
     for arguments in ((photo, other), (other, "--person", "Eileen")):
         done = anna.types("verify", *arguments)
         assert done.returncode == 0, done.stderr
@@ -338,8 +342,7 @@ def test_collections_are_made_and_listed(web_app: App, anna: Person) -> None:
 
 
 def test_what_is_erased_is_shown_first(web_app: App, anna: Person) -> None:
-    if "delete" not in web_app.get("/openapi.json").json()["paths"]["/api/v1/photos/{photo_id}"]:
-        pytest.skip("the service erases no photos yet")
+    needs(web_app, "/photos/{photo_id}", "delete")
     (anna.home / "a.jpg").write_bytes(small(1))
     anna.types("ingest", anna.home / "a.jpg")
     (photo,) = web_app.get("/api/v1/photos").json()["photos"]
@@ -364,14 +367,14 @@ def test_an_ingest_may_be_one_batch(web_app: App, anna: Person) -> None:
 
 
 def test_groups_of_unknown_faces_are_listed(web_app: App, anna: Person) -> None:
-    needs(web_app, "/clusters")
+    needs(web_app, "/clusters", "get")
     done = anna.types("clusters", "list")
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["ID", "FACES", "COLLECTION", "HIDDEN"]
 
 
 def test_a_call_that_an_older_service_lacks_is_told_so(web_app: App, anna: Person) -> None:
-    if there(web_app, "/api/v1/clusters"):
+    if there(web_app, "/clusters", "get"):
         pytest.skip("the service has every call of these commands")
     done = anna.types("clusters", "list")
     assert done.returncode == 1
