@@ -59,9 +59,11 @@ def in_words(name: str, found: Search) -> str:
         return f"{name}: no face was found"
     lines: list[str] = []
     for number, face in enumerate(found.faces, 1):
-        left, top, right, bottom = (round(each) for each in face.bbox)
-        place = f"at {left},{top} to {right},{bottom}"
-        lines.append(f"face {number} of {len(found.faces)} {place}, quality {face.quality:.2f}")
+        place = ""
+        if face.bbox is not None and face.quality is not None:
+            left, top, right, bottom = (round(each) for each in face.bbox)
+            place = f" at {left},{top} to {right},{bottom}, quality {face.quality:.2f}"
+        lines.append(f"face {number} of {len(found.faces)}{place}")
         lines += _matches(face) or ["  nobody who is known"]
     return "\n".join(lines)
 

@@ -119,9 +119,16 @@ class DetectedFace(Answer):
     quality: float
 
 
-class FoundFace(DetectedFace):
-    """A face of the searched photo, and who it may be: best match first."""
+class FoundFace(Answer):
+    """A face of the searched photo, and who it may be: best match first.
 
+    Of a search for an embedding only the matches are known.
+    """
+
+    bbox: tuple[float, float, float, float] | None = None
+    landmarks: tuple[tuple[float, float], ...] | None = None
+    detection_score: float | None = None
+    quality: float | None = None
     matches: tuple[Match, ...]
 
 
