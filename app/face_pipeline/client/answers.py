@@ -138,6 +138,7 @@ class Search(Answer):
     duration_seconds: float
     threshold: float
     collection: str | None = None
+    collections: tuple[str, ...] = ()
 
 
 class Readiness(Answer):
