@@ -20,7 +20,7 @@ FAILURES_SHOWN = 5
 # What the service tells no key, and who does.
 ELSEWHERE = (
     "workers, alerts and disks: on the host, `face-pipeline doctor` and "
-    "`./face-ansible playbooks/status.yml`; Grafana shows all of it"
+    "`./face-ansible playbooks/workers.yml -e do=status`; Grafana shows all of it"
 )
 
 
