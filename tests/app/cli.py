@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ class Person:
         return subprocess.Popen(
             self.command(*map(str, arguments)), env=self.environment, cwd=self.home,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            # Tests in the background of a shell ignore Ctrl-C, and so would what they start.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
 
 
