@@ -274,10 +274,9 @@ def test_every_link_leads_somewhere() -> None:
 
 
 def test_every_command_of_ours_that_is_named_exists() -> None:
-    from face_pipeline.cli import _parser
+    from face_pipeline.cli.front import every_command
 
-    (actions,) = [each for each in _parser()._actions if each.choices and each.dest != "help"]
-    known = set(actions.choices or {})
+    known = set(every_command())
     pattern = r"(?:^ {4}|`|runuser[^\n]*-- )face-pipeline ([a-z][a-z-]+)"
     assert unknown(pattern, SPOKEN, lambda name: name in known) == []
 

@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import os
 import socketserver
 import subprocess
+import sys
 import threading
 import uuid
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
-from face_pipeline.client import Client, Refused, Unfinished, Unreachable, calls
+from face_pipeline.client import (
+    Client,
+    File,
+    FileUnreadable,
+    Misconfigured,
+    NotAnAnswer,
+    Refused,
+    Retries,
+    Unfinished,
+    Unreachable,
+    base,
+)
 from face_pipeline.ops import sample
 from face_pipeline.parts import Parts
 from PIL import Image
 
 from tests.app.test_edge import Edge, edge  # noqa: F401 (a fixture)
 from tests.installation import ADMIN_KEY, App, Installation, free_port
-from tests.photos import astronaut_jpeg
+from tests.photos import ROOT, astronaut_jpeg
 
 # Of the fixture, which looks whether nginx answers.
 pytestmark = pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
@@ -53,7 +67,7 @@ def test_a_photo_goes_in_and_its_person_is_found(live_app: App) -> None:
 
 def test_photos_are_listed_over_many_pages(web_app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     client = client_of(web_app)
-    monkeypatch.setattr(calls, "PAGE", 3)
+    monkeypatch.setattr(base, "PAGE", 3)
     client.upload({f"{n}.jpg": astronaut_jpeg(n + 1) for n in range(7)}, collection="many")
     names = sorted(photo.filename for photo in client.photos(collection="many"))
     assert names == [f"{n}.jpg" for n in range(7)]
@@ -92,17 +106,28 @@ def test_no_answer_is_an_error_of_its_own() -> None:
 
 
 class Busy(socketserver.ThreadingTCPServer):
-    """A service that says 503 `refusals` times, and when to come again."""
+    """A service that says 503 `refusals` times, and when to come again; or hangs up without a word.
 
-    def __init__(self, retry_after: str | None, refusals: int) -> None:
+    keys: the Idempotency-Keys of all calls. taken: bytes of all bodies.
+    """
+
+    def __init__(self, retry_after: str | None, refusals: int, *, hangs_up: bool = False) -> None:
         server = self
         self.asked = 0
+        self.taken = 0
+        self.keys: list[str | None] = []
 
         class Handler(BaseHTTPRequestHandler):
             def answer(self) -> None:
-                self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                left = int(self.headers.get("Content-Length") or 0)
+                while left:
+                    left -= len(data := self.rfile.read(min(left, 65536)))
+                    server.taken += len(data)
                 server.asked += 1
+                server.keys.append(self.headers.get("Idempotency-Key"))
                 good = server.asked > refusals
+                if hangs_up and not good:
+                    return
                 self.send_response(200 if good else 503)
                 if retry_after is not None:
                     self.send_header("Retry-After", retry_after)
@@ -119,7 +144,7 @@ class Busy(socketserver.ThreadingTCPServer):
                     json.dumps(states if good else {"error": error, "request_id": "r1"}).encode()
                 )
 
-            do_GET = do_POST = answer
+            do_GET = do_POST = do_DELETE = answer
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -135,8 +160,12 @@ class Busy(socketserver.ThreadingTCPServer):
         self.server_close()
 
     @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    @property
     def client(self) -> Client:
-        return Client(f"http://127.0.0.1:{self.server_address[1]}", "key")
+        return Client(self.url, "key")
 
 
 def test_a_call_that_changes_nothing_is_made_again_when_the_service_says_so() -> None:
@@ -149,12 +178,29 @@ def test_a_call_that_changes_nothing_is_made_again_when_the_service_says_so() ->
         assert busy.asked == 4
 
 
-def test_no_other_call_is_made_twice() -> None:
+def upload_answer(client: Client) -> None:
+    """Of `Busy`, which knows no photos: it is asked until it answers, and its answer is none."""
+    with pytest.raises(NotAnAnswer):
+        client.upload({"a.jpg": b"photo"})
+
+
+@pytest.mark.parametrize("hangs_up", [False, True])
+def test_an_upload_is_sent_again_under_the_same_key(hangs_up: bool) -> None:
+    with Busy("0", 2, hangs_up=hangs_up) as busy:
+        upload_answer(busy.client)
+        upload_answer(busy.client)
+    first, second, third, other = busy.keys
+    assert first
+    assert first == second == third
+    assert other != first
+
+
+def test_no_call_is_made_twice_that_must_not_be() -> None:
     for retry_after, call in (
-        ("0", lambda client: client.upload({"a.jpg": b"photo"})),
-        (None, lambda client: client.batch("b")),
         # Longer than anybody wants to be kept by a library.
         ("3600", lambda client: client.batch("b")),
+        (None, lambda client: client.batch("b")),
+        (None, lambda client: client.upload({"a.jpg": b"photo"})),
     ):
         with Busy(retry_after, 99) as busy:
             with pytest.raises(Refused) as caught:
@@ -162,6 +208,155 @@ def test_no_other_call_is_made_twice() -> None:
             assert busy.asked == 1
             assert (caught.value.code, caught.value.request_id) == ("database_busy", "r1")
             assert caught.value.retry_after == (None if retry_after is None else int(retry_after))
+    # Whether it was done is not known: a second one might say that there is nothing to erase.
+    with Busy(None, 99, hangs_up=True) as busy:
+        with pytest.raises(Unreachable):
+            busy.client.erase_person("p")
+        assert busy.asked == 1
+
+
+def test_who_is_patient_waits_for_a_service_that_restarts() -> None:
+    pauses: list[float] = []
+    with Busy("7", 6) as busy:
+        client = Client(busy.url, "key", retries=Retries(patience=600, pause=pauses.append))
+        assert client.batch("b").finished
+    assert len(pauses) == 6
+    assert min(pauses) >= 7
+
+
+STREAMING = """
+import sys, threading
+from pathlib import Path
+from face_pipeline.client import Client, NotAnAnswer
+client = Client(sys.argv[1], "key")
+client.ready
+def peak():
+    (line,) = [each for each in open("/proc/self/status") if each.startswith("VmHWM")]
+    return int(line.split()[1]) // 1024
+def send(path):
+    try:
+        client.upload({path.name: path})
+    except NotAnAnswer:
+        pass
+before = peak()
+threads = [threading.Thread(target=send, args=(Path(each),)) for each in sys.argv[2:]]
+for each in threads: each.start()
+for each in threads: each.join()
+print(peak() - before)
+"""
+
+
+def test_large_files_are_sent_from_the_disk_and_never_held_in_memory(tmp_path: Path) -> None:
+    size = 20 * 1024**2
+    files = [tmp_path / f"{number}.jpg" for number in range(8)]
+    for file in files:
+        with file.open("wb") as stream:
+            stream.truncate(size)
+    with Busy(None, 0) as busy:
+        done = subprocess.run(
+            [sys.executable, "-c", STREAMING, busy.url, *map(str, files)],
+            env={**os.environ, "PYTHONPATH": str(ROOT / "app")}, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    assert busy.taken > len(files) * size
+    # MB for eight threads and their connections; one of the files has 20.
+    assert int(done.stdout) < 16
+
+
+def test_any_name_of_a_file_arrives(web_app: App, tmp_path: Path) -> None:
+    client = client_of(web_app)
+    names = [
+        'a"b.jpg',
+        "line\r\n\r\nbreak.jpg",
+        "100%22.jpg",
+        "日本.jpg",
+        os.fsdecode(b"caf\xe9.jpg"),
+        "a;b=c.jpg",
+    ]
+    for number in range(len(names)):
+        (tmp_path / f"{number}").write_bytes(astronaut_jpeg(number))
+    taken = client.upload([(name, tmp_path / f"{number}") for number, name in enumerate(names)])
+    assert [each.filename for each in taken.photos] == [
+        'a"b.jpg', "line␍␊␍␊break.jpg", '100".jpg', "日本.jpg", "café.jpg", "a;b=c.jpg",
+    ]  # fmt: skip
+    assert [each.sha256 for each in taken.photos] == [
+        hashlib.sha256(astronaut_jpeg(number)).hexdigest() for number in range(len(names))
+    ]
+
+
+def test_a_file_that_changes_or_is_gone_is_an_error_and_nothing_is_kept(web_app: App, tmp_path: Path) -> None:
+    client = client_of(web_app)
+    data = astronaut_jpeg()
+    for size in (len(data) - 100, len(data) + 100):
+        with pytest.raises(FileUnreadable, match=r"a\.jpg changed while it was sent"):
+            client.upload({"a.jpg": File("a.jpg", size, lambda: io.BytesIO(data))})
+    with pytest.raises(FileUnreadable, match="No such file"):
+        client.upload({"a.jpg": tmp_path / "nowhere.jpg"})
+    assert list(client.photos()) == []
+    # The connection is none the worse for it.
+    assert len(client.upload({"a.jpg": data}).photos) == 1
+
+
+def test_a_program_finds_its_settings_in_the_environment(
+    web_app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(Misconfigured, match="FACE_URL"):
+        Client.from_environment()
+    monkeypatch.setenv("FACE_URL", web_app.url)
+    with pytest.raises(Misconfigured, match="FACE_API_KEY_FILE"):
+        Client.from_environment()
+    (tmp_path / "key").write_text(f"{ADMIN_KEY}\n")
+    monkeypatch.setenv("FACE_API_KEY_FILE", str(tmp_path / "key"))
+    assert list(Client.from_environment().photos()) == []
+    with pytest.raises(Misconfigured, match="the API key is none"):
+        Client(web_app.url, "two words")
+
+
+# Calls that came later: each is tried where the service has it
+
+
+def test_a_face_is_given_and_taken_off(live_app: App) -> None:
+    if "/api/v1/faces/{face_id}" not in live_app.get("/openapi.json").json()["paths"]:
+        pytest.skip("the service tells nothing of one face yet")
+    client = client_of(live_app)
+    taken = client.upload({"a.jpg": sample.first()})
+    client.wait_finished(taken.batch_id)
+    (face,) = client.photo(taken.photos[0].id).faces
+    given = client.give_face(face.id, "Anna")
+    assert given.person is not None
+    assert (given.person.name, given.photo_id, given.collection) == ("Anna", taken.photos[0].id, "default")
+    assert [each.id for each in client.faces_of(given.person.id)] == [face.id]
+    assert client.take_off_face(face.id).person is None
+    assert client.face(face.id).person is None
+    assert client.give_face(face.id, person_id=given.person.id).person == given.person
+
+
+def test_faces_are_compared_and_embeddings_go_out_and_in(live_app: App) -> None:
+    paths = live_app.get("/openapi.json").json()["paths"]
+    if "/api/v1/verify" not in paths or "/api/v1/faces/{face_id}/embedding" not in paths:
+        pytest.skip("the service neither verifies nor gives embeddings yet")
+    client = client_of(live_app)
+    taken = client.upload({"a.jpg": sample.first()}, person="Anna")
+    client.wait_finished(taken.batch_id)
+    photo = client.photo(taken.photos[0].id)
+    (face,) = photo.faces
+    assert face.person is not None
+    assert client.verify(sample.first(), sample.second()).same
+    told = client.verify(sample.second(), person_id=face.person.id, which="only")
+    assert told.person is not None
+    assert (told.same, told.person.name, told.person.face_id) == (True, "Anna", face.id)
+    assert not client.verify(sample.second(), other_face_id=face.id, threshold=1.0).same
+    found = client.detect(sample.second(), limit=1, min_face_size=20)
+    assert len(found.faces) == 1
+    embedding = client.embedding(face.id)
+    assert len(embedding.embedding) == embedding.dimension
+    (match,) = client.search_embedding(embedding.embedding, embedding.contract_id).faces[0].matches
+    assert match.face_id == face.id
+    assert client.search_face(face.id, limit=3).faces[0].matches == ()
+    added = client.add_embeddings(face.person.id, embedding.contract_id, [embedding.embedding])
+    assert client.verify_face(added.face_ids[0], face.id).same
+    assert {each.face_id for each in client.embeddings("default")} == {face.id, *added.face_ids}
+    several = client.search(sample.second(), collection=["default"], min_face_size=10, group_by="person")
+    assert several.faces[0].matches[0].person_name == "Anna"
 
 
 # The smoke test

@@ -5,22 +5,61 @@ from __future__ import annotations
 from face_pipeline.client.answers import (
     Accepted,
     Batch,
+    BestFace,
+    Cluster,
+    ClusterNamed,
+    Collection,
+    DetectedFace,
+    Detection,
+    Embedding,
+    EmbeddingsAdded,
+    Enrolled,
+    Enrolment,
     Face,
     FoundFace,
+    Kept,
+    KnownPerson,
+    ListedCollection,
+    ListedEmbedding,
     ListedPhoto,
     Match,
+    Merged,
+    Moved,
     Note,
+    NotEnrolled,
+    OneFace,
     Person,
     Photo,
     Readiness,
+    Receipt,
     Rejected,
     Search,
+    StoredFace,
+    Unmerged,
     Upload,
+    Verification,
+    VerifiedFace,
+    VerifiedPerson,
 )
+from face_pipeline.client.base import NotAnAnswer
 from face_pipeline.client.calls import Client
-from face_pipeline.client.errors import ClientError, Refused, Unfinished, Unreachable
+from face_pipeline.client.errors import (
+    ClientError,
+    FileUnreadable,
+    Misconfigured,
+    Refused,
+    Unfinished,
+    Unreachable,
+)
+from face_pipeline.client.multipart import File, Source
+from face_pipeline.client.transport import Retries
 
 __all__ = [
-    "Accepted", "Batch", "Client", "ClientError", "Face", "FoundFace", "ListedPhoto", "Match", "Note",
-    "Person", "Photo", "Readiness", "Refused", "Rejected", "Search", "Unfinished", "Unreachable", "Upload",
+    "Accepted", "Batch", "BestFace", "Client", "ClientError", "Cluster", "ClusterNamed", "Collection",
+    "DetectedFace", "Detection", "Embedding", "EmbeddingsAdded", "Enrolled", "Enrolment", "Face", "File",
+    "FileUnreadable", "FoundFace", "Kept", "KnownPerson", "ListedCollection", "ListedEmbedding",
+    "ListedPhoto", "Match", "Merged", "Misconfigured", "Moved", "NotAnAnswer", "NotEnrolled", "Note",
+    "OneFace", "Person", "Photo", "Readiness", "Receipt", "Refused", "Rejected", "Retries", "Search",
+    "Source", "StoredFace", "Unfinished", "Unmerged", "Unreachable", "Upload", "Verification", "VerifiedFace",
+    "VerifiedPerson",
 ]  # fmt: skip

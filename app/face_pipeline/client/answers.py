@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
@@ -97,11 +98,6 @@ class ListedPhoto(_PhotoFields):
     face_count: int
 
 
-class Page(Answer):
-    photos: tuple[ListedPhoto, ...]
-    next_cursor: str | None = None
-
-
 class Match(Answer):
     """A known face. similarity: cosine, -1 to 1; face_count: faces of the person, in a search for people."""
 
@@ -114,22 +110,35 @@ class Match(Answer):
     collection: str | None = None
 
 
-class FoundFace(Answer):
-    """A face of the searched photo, and who it may be: best match first."""
+class DetectedFace(Answer):
+    """A face of a photo that is not kept."""
 
     bbox: tuple[float, float, float, float]
     landmarks: tuple[tuple[float, float], ...]
     detection_score: float
     quality: float
+
+
+class FoundFace(Answer):
+    """A face of the searched photo, and who it may be: best match first.
+
+    Of a search for an embedding only the matches are known.
+    """
+
+    bbox: tuple[float, float, float, float] | None = None
+    landmarks: tuple[tuple[float, float], ...] | None = None
+    detection_score: float | None = None
+    quality: float | None = None
     matches: tuple[Match, ...]
 
 
 class Search(Answer):
     faces: tuple[FoundFace, ...]
-    cache: str
+    cache: str | None = None
     duration_seconds: float
     threshold: float
-    collection: str
+    collection: str | None = None
+    collections: tuple[str, ...] = ()
 
 
 class Readiness(Answer):
@@ -141,3 +150,224 @@ class Readiness(Answer):
     @property
     def ready(self) -> bool:
         return self.status == "ready"
+
+
+# People, and what belongs to them
+
+
+class BestFace(Answer):
+    id: UUID
+    photo_id: UUID | None
+    quality: float
+
+
+class KnownPerson(Answer):
+    """A person with what is known of them. metadata: what other systems of the operator's keep there."""
+
+    id: UUID
+    collection: str
+    name: str
+    external_id: str | None = None
+    metadata: dict[str, Any] = {}
+    face_count: int
+    photo_count: int
+    representative_face: BestFace | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+class Merged(Answer):
+    """A merge that may be undone until then. person: the one that is left."""
+
+    id: UUID
+    person: KnownPerson
+    undo_until: datetime | None = None
+
+
+class Unmerged(Answer):
+    """Who is back, and what is theirs again; `left`: what was theirs and is not any more."""
+
+    id: UUID
+    person: KnownPerson
+    faces: int
+    photos: int
+    faces_left: int = 0
+    photos_left: int = 0
+
+
+class ListedCollection(Answer):
+    name: str
+    contract_id: str
+    dimension: int
+    face_count: int
+    person_count: int
+    created_at: datetime | None = None
+
+
+class Collection(ListedCollection):
+    """photos: how many are in each state."""
+
+    photos: dict[str, int]
+    unknown_face_count: int
+
+
+class Kept(Answer):
+    """What an erasure leaves, and why."""
+
+    what: str
+    code: str
+    message: str
+    count: int
+    photos: tuple[UUID, ...] = ()
+
+
+class Receipt(Answer):
+    """What was erased; with dry_run: what would be."""
+
+    dry_run: bool
+    collection: str
+    photos: int
+    faces: int
+    persons: int
+    merges: int = 0
+    originals: int = 0
+    answers: int = 0
+    tasks: int = 0
+    under_way: int = 0
+    kept: tuple[Kept, ...] = ()
+
+
+class Cluster(Answer):
+    """Faces of nobody yet that seem to be one person. faces: the best of them, by their ids."""
+
+    id: UUID
+    collection: str
+    face_count: int
+    hidden: bool
+    faces: tuple[UUID, ...] = ()
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+class ClusterNamed(Answer):
+    person: Person
+    face_count: int
+
+
+class StoredFace(Answer):
+    """A face of a person or a group. Where it came as an embedding, it has no photo and no place on one."""
+
+    id: UUID
+    photo_id: UUID | None = None
+    bbox: tuple[float, float, float, float] | None = None
+    landmarks: tuple[tuple[float, float], ...] | None = None
+    detection_score: float | None = None
+    quality: float | None = None
+
+
+class OneFace(StoredFace):
+    """A stored face, whose it is, and where."""
+
+    collection: str
+    person: Person | None = None
+
+
+class NotEnrolled(Answer):
+    """A photo that was not enrolled."""
+
+    filename: str
+    code: str
+    message: str
+    details: dict[str, Any] = {}
+
+
+class Enrolled(Answer):
+    photo_id: UUID
+    face_id: UUID
+    filename: str
+    quality: float
+    duplicate: bool = False
+
+
+class Enrolment(Answer):
+    person: Person
+    enrolled: tuple[Enrolled, ...]
+    refused: tuple[NotEnrolled, ...] = ()
+
+
+class Moved(Answer):
+    """A photo in another collection. unnamed: its faces whose person nobody there has the name of."""
+
+    photo: Photo
+    unnamed: int = 0
+    remark: Note | None = None
+
+
+class Retried(Answer):
+    """How many failed photos started again."""
+
+    retried: int
+
+
+# Comparing
+
+
+class Detection(Answer):
+    """Faces, largest first; width and height of the upright photo, pixels."""
+
+    faces: tuple[DetectedFace, ...]
+    width: int
+    height: int
+
+
+class VerifiedFace(Answer):
+    """One side of a comparison: a stored face, or the largest of so many `faces` of a photo."""
+
+    face_id: UUID | None = None
+    photo_id: UUID | None = None
+    bbox: tuple[float, float, float, float] | None = None
+    quality: float | None = None
+    faces: int | None = None
+
+
+class VerifiedPerson(Answer):
+    id: UUID
+    name: str
+    face_count: int
+    face_id: UUID
+    best: float
+    mean_of_best: float
+
+
+class Verification(Answer):
+    """Whether two sides are the same person's. similarity: cosine, -1 to 1."""
+
+    same: bool
+    similarity: float
+    threshold: float
+    face: VerifiedFace
+    other: VerifiedFace | None = None
+    person: VerifiedPerson | None = None
+
+
+class Embedding(Answer):
+    """embedding: float32, L2 norm 1, comparable with others of the same contract."""
+
+    face_id: UUID
+    contract_id: str
+    dimension: int
+    embedding: tuple[float, ...]
+
+
+class ListedEmbedding(Answer):
+    face_id: UUID
+    person_id: UUID | None
+    photo_id: UUID | None
+    embedding: tuple[float, ...]
+
+
+class EmbeddingsAdded(Answer):
+    """face_ids: in the order of the embeddings."""
+
+    person_id: UUID
+    face_ids: tuple[UUID, ...]

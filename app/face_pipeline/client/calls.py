@@ -1,139 +1,115 @@
-"""The calls of the HTTP API."""
+"""The client of the HTTP API, and how a program finds its settings."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
-from urllib.parse import urlencode
-from uuid import UUID
+import os
+from pathlib import Path
 
 from face_pipeline import __version__
-from face_pipeline.client.answers import Batch, ListedPhoto, Page, Photo, Readiness, Search, Upload
-from face_pipeline.client.errors import Unfinished
-from face_pipeline.client.transport import Field, Transport, refusal
+from face_pipeline.client.answers import Readiness
+from face_pipeline.client.errors import Misconfigured
+from face_pipeline.client.people import PeopleCalls
+from face_pipeline.client.photos import PhotoCalls
+from face_pipeline.client.search import SearchCalls
+from face_pipeline.client.transport import READ_SECONDS, Again, Retries, Transport, refusal
 
-API = "/api/v1"
-POLL_SECONDS = 0.3
-# Photos of one page of a list, the most that the service gives.
-PAGE = 200
-ENDED = ("done", "failed")
+URL_VARIABLE = "FACE_URL"
+KEY_FILE_VARIABLE = "FACE_API_KEY_FILE"
+CA_VARIABLE = "FACE_CA_FILE"
 
 
-class Client:
+class Client(PhotoCalls, SearchCalls, PeopleCalls):
     """One installation, by its public address and an API key; may be used from several threads.
 
     `ca`: certificates to trust, PEM, instead of the system's. `address`: connect there instead of to the
-    host of `url`. `agent`: the User-Agent. Every call raises Refused for an answer that is an error, and
-    Unreachable where none came. Calls that change nothing are made again where the service asks for that.
+    host of `url`. `agent`: the User-Agent. `timeout`: seconds in which an answer must begin. `connections`:
+    kept open at most, one for each thread. Every call raises Refused for an answer that is an error, and
+    Unreachable where none came. A call is made again (`retries`) where the service asks for that, and where
+    the connection broke and a second one does no harm.
     """
 
-    def __init__(self, url: str, api_key: str, *, ca: str = "", address: str = "", agent: str = "") -> None:
+    def __init__(
+        self,
+        url: str,
+        api_key: str,
+        *,
+        ca: str = "",
+        address: str = "",
+        agent: str = "",
+        timeout: float = READ_SECONDS,
+        connections: int = 8,
+        retries: Retries | None = None,
+    ) -> None:
         headers = {
-            "Authorization": f"Bearer {api_key}",
+            "Authorization": f"Bearer {_checked(api_key)}",
             "User-Agent": agent or f"face-pipeline-client/{__version__}",
         }
-        self._transport = Transport(url, headers, ca=ca, address=address)
+        self._transport = Transport(
+            url,
+            headers,
+            ca=ca,
+            address=address,
+            timeout=timeout,
+            connections=connections,
+            retries=retries,
+        )
+
+    @classmethod
+    def from_environment(
+        cls,
+        url: str | None = None,
+        *,
+        key_file: str | Path | None = None,
+        ca_file: str | Path | None = None,
+        connections: int = 8,
+        retries: Retries | None = None,
+    ) -> Client:
+        """As FACE_URL, FACE_API_KEY_FILE and FACE_CA_FILE say, where no argument says it.
+
+        Raises Misconfigured, which names what is missing.
+        """
+        url = url or os.environ.get(URL_VARIABLE)
+        key_file = key_file or os.environ.get(KEY_FILE_VARIABLE)
+        ca_file = ca_file or os.environ.get(CA_VARIABLE)
+        if not url:
+            raise Misconfigured(f"say where the service is: --url https://HOST, or set {URL_VARIABLE}")
+        if not key_file:
+            raise Misconfigured(
+                f"say which file holds the API key: --key-file FILE, or set {KEY_FILE_VARIABLE}"
+            )
+        key = _text(key_file, "the API key").strip()
+        ca = _text(ca_file, "the certificates to trust") if ca_file else ""
+        return cls(url, key, ca=ca, connections=connections, retries=retries)
+
+    @property
+    def url(self) -> str:
+        return self._transport.url
 
     def ready(self) -> Readiness:
         """Whether each part that the service needs is there."""
         path = "/health/ready"
-        status, headers, body = self._transport.once("GET", path)
+        answer = self._transport.once("GET", path)
         try:
-            return Readiness.model_validate_json(body)
+            return Readiness.model_validate_json(answer.data)
         except ValueError:
             # Something before the service answered.
-            raise refusal("GET", path, status, headers, body) from None
+            raise refusal("GET", path, answer) from None
 
     def metrics(self) -> str:
         """The metrics of the web service, where this address may read them."""
-        return self._transport.ask("GET", "/metrics", again=True).decode()
-
-    def upload(
-        self, photos: Mapping[str, bytes], *, collection: str | None = None, person: str | None = None
-    ) -> Upload:
-        """Hand in photos by their file names; what is no photo is among the `rejected`.
-
-        Raises Refused where none of them can be used.
-        """
-        fields = [*_form(collection=collection, person=person), *(
-            ("photos", (name, data, "application/octet-stream")) for name, data in photos.items()
-        )]  # fmt: skip
-        return Upload.model_validate_json(self._transport.ask("POST", f"{API}/photos", fields, again=False))
-
-    def photo(self, photo_id: UUID | str) -> Photo:
-        return Photo.model_validate_json(self._get(f"/photos/{photo_id}"))
-
-    def photos(
-        self, *, collection: str | None = None, state: str | None = None, batch: UUID | str | None = None
-    ) -> Iterator[ListedPhoto]:
-        """All photos, newest first, a page at a time."""
-        wanted = {"collection": collection, "state": state, "batch": batch, "limit": PAGE}
-        query = {name: value for name, value in wanted.items() if value is not None}
-        while True:
-            page = Page.model_validate_json(self._get(f"/photos?{urlencode(query)}"))
-            yield from page.photos
-            if page.next_cursor is None:
-                return
-            query["cursor"] = page.next_cursor
-
-    def image(self, photo_id: UUID | str) -> bytes:
-        """The photo as it was handed in."""
-        return self._get(f"/photos/{photo_id}/image")
-
-    def batch(self, batch_id: UUID | str) -> Batch:
-        return Batch.model_validate_json(self._get(f"/batches/{batch_id}"))
-
-    def wait_finished(self, batch_id: UUID | str, seconds: float = 120.0) -> Batch:
-        """The batch once each of its photos is done or failed; raises Unfinished after `seconds`."""
-        end = time.monotonic() + seconds
-        while not (batch := self.batch(batch_id)).finished:
-            if time.monotonic() > end:
-                waiting = {state: count for state, count in batch.states.items() if count}
-                raise Unfinished(f"batch {batch_id} is not finished after {seconds:g} s: {waiting}")
-            time.sleep(POLL_SECONDS)
-        return batch
-
-    def wait_for_photo(self, photo_id: UUID | str, seconds: float = 120.0) -> Photo:
-        """The photo once it is done or failed; raises Unfinished after `seconds`."""
-        end = time.monotonic() + seconds
-        while (photo := self.photo(photo_id)).state not in ENDED:
-            if time.monotonic() > end:
-                raise Unfinished(
-                    f"the photo is still {photo.state} after {seconds:g} s; are workers running?"
-                )
-            time.sleep(POLL_SECONDS)
-        return photo
-
-    def search(
-        self,
-        photo: bytes,
-        *,
-        collection: str | None = None,
-        limit: int | None = None,
-        threshold: float | None = None,
-        min_quality: float | None = None,
-        group_by: str | None = None,
-    ) -> Search:
-        """Who is on a photo. What is left open is as the service has it; group_by: `face` or `person`."""
-        form = _form(
-            collection=collection,
-            limit=limit,
-            threshold=threshold,
-            min_quality=min_quality,
-            group_by=group_by,
-        )
-        file = ("photo", ("photo", photo, "application/octet-stream"))
-        return Search.model_validate_json(
-            self._transport.ask("POST", f"{API}/search", [*form, file], again=True)
-        )
-
-    def crop(self, face_id: UUID | str, size: int = 160) -> bytes:
-        """A JPEG of a face, longer side `size` pixels (32 to 512)."""
-        return self._get(f"/faces/{face_id}/crop?size={size}")
-
-    def _get(self, path: str) -> bytes:
-        return self._transport.ask("GET", API + path, again=True)
+        return self._transport.ask("GET", "/metrics", again=Again.ALWAYS).data.decode()
 
 
-def _form(**values: str | float | None) -> list[Field]:
-    return [(name, str(value)) for name, value in values.items() if value is not None]
+def _checked(key: str) -> str:
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
+        raise Misconfigured("the API key is none: it is one word of letters, digits and signs")
+    return key
+
+
+def _text(file: str | Path, what: str) -> str:
+    try:
+        return Path(file).expanduser().read_text(encoding="utf-8")
+    except OSError as error:
+        raise Misconfigured(f"{file}, which is to hold {what}, cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise Misconfigured(f"{file}, which is to hold {what}, is no text") from None

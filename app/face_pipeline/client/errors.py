@@ -14,9 +14,28 @@ class ClientError(FacePipelineError):
 
 
 class Unreachable(ClientError):
-    """No answer came: no connection, no trust in the certificate, or a time-out."""
+    """No answer came: no connection, no trust in the certificate, or a time-out.
+
+    passing: whether the same call may go through in a while.
+    """
 
     code = "unreachable"
+
+    def __init__(self, message: str, *, passing: bool = True) -> None:
+        super().__init__(message)
+        self.passing = passing
+
+
+class Misconfigured(ClientError):
+    """The address, the key or the certificates that were given are none."""
+
+    code = "client_configuration"
+
+
+class FileUnreadable(ClientError):
+    """A file that is to be sent is not there, may not be read, or changed meanwhile."""
+
+    code = "file_unreadable"
 
 
 class Unfinished(ClientError):

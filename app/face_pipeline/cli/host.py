@@ -1,4 +1,4 @@
-"""`face-pipeline …`: what an operator and systemd's units run on a host."""
+"""The commands of `face-pipeline` that an operator and systemd's units run on a host of an installation."""
 
 from __future__ import annotations
 
@@ -302,6 +302,12 @@ def _add_log_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     trail.add_argument("--access-log", type=Path, metavar="FILE", default=ACCESS_LOG, help="nginx's JSON log")
 
 
+def names() -> set[str]:
+    """Of all commands here."""
+    (commands,) = [each for each in _parser()._actions if isinstance(each, argparse._SubParsersAction)]
+    return set(commands.choices)
+
+
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = options.run
@@ -313,7 +319,3 @@ def main(arguments: list[str] | None = None) -> int:
     except FacePipelineError as error:
         print(f"face-pipeline: {in_full(error)}", file=sys.stderr)
         return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

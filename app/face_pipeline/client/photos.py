@@ -1,0 +1,99 @@
+"""Photos: putting them in, and what became of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+
+from face_pipeline.client.answers import Batch, ListedPhoto, Moved, Photo, Receipt, Retried, Upload
+from face_pipeline.client.base import Calls, Id, form, part
+from face_pipeline.client.errors import Unfinished
+from face_pipeline.client.multipart import Source, file_of
+
+POLL_SECONDS = 0.3
+ENDED = ("done", "failed")
+
+
+class PhotoCalls(Calls):
+    def upload(
+        self,
+        photos: Mapping[str, Source] | Iterable[tuple[str, Source]],
+        *,
+        collection: str | None = None,
+        person: str | None = None,
+        batch: Id | None = None,
+        key: str | None = None,
+    ) -> Upload:
+        """Hand in photos by their file names; what is no photo is among the `rejected`.
+
+        A path is sent from the disk, a piece at a time. `batch`: one that open_batch() made. `key`: an
+        Idempotency-Key of your own, for the same upload by another process. Raises Refused where none of
+        the photos can be used, FileUnreadable.
+        """
+        named = photos.items() if isinstance(photos, Mapping) else photos
+        files = [("photos", file_of(source, name)) for name, source in named]
+        sent = form(files, collection=collection, person=person, batch=batch)
+        return self._make(Upload, "/photos", sent, key=key)
+
+    def photo(self, photo_id: Id) -> Photo:
+        return self._read(Photo, f"/photos/{part(photo_id)}")
+
+    def photos(
+        self, *, collection: str | None = None, state: str | None = None, batch: Id | None = None
+    ) -> Iterator[ListedPhoto]:
+        """All photos, newest first, a page at a time."""
+        return self._pages(ListedPhoto, "/photos", "photos", collection=collection, state=state, batch=batch)
+
+    def image(self, photo_id: Id) -> bytes:
+        """The photo as it was handed in."""
+        return self._get(f"/photos/{part(photo_id)}/image")
+
+    def erase_photo(self, photo_id: Id, *, dry_run: bool = False) -> Receipt:
+        """The photo, its faces and its original; dry_run: only say what that would be."""
+        return self._erase(Receipt, f"/photos/{part(photo_id)}", dry_run=dry_run)
+
+    def retry_photo(self, photo_id: Id) -> Photo:
+        """A failed photo starts again."""
+        return self._make(Photo, f"/photos/{part(photo_id)}/retry")
+
+    def retry_photos(self, *, collection: str | None = None, reason: str | None = None) -> int:
+        """All failed photos of a collection, or with a reason's code, start again; how many."""
+        wanted = {"collection": collection, "reason": reason}
+        body = {name: value for name, value in wanted.items() if value is not None}
+        return self._make(Retried, "/photos/retry", body).retried
+
+    def move_photo(self, photo_id: Id, collection: str) -> Moved:
+        """With its faces, which are given to the persons of the same names there."""
+        return self._make(Moved, f"/photos/{part(photo_id)}/move", {"collection": collection})
+
+    def open_batch(self, collection: str) -> Batch:
+        """A batch for the photos of many uploads."""
+        return self._make(Batch, "/batches", {"collection": collection})
+
+    def batches(self, *, collection: str | None = None) -> Iterator[Batch]:
+        """All batches, newest first."""
+        return self._pages(Batch, "/batches", "batches", collection=collection)
+
+    def batch(self, batch_id: Id) -> Batch:
+        return self._read(Batch, f"/batches/{part(batch_id)}")
+
+    def wait_finished(self, batch_id: Id, seconds: float = 120.0) -> Batch:
+        """The batch once each of its photos is done or failed; raises Unfinished after `seconds`."""
+        end = time.monotonic() + seconds
+        while not (batch := self.batch(batch_id)).finished:
+            if time.monotonic() > end:
+                waiting = {state: count for state, count in batch.states.items() if count}
+                raise Unfinished(f"batch {batch_id} is not finished after {seconds:g} s: {waiting}")
+            time.sleep(POLL_SECONDS)
+        return batch
+
+    def wait_for_photo(self, photo_id: Id, seconds: float = 120.0) -> Photo:
+        """The photo once it is done or failed; raises Unfinished after `seconds`."""
+        end = time.monotonic() + seconds
+        while (photo := self.photo(photo_id)).state not in ENDED:
+            if time.monotonic() > end:
+                raise Unfinished(
+                    f"the photo is still {photo.state} after {seconds:g} s; are workers running?"
+                )
+            time.sleep(POLL_SECONDS)
+        return photo
