@@ -95,6 +95,14 @@ def test_an_enrolled_person_is_found_as_soon_as_the_answer_comes(live_app: App, 
     assert kept(parts) == (2, 2, 2)
 
 
+def test_an_enrolled_photo_is_told_of_as_any_other(live_app: App, parts: Parts) -> None:
+    person = a_person(parts)
+    (done,) = enrolled(enrol(live_app, person, ("a.jpg", astronaut_jpeg())))
+    told = live_app.get("/api/v1/events").json()["events"]
+    assert [each["kind"] for each in told] == ["photo.done", "person.seen"]
+    assert {each["photo_id"] for each in told} == {done["photo_id"]}
+
+
 def test_an_enrolment_ends_the_cached_answer_from_before_it(live_app: App, parts: Parts) -> None:
     anna = a_person(parts)
     assert live_app.search(astronaut_again()).json()["faces"][0]["matches"] == []

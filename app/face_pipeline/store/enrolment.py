@@ -8,6 +8,7 @@ for two persons never both pass.
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +19,7 @@ from sqlalchemy.orm import Session, joinedload
 
 from face_pipeline.engine import DetectedFace
 from face_pipeline.errors import NotFound
-from face_pipeline.store import audit, batches, collections, judging
+from face_pipeline.store import audit, batches, collections, events, judging
 from face_pipeline.store.audit import Actor
 from face_pipeline.store.judging import Refusal, Refused, Rules, Shown
 from face_pipeline.store.ledger import NewPhoto
@@ -267,8 +268,19 @@ def _write(session: Session, collection: Collection, person_id: uuid.UUID, writt
         session.execute(update(Face).where(Face.id.in_(written.named)).values(person_id=person_id))
     if written.faces:
         session.execute(insert(Face), [{**row, "collection_id": collection.id} for row in written.faces])
+    _tell(session, collection, written)
     session.execute(
         update(Collection)
         .where(Collection.id == collection.id)
         .values(version=Collection.version + 1, face_count=Collection.face_count + len(written.faces))
     )
+
+
+def _tell(session: Session, collection: Collection, written: _Written) -> None:
+    """The events of photos that end here, as a worker's statement writes them (statements.END)."""
+    counts = Counter(row["photo_id"] for row in written.faces)
+    events.tell_done(session, collection.id, [(photo_id, counts[photo_id]) for photo_id in written.done])
+    events.tell_faces(
+        session, collection.id,
+        [(row["photo_id"], row["id"], row.get("person_id")) for row in written.faces],
+    )  # fmt: skip

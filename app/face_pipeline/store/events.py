@@ -74,6 +74,39 @@ def tell_lost(session: Session, photos: Sequence[tuple[int, uuid.UUID]]) -> None
         )  # fmt: skip
 
 
+def tell_done(session: Session, collection_id: int, photos: Sequence[tuple[uuid.UUID, int]]) -> None:
+    """Write that these photos are done, each with its number of faces."""
+    if photos:
+        session.execute(
+            insert(Event),
+            [
+                {
+                    "collection_id": collection_id, "photo_id": photo_id, "kind": EventKind.PHOTO_DONE,
+                    "face_count": faces, "reason_code": None,
+                }
+                for photo_id, faces in photos
+            ],
+        )  # fmt: skip
+
+
+def tell_faces(
+    session: Session, collection_id: int, faces: Sequence[tuple[uuid.UUID, uuid.UUID, uuid.UUID | None]]
+) -> None:
+    """Write whose faces were seen: each its photo, itself, and its person, None: nobody's."""
+    if faces:
+        session.execute(
+            insert(Event),
+            [
+                {
+                    "collection_id": collection_id, "photo_id": photo_id, "face_id": face_id,
+                    "person_id": person_id,
+                    "kind": EventKind.PERSON_SEEN if person_id else EventKind.FACE_UNKNOWN,
+                }
+                for photo_id, face_id, person_id in faces
+            ],
+        )  # fmt: skip
+
+
 def horizon(session: Session) -> Row[int, int]:
     """`over` and `unknown`: the first transaction that may still write, and the first that has not begun."""
     snapshot = func.pg_current_snapshot()
