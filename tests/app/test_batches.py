@@ -61,7 +61,7 @@ def test_a_batch_of_another_collection_takes_no_photo(web_app: App) -> None:
     assert web_app.upload(("a.jpg", astronaut_jpeg()), batch=batch, collection="one").status_code == 202
 
 
-@pytest.mark.parametrize("batch", [str(uuid.uuid4()), "none", "%00", "x" * 10_000, "🙂"])
+@pytest.mark.parametrize("batch", [str(uuid.UUID(int=1)), "none", "%00", "x" * 10_000, "🙂"])
 def test_a_batch_that_is_not_there_takes_no_photo(web_app: App, batch: str) -> None:
     refused = web_app.upload(("a.jpg", astronaut_jpeg()), batch=batch)
     assert (refused.status_code, code(refused)) == (404, "batch_not_found")
