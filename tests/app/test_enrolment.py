@@ -286,7 +286,7 @@ def key_of(app: App, name: str, scopes: str, collections: list[str] | None = Non
 
     with app.installation.parts.database.transaction() as session:
         session.execute(delete(ApiKey).where(ApiKey.name == name))
-        key = keys.create(session, name, scopes.split(","))
+        _, key = keys.create(session, name, scopes.split(","))
         session.execute(update(ApiKey).where(ApiKey.name == name).values(collections=collections))
     return {"Authorization": f"Bearer {key}"}
 

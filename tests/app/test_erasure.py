@@ -578,7 +578,7 @@ def test_a_collection_is_erased_while_photos_come_into_it(live_app: App, parts: 
 def _send(parts: Parts, data: bytes, **named: str) -> uuid.UUID:
     form: dict[str, Any] = {"collection": "default", "person": None, **named}
     checked = uploads.check_all(parts, [("a.jpg", data)])
-    return uploads.accept(parts, checked, **form).photos[0].photo_id
+    return uploads.accept(parts, checked, by=audit.SERVICE, **form).photos[0].photo_id
 
 
 def _erase_photo(parts: Parts, photo_id: uuid.UUID) -> None:

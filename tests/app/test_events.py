@@ -218,7 +218,7 @@ def test_only_what_is_wanted_is_told_and_the_rest_is_passed_over(parts: Parts, w
 def narrow_key(parts: Parts) -> Iterator[str]:
     """A key that reads the collection `open` alone."""
     with parts.database.transaction() as session:
-        key = keys.create(session, "narrow", ["read"])
+        _, key = keys.create(session, "narrow", ["read"])
         session.execute(update(ApiKey).where(ApiKey.name == "narrow").values(collections=["open"]))
     yield key
     with parts.database.transaction() as session:

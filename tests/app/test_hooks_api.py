@@ -175,7 +175,7 @@ def test_tests_that_nobody_sends_do_not_pile_up(web_app: App) -> None:
 def narrow_key(parts: Parts) -> Iterator[str]:
     """A key that administers the collection `open` alone."""
     with parts.database.transaction() as session:
-        key = keys.create(session, "narrow", ["admin"])
+        _, key = keys.create(session, "narrow", ["admin"])
         session.execute(update(ApiKey).where(ApiKey.name == "narrow").values(collections=["open"]))
     yield key
     with parts.database.transaction() as session:
@@ -207,7 +207,7 @@ def test_a_key_has_hooks_for_its_own_collections_alone(web_app: App, narrow_key:
 
 def test_hooks_are_for_admins(web_app: App, parts: Parts) -> None:
     with parts.database.transaction() as session:
-        key = keys.create(session, "writer", ["read", "write", "enrol", "erase"])
+        _, key = keys.create(session, "writer", ["read", "write", "enrol", "erase"])
     try:
         headers = {"Authorization": f"Bearer {key}"}
         assert web_app.get("/api/v1/hooks", headers=headers).status_code == 403
