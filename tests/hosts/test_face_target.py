@@ -51,7 +51,7 @@ def test_a_start_brings_back_what_was_stopped_by_hand(host: Host) -> None:
 def broken_flower(host: Host) -> str:
     """Let every start of Flower fail, and take its time to end; returns the command that mends it."""
     drop_in = "/run/systemd/system/face-flower.service.d"
-    broken = "printf '[Service]\\nExecStartPre=/bin/false\\nExecStopPost=/bin/sleep 10\\n'"
+    broken = "printf '[Service]\\nExecStartPre=/bin/false\\nExecStopPost=/bin/sleep 15\\n'"
     host.run(f"mkdir -p {drop_in}; {broken} >{drop_in}/test.conf; systemctl daemon-reload")
     return f"rm -r {drop_in}; systemctl daemon-reload; systemctl reset-failed"
 
