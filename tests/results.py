@@ -70,7 +70,9 @@ def summary(results: Iterable[dict[str, Any]]) -> list[str]:
     for test, text in failed:
         lines += [f"FAILED {test}", *text.splitlines()[-LINES_OF_A_FAILURE:], ""]
     for reason, tests in sorted(skipped.items()):
-        lines += [f"SKIPPED {test}: {reason}" for test in sorted(tests)]
+        names = sorted(set(tests))
+        more = f" and {len(tests) - 1} more" if len(tests) > 1 else ""
+        lines.append(f"SKIPPED {names[0]}{more}: {reason}")
     number = sum(len(tests) for tests in skipped.values())
     return [*lines, f"{passed} passed, {len(failed)} failed, {number} skipped"]
 

@@ -18,6 +18,7 @@ import requests
 
 from tests.hosts.test_host import PHOTOS, SUMMARY, Host, wait
 from tests.hosts.test_scaling import INVENTORY, playbook, scale
+from tests.installation import PATIENCE
 from tests.photos import ROOT, astronaut_jpeg
 
 BIN = Path(sys.executable).parent
@@ -54,7 +55,7 @@ pytestmark = [
 def on(name: str, command: str, check: bool = True) -> str:
     done = subprocess.run(
         [str(BIN / "ansible"), name, "-i", str(INVENTORY), "-m", "ansible.builtin.shell", "-a", command],
-        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=120 * PATIENCE, check=False,
     )  # fmt: skip
     assert not check or done.returncode == 0, done.stdout + done.stderr
     return done.stdout.partition(">>\n")[2]

@@ -21,6 +21,7 @@ import pytest
 import requests
 from PIL import Image
 
+from tests.installation import PATIENCE
 from tests.photos import astronaut_again, astronaut_jpeg
 
 SUMMARY = os.environ.get("FACE_HOST_SUMMARY")
@@ -42,7 +43,12 @@ class Host:
 
     def run(self, command: str, check: bool = True, stdin: str = "") -> str:
         result = subprocess.run(
-            [*self.ssh, command], input=stdin, capture_output=True, text=True, timeout=180, check=False
+            [*self.ssh, command],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=180 * PATIENCE,
+            check=False,
         )
         if check and result.returncode:
             pytest.fail(f"{command}: {result.stdout}{result.stderr}")
@@ -50,8 +56,9 @@ class Host:
 
     def call(self, method: str, path: str, **options: Any) -> requests.Response:
         headers = {"Authorization": f"Bearer {self.key}", **options.pop("headers", {})}
+        address = self.url.rstrip("/") + path
         return requests.request(
-            method, self.url.rstrip("/") + path, headers=headers, verify=self.ca, timeout=60, **options
+            method, address, headers=headers, verify=self.ca, timeout=60 * PATIENCE, **options
         )
 
     def upload_many(self, collection: str) -> str:
@@ -71,6 +78,8 @@ class Host:
 
 
 def wait(condition: Callable[[], Any], seconds: float, what: str) -> Any:
+    """Poll `condition` until it is truthy; `seconds` is what a quiet machine may need."""
+    seconds *= PATIENCE
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if found := condition():
@@ -127,17 +136,17 @@ def test_a_photo_goes_in_and_the_person_is_found(host: Host) -> None:
 
 
 def test_the_page_and_all_its_files_are_served(host: Host) -> None:
-    page = requests.get(f"{host.url}/", verify=host.ca, timeout=10)
+    page = requests.get(f"{host.url}/", verify=host.ca, timeout=60)
     assert page.status_code == 200
     assert "default-src 'none'" in page.headers["Content-Security-Policy"]
     files = set(re.findall(r'(?:src|href)="(/static/[^"]+)"', page.text))
     assert files
     for file in files:
-        assert requests.get(host.url + file, verify=host.ca, timeout=10).status_code == 200, file
+        assert requests.get(host.url + file, verify=host.ca, timeout=60).status_code == 200, file
 
 
 def test_what_is_not_for_everybody_is_closed(host: Host) -> None:
-    assert requests.get(f"{host.url}/api/v1/photos", verify=host.ca, timeout=10).status_code == 401
+    assert requests.get(f"{host.url}/api/v1/photos", verify=host.ca, timeout=60).status_code == 401
     assert host.call("GET", "/metrics").status_code == 403
     assert host.call("GET", "/_originals/ab/cd/x").status_code == 404
     listening = host.run("ss -Hltn")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.hosts.test_host import SUMMARY, Host, wait
+from tests.installation import PATIENCE
 from tests.photos import ROOT
 
 INVENTORY = os.environ.get("FACE_HOST_INVENTORY")
@@ -31,7 +32,7 @@ def playbook(name: str, **variables: object) -> subprocess.CompletedProcess[str]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
     return subprocess.run(
         [ansible, "-i", str(INVENTORY), f"playbooks/{name}.yml", *extra],
-        cwd=ROOT, capture_output=True, text=True, timeout=600, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=600 * PATIENCE, check=False,
         env={**environment, "ANSIBLE_NOCOLOR": "1"},
     )  # fmt: skip
 
