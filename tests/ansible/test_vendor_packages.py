@@ -27,7 +27,8 @@ def play(directory: Path, *tasks: dict[str, Any], **variables: Any) -> None:
     shutil.copytree(ROOT / "roles/vendor", roles / "vendor", dirs_exist_ok=True)
     handler = {"name": "Forget the units of removed packages", "ansible.builtin.debug": {"msg": "forgotten"}}
     (roles / "vendor/handlers/main.yml").write_text(yaml.safe_dump([handler]))
-    made = [{"hosts": "localhost", "gather_facts": False, "tasks": list(tasks)}]
+    # The module apt starts again with an interpreter that has python3-apt, which Mitogen does not know.
+    made = [{"hosts": "localhost", "gather_facts": False, "strategy": "linear", "tasks": list(tasks)}]
     (directory / "play.yml").write_text(yaml.safe_dump(made))
     given = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, **variables}
     command = [str(ROOT / ".venv/bin/ansible-playbook"), "-i", "localhost,", str(directory / "play.yml")]

@@ -55,8 +55,9 @@ def play(
     hosts = {"here": {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}}
     inventory = {"all": {"hosts": hosts, "children": {group: {"hosts": {"here": None}} for group in GROUPS}}}
     (directory / "hosts.yml").write_text(yaml.safe_dump(inventory))
-    playbook = [{"hosts": "here", "gather_facts": False, "vars_files": files, "tasks": tasks}]
-    (directory / "play.yml").write_text(yaml.safe_dump(playbook))
+    # The module apt starts again with an interpreter that has python3-apt, which Mitogen does not know.
+    play = {"hosts": "here", "gather_facts": False, "strategy": "linear", "vars_files": files, "tasks": tasks}
+    (directory / "play.yml").write_text(yaml.safe_dump([play]))
     command = [str(REPOSITORY / ".venv/bin/ansible-playbook"), "-i", str(directory / "hosts.yml")]
     return subprocess.run(
         [*command, *options, str(directory / "play.yml"), "-e", json.dumps(variables)],
