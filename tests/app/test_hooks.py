@@ -113,7 +113,7 @@ def test_a_receiver_is_told_who_was_seen_and_can_check_who_says_so(
 ) -> None:
     near = {"FACE_HOOKS_ALLOWED_NETWORKS": "127.0.0.1/32", "FACE_HOOKS_ALLOW_HTTP": "true"}
     url, web = start_web(clean, log="web-hooks.log", **near)
-    app, program = App(clean, url, web), clean.spawn("hooks.log", *command("hooks"), **near)
+    app, program = App(clean, url, web), clean.spawn("hooks.log", *command("tell-hooks"), **near)
     told = receiver()
     made = app.request("POST", "/api/v1/hooks", json={"url": told.url})
     assert made.status_code == 201, made.text
