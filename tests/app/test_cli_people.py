@@ -24,7 +24,9 @@ LEAVES = [
     *(("persons", name) for name in ("list", "show", "create", "enrol", "rename", "merge", "undo", "delete")),
     *(("collections", name) for name in ("list", "show", "create", "delete")),
     *(("clusters", name) for name in ("list", "show", "name", "hide")),
-    *((name,) for name in ("ingest", "watch", "search", "verify", "status", "completion")),
+    *(("hooks", name) for name in ("list", "show", "add", "change", "remove", "test", "deliveries")),
+    *(("keys", name) for name in ("list", "show", "create", "change", "rotate", "revoke")),
+    *((name,) for name in ("ingest", "watch", "search", "verify", "events", "audit", "status", "completion")),
 ]
 
 
@@ -49,7 +51,7 @@ def needs(app: App, path: str, method: str = "post") -> None:
 
 def test_every_command_has_help_with_examples_that_name_it() -> None:
     for leaf in LEAVES:
-        done = alone(*leaf, "--help")
+        done = alone(*leaf, "--help", FACE_URL="https://faces.example.org")
         assert done.returncode == 0, done.stderr
         assert f"face-pipeline {' '.join(leaf)}" in done.stdout.partition("Examples:")[2], leaf
     listed = alone("--help").stdout
@@ -60,7 +62,7 @@ def test_every_command_has_help_with_examples_that_name_it() -> None:
 
 def test_what_only_units_run_is_in_no_list_and_works() -> None:
     listed = alone("--help").stdout
-    for name in ("reconcile", "index", "autoscaler", "migrate"):
+    for name in ("reconcile", "index", "autoscaler", "migrate", "tell-hooks"):
         assert f"  {name} " not in listed
         assert alone(name, "--help").stdout.startswith(f"usage: face-pipeline {name}")
     assert host.names() <= {*front.HOST, *front.UNITS}, "say in front.py whether people or units run it"

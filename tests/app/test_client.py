@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import uuid
+from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from face_pipeline.ops import sample
 from face_pipeline.parts import Parts
 from PIL import Image
 
+from tests.app import stock
 from tests.app.test_edge import Edge, edge  # noqa: F401 (a fixture)
 from tests.installation import ADMIN_KEY, App, Installation, free_port
 from tests.photos import ROOT, astronaut_jpeg
@@ -414,3 +416,112 @@ def test_what_another_pack_left_in_the_smoke_tests_collection_is_forgotten(
     assert "_verify" not in done.stdout
     again: subprocess.CompletedProcess[str] = clean.run(*behind[1])
     assert again.stdout == done.stdout
+
+
+# Events, hooks, keys, the audit
+
+
+def test_a_limit_of_requests_a_minute_is_waited_for() -> None:
+    """The service asks for a minute at most."""
+    pauses: list[float] = []
+    with Busy("60", 1) as busy:
+        client = Client(busy.url, "key", retries=Retries(pause=pauses.append))
+        assert client.batch("b").finished
+    assert pauses == [60]
+
+
+def test_a_key_with_a_limit_of_its_own_gets_through_in_the_end(web_app: App) -> None:
+    """Against the service itself: what it says is what is waited, and then the call goes through."""
+    admin = client_of(web_app)
+    key = admin.create_key(f"slow {uuid.uuid4()}", ["read"], requests_per_minute=2)
+    told: list[float] = []
+
+    def pause(seconds: float) -> None:
+        told.append(seconds)
+        # Instead of a minute: a new one.
+        web_app.installation.parts.scratch.flushdb()
+
+    client = Client(web_app.url, key.api_key, retries=Retries(pause=pause))
+    for _ in range(5):
+        assert list(client.photos(collection="none")) == []
+    assert len(told) == 2
+    assert all(1 <= each <= 60 for each in told)
+
+
+def test_events_are_read_from_the_first_or_the_newest(web_app: App) -> None:
+    client, parts = client_of(web_app), web_app.installation.parts
+    photo = stock.photo(parts, None)
+    page = client.events()
+    assert [(each.kind, each.photo_id) for each in page.events] == [
+        ("photo.done", photo),
+        ("face.unknown", photo),
+    ]
+    assert client.events(last=1).events == page.events[1:]
+    assert client.events(after=page.next_cursor).events == ()
+    assert client.events(last=0).events == ()
+
+
+def test_whoever_follows_gets_all_that_happens_and_goes_on_where_they_were(web_app: App) -> None:
+    client, parts = client_of(web_app), web_app.installation.parts
+    stock.photo(parts, state="failed")
+    put: list[uuid.UUID] = []
+
+    def three(_: float) -> None:
+        put.extend(stock.photo(parts, state="failed") for _ in range(3))
+
+    following = client.follow(kind="photo.failed", pause=three)
+    seen = [next(following).photo_id for _ in range(7)]
+    # What was there before is not told.
+    assert seen == put[:7]
+    # The seventh begins a page, of which two are still to be read.
+    again = client.follow(after=following.place, kind="photo.failed", pause=three)
+    assert [next(again).photo_id for _ in range(3)] == put[6:9]
+    assert [next(following).photo_id for _ in range(2)] == put[7:9]
+
+
+def test_a_hook_is_made_changed_tried_and_removed(web_app: App) -> None:
+    client = client_of(web_app)
+    made = client.create_hook("https://events.example.org/in", kinds=["photo.done"], collections=["c"])
+    assert made.secret is not None
+    assert made.secret not in repr(made)
+    assert (made.kinds, made.collections, made.enabled) == (("photo.done",), ("c",), True)
+    assert [each.id for each in client.hooks()] == [made.id]
+    changed = client.change_hook(made.id, collections=None, enabled=False)
+    assert (changed.collections, changed.enabled, changed.secret) == (None, False, None)
+    rotated = client.change_hook(made.id, rotate_secret=True).secret
+    assert rotated is not None
+    assert rotated != made.secret
+    sent = client.test_hook(made.id)
+    assert [(each.id, each.kind, each.state) for each in client.deliveries(made.id)] == [
+        (sent.id, "test", "waiting")
+    ]
+    client.remove_hook(made.id)
+    with pytest.raises(Refused, match="404 hook_not_found"):
+        client.hook(made.id)
+
+
+def test_a_key_is_made_changed_rotated_and_revoked_and_the_audit_tells_it(web_app: App) -> None:
+    client, name = client_of(web_app), f"client {uuid.uuid4()}"
+    ends = datetime.now().astimezone() + timedelta(days=1)
+    made = client.create_key(name, ["read", "write"], collections=["c"], expires_at=ends)
+    assert made.api_key not in repr(made)
+    assert made.expires_at is not None
+    assert abs(made.expires_at - ends) < timedelta(milliseconds=2)
+    own = Client(web_app.url, made.api_key)
+    assert list(own.photos()) == []
+    with pytest.raises(Refused, match="403 scope_missing"):
+        list(own.api_keys())
+    changed = client.change_key(made.id, scopes=("read",), expires_at=None, collections=None)
+    assert (changed.scopes, changed.expires_at, changed.collections) == (("read",), None, None)
+    rotated = client.rotate_key(made.id, grace_seconds=60)
+    assert client.api_key(made.id).previous_until is not None
+    assert list(Client(web_app.url, rotated.api_key).photos()) == []
+    client.revoke_key(made.id)
+    assert made.id in {each.id for each in client.api_keys(state="revoked")}
+    with pytest.raises(Refused, match="401 api_key_invalid"):
+        list(own.photos())
+    told = list(client.audit(subject=made.id, since=datetime.now() - timedelta(hours=1)))
+    assert [each.action for each in told] == ["key.revoke", "key.rotate", "key.change", "key.create"]
+    refused = list(client.audit(actor=str(made.id), outcome="refused"))
+    assert [each.action for each in refused] == ["access.refuse"]
+    assert list(client.audit(subject=made.id, until=datetime.now() - timedelta(hours=1))) == []

@@ -201,6 +201,29 @@ def test_a_page_says_where_to_go_on_from(parts: Parts, web_app: App) -> None:
     assert [each["kind"] for each in then["events"]] == ["photo.done"]
 
 
+def test_whoever_comes_late_begins_with_the_newest(parts: Parts, web_app: App) -> None:
+    nothing = web_app.get("/api/v1/events?last=5").json()
+    assert nothing["events"] == []
+    photos = [add_photo(parts) for _ in range(3)]
+    for photo in photos:
+        end(parts, photo, a_face())
+    everything = web_app.get("/api/v1/events").json()
+    newest = web_app.get("/api/v1/events?last=2").json()
+    assert newest["events"] == everything["events"][-2:]
+    assert len(web_app.get("/api/v1/events?last=200").json()["events"]) == 6
+    done = web_app.get("/api/v1/events?last=2&kind=photo.done").json()
+    assert [each["photo_id"] for each in done["events"]] == [str(each) for each in photos[1:]]
+    now = web_app.get("/api/v1/events?last=0").json()
+    assert now["events"] == []
+    then = add_photo(parts)
+    end(parts, then)
+    for page in (newest, done, now):
+        after = web_app.get("/api/v1/events", params={"after": page["next_cursor"]}).json()
+        assert [each["photo_id"] for each in after["events"]] == [str(then)]
+    after = web_app.get("/api/v1/events", params={"after": nothing["next_cursor"]}).json()
+    assert len(after["events"]) == 7
+
+
 def test_only_what_is_wanted_is_told_and_the_rest_is_passed_over(parts: Parts, web_app: App) -> None:
     for _ in range(3):
         end(parts, add_photo(parts), a_face())
@@ -268,6 +291,7 @@ def cursor(*values: Any) -> str:
         {"after": cursor(1)}, {"after": cursor(2**63, 1)}, {"after": cursor("1", "2")},
         {"after": cursor(True, 1)}, {"kind": "photo.eaten"}, {"kind": "photo.done\0"}, {"limit": "0"},
         {"limit": "201"}, {"limit": "1e9"}, {"collection": "No Name"}, {"collection": "\N{GRINNING FACE}"},
+        {"last": "-1"}, {"last": "201"}, {"last": "x"}, {"last": "1", "after": cursor(1, 1)},
     ],
 )  # fmt: skip
 def test_a_wrong_question_gets_an_answer_that_says_so(web_app: App, query: dict[str, str]) -> None:

@@ -113,7 +113,7 @@ def test_a_receiver_is_told_who_was_seen_and_can_check_who_says_so(
 ) -> None:
     near = {"FACE_HOOKS_ALLOWED_NETWORKS": "127.0.0.1/32", "FACE_HOOKS_ALLOW_HTTP": "true"}
     url, web = start_web(clean, log="web-hooks.log", **near)
-    app, program = App(clean, url, web), clean.spawn("hooks.log", *command("hooks"), **near)
+    app, program = App(clean, url, web), clean.spawn("hooks.log", *command("tell-hooks"), **near)
     told = receiver()
     made = app.request("POST", "/api/v1/hooks", json={"url": told.url})
     assert made.status_code == 201, made.text
@@ -451,3 +451,49 @@ def test_the_metrics_say_that_a_receiver_does_not_hear(
         told.status = 200
         until(lambda: values()[oldest] == 0, "the event to arrive")
     assert values()['face_recognition_hooks{state="well"}'] == 2
+
+
+def test_a_receiver_that_fails_for_a_day_is_asked_ever_less_often_and_misses_nothing(
+    near: Parts, receiver: Receivers
+) -> None:
+    """The day goes by in the rows: what is due in three hours is due now."""
+    told, well = receiver(), receiver()
+    told.status = 500
+    made, _ = hook(near, told.url)
+    hook(near, well.url)
+    ids = happen(near, 3)
+    gone = timedelta()
+    with sender(near, pauses=sending.PAUSES):
+        until(lambda: photos_of(well) == ids, "the other receiver to have everything")
+        for number in range(1, 40):
+            row = until(
+                lambda number=number: next(
+                    (each for each in deliveries(near, made.id) if each.attempts == number), None
+                ),
+                f"try {number}",
+            )
+            pause = row.next_try_at - row.last_tried_at
+            wanted = sending.PAUSES[min(number, len(sending.PAUSES)) - 1]
+            assert abs(pause - wanted) < timedelta(seconds=1)
+            gone += pause
+            if gone > timedelta(days=1):
+                break
+            assert (row.state, row.last_error) == ("waiting", "it answered 500")
+            with near.database.transaction() as session:
+                session.execute(
+                    update(HookDelivery)
+                    .where(HookDelivery.id == row.id)
+                    .values(
+                        next_try_at=func.now(),
+                        last_tried_at=HookDelivery.last_tried_at - pause,
+                        first_tried_at=HookDelivery.first_tried_at - pause,
+                    )
+                )
+        assert number < 15, "a receiver that is down is not asked all day"
+        assert set(photos_of(told)) == {ids[0]}
+        told.status = 200
+        with near.database.transaction() as session:
+            session.execute(update(HookDelivery).values(next_try_at=func.now()))
+        until(lambda: photos_of(told)[-1] == ids[-1], "what it missed")
+    assert list(dict.fromkeys(photos_of(told))) == ids
+    assert [each.state for each in deliveries(near, made.id)] == ["delivered"] * 3

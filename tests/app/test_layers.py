@@ -119,6 +119,26 @@ def test_a_foreign_library_is_known_in_one_place(library: str) -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_the_table_of_subjects_is_true_and_has_every_action() -> None:
+    """docs/architecture.md: each name is a module of its layer."""
+    page = (PACKAGE.parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = page.split("### Where a subject is")[1].split("\nWhat all calls share")[0]
+    rows = [line.strip("|").split("|") for line in table.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) > 10
+    named: set[str] = set()
+    for _, web, action, store in rows:
+        for column, layers in (
+            (web, ("web/contract", "web/api")),
+            (action, ("actions",)),
+            (store, ("store",)),
+        ):
+            for name in re.findall(r"`([a-z_/.]+)`", column):
+                places = [name] if "/" in name else [f"{layer}/{name}.py" for layer in layers]
+                assert any((PACKAGE / place).is_file() for place in places), name
+        named |= set(re.findall(r"`([a-z_]+)`", action))
+    assert named == {path.stem for path in (PACKAGE / "actions").glob("*.py")} - {"__init__"}
+
+
 def test_the_walk_of_one_photo_is_true() -> None:
     """docs/architecture.md: each step names a file and functions that are defined there."""
     page = (PACKAGE.parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")

@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from face_pipeline.config import get_settings
+from face_pipeline.errors import DatabaseUnavailable
 from face_pipeline.ops import doctor, indexer
 from face_pipeline.parts import Parts
 from face_pipeline.store import collections, indexes, vectors
 from face_pipeline.store.models import Batch, Collection, Face, Person, Photo
-from sqlalchemy import event, insert, select, text, update
+from sqlalchemy import Connection, event, insert, select, text, update
+from sqlalchemy.exc import DBAPIError
 
 pytestmark = pytest.mark.usefixtures("clean")
 
@@ -148,6 +151,41 @@ def test_a_broken_off_build_is_done_again(monkeypatch: pytest.MonkeyPatch, parts
     assert len(indexer.build_indexes(parts)) == 1
     with parts.database.transaction() as session:
         session.execute(update(Collection).values(index_ready=False))
+    assert len(indexer.build_indexes(parts)) == 1
+
+
+def test_a_build_that_fails_keeps_no_other_from_building(
+    monkeypatch: pytest.MonkeyPatch, parts: Parts
+) -> None:
+    """Also none that another process does, while this one lives on."""
+    monkeypatch.setattr(indexes, "INDEX_FROM_FACES", 500)
+    collection = make_collection(parts, "default")
+    fill(parts, collection, unit(np.random.default_rng(3).normal(size=(600, DIMENSION)).astype(np.float32)))
+    with monkeypatch.context() as broken:
+        # More than pgvector takes: PostgreSQL refuses the statement.
+        broken.setattr(indexes, "HNSW_M", 1000)
+        with pytest.raises(DBAPIError):
+            indexer.build_indexes(parts)
+    other = Parts(get_settings())
+    try:
+        assert len(indexer.build_indexes(other)) == 1
+    finally:
+        other.database.close()
+
+
+def test_a_build_whose_connection_breaks_says_so(monkeypatch: pytest.MonkeyPatch, parts: Parts) -> None:
+    monkeypatch.setattr(indexes, "INDEX_FROM_FACES", 500)
+    collection = make_collection(parts, "default")
+    fill(parts, collection, unit(np.random.default_rng(3).normal(size=(600, DIMENSION)).astype(np.float32)))
+
+    def hang_up(connection: Connection, _: Collection) -> str:
+        connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+        raise AssertionError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(indexes, "build", hang_up)
+        with pytest.raises(DatabaseUnavailable):
+            indexer.build_indexes(parts)
     assert len(indexer.build_indexes(parts)) == 1
 
 

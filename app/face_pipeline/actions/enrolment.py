@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,7 +23,7 @@ from face_pipeline.broker.messages import FoundFace
 from face_pipeline.engine import DetectedFace, PhotoRejected
 from face_pipeline.errors import FacePipelineError, Unavailable, Unprocessable
 from face_pipeline.parts import Parts
-from face_pipeline.store import collections, enrolment, judging
+from face_pipeline.store import collections, enrolment, erasure, judging
 from face_pipeline.store.audit import Actor
 from face_pipeline.store.judging import Rules
 from face_pipeline.store.models import Person, State
@@ -103,18 +103,20 @@ def enrol(
         if sha256 not in verdicts
         for found in (analysed.get(sha256),)
     ]
+    written = {each.photo.sha256 for each in candidates if each.faces is not None}
     # Outside a transaction: nothing is locked while the disk works.
-    parts.originals.write(
-        {each.photo.sha256: photos[each.photo.sha256].data for each in candidates if each.faces is not None}
-    )
-    if candidates:
-        request_id = context.request_id.get()
-        kept = parts.database.in_transaction(
-            lambda session: enrolment.keep(
-                session, person_id, candidates, rules, by=by, request_id=request_id
+    parts.originals.write({sha256: photos[sha256].data for sha256 in written})
+    try:
+        if candidates:
+            request_id = context.request_id.get()
+            kept = parts.database.in_transaction(
+                lambda session: enrolment.keep(
+                    session, person_id, candidates, rules, by=by, request_id=request_id
+                )
             )
-        )
-        verdicts |= {each.photo.sha256: verdict for each, verdict in zip(candidates, kept, strict=True)}
+            verdicts |= {each.photo.sha256: verdict for each, verdict in zip(candidates, kept, strict=True)}
+    finally:
+        _remove(parts, {each for each in written if not isinstance(verdicts.get(each), enrolment.Enrolled)})
     _write_again(parts, photos, verdicts)
     return _told(person, checked, verdicts)
 
@@ -198,6 +200,19 @@ def _refused_already(
             verdict = judging.judge(session, person.collection, person.id, judging.shown(found), rules)
             if isinstance(verdict, judging.Refused):
                 yield sha256, verdict
+
+
+def _remove(parts: Parts, hashes: set[str]) -> None:
+    """Remove originals that no row names: of photos that were refused, or of a person who is gone."""
+
+    def named(names: Collection[str]) -> Collection[str]:
+        with parts.database.reading() as session:
+            return erasure.named(session, names)
+
+    try:
+        parts.originals.remove(hashes, named)
+    except Unavailable:
+        log.debug("originals stay until they are swept", exc_info=True)
 
 
 def _write_again(parts: Parts, photos: Mapping[str, Upload], verdicts: Mapping[str, Verdict]) -> None:

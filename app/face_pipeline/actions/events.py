@@ -24,9 +24,13 @@ def read(
     kind: EventKind | None,
     collection: str | None,
     limit: int,
+    last: int | None = None,
     by: audit.Actor,
 ) -> tuple[list[events.Told], events.Place]:
-    """At most `limit` events behind `after` that `by` may know of, and the place to go on from."""
+    """At most `limit` events behind `after` that `by` may know of, and the place to go on from.
+
+    `last`: so many of the newest instead, and the place behind them.
+    """
     if collection is not None:
         by.check_reaches(collections.check_name(collection))
     wanted = events.Wanted(
@@ -34,6 +38,8 @@ def read(
         collections=by.collections if collection is None else {collection},
     )
     with parts.database.reading() as session:
+        if last is not None:
+            return events.newest(session, wanted, most=last)
         return events.page(session, wanted, limit=limit, after=after)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -62,7 +64,30 @@ class Door:
 
 
 def _cell(value: object) -> str:
-    return "-" if value is None or value == "" else str(value)
+    return "-" if value is None or value == "" else printable(str(value))
+
+
+def printable(text: str) -> str:
+    """Others chose parts of a line: none of them may speak to the terminal."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def moment(at: datetime | None) -> str:
+    """A time as it stands in tables, UTC."""
+    return "" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def duration(text: str) -> int:
+    """Seconds of `90s`, `10m`, `24h` or `7d`; an error of a command line for anything else."""
+    found = re.fullmatch(r"(\d{1,5})([smhd])", text, re.ASCII)
+    if not found:
+        raise click.BadParameter(f"{text!r} is no duration: write 90s, 10m, 24h or 7d")
+    return int(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
+
+
+def print_line(value: BaseModel) -> None:
+    """One thing of a stream, as a line of JSON."""
+    click.echo(json.dumps(value.model_dump(mode="json"), ensure_ascii=not _is_utf8()))
 
 
 def print_json(value: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from importlib import import_module
@@ -40,14 +41,18 @@ PEOPLE: Mapping[str, Place] = {
     "photos": Place("photos", "photos", "List, show, retry, move and delete photos."),
     "collections": Place("people", "collections", "List, show, make and delete collections."),
     "clusters": Place("people", "clusters", "List, show, name and hide groups of unknown faces."),
+    "events": Place("events", "events", "Show what happened, or follow what happens."),
+    "hooks": Place("events", "hooks", "List, add, change, test and remove web hooks."),
+    "keys": Place("keys", "keys", "List, make, change, rotate and revoke API keys."),
+    "audit": Place("keys", "audit", "Show who did what."),
     "status": Place("status", "status", "Show whether the service is ready, what waits and what failed."),
     "completion": Place("completion", "completion", "Print what completes commands in bash, zsh or fish."),
 }
 # On a host of the installation. Their parser is of its own (host.py).
 HOST: Mapping[str, str] = {
-    "audit": "Show who did what.",
+    "audit": "Show who did what, and remove old entries, without a key.",
     "doctor": "Check every part and say what mends it.",
-    "keys": "Make, list and revoke API keys.",
+    "keys": "Make, list and revoke API keys, without a key.",
     "log-level": "Change what is logged, for a while.",
     "pack": "Verify and describe model packs.",
     "queues": "Say as JSON how much work waits.",
@@ -55,7 +60,10 @@ HOST: Mapping[str, str] = {
     "trail": "Print all that this host logged about one request.",
 }
 # What units and site.yml run: they stand in no list, and work.
-UNITS = frozenset(("autoscaler", "cluster", "hooks", "index", "migrate", "reconcile", "version"))
+UNITS = frozenset(("autoscaler", "cluster", "index", "migrate", "reconcile", "tell-hooks", "version"))
+# What the commands that both have do only on a host.
+HOST_ALONE = (("audit", "prune"), ("keys", "ensure"))
+URL_OPTION, URL_VARIABLE = "--url", "FACE_URL"
 
 
 class Commands(DYMMixin, click.Group):  # type: ignore[misc]
@@ -63,6 +71,16 @@ class Commands(DYMMixin, click.Group):  # type: ignore[misc]
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*PEOPLE, *(HOST if _is_host() else ())]
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Of a command that people and hosts have: the host's, where nobody says which service to ask."""
+        name = args[0]
+        if name in PEOPLE and name in HOST and _is_host() and not _asks_a_service(args):
+            return name, _OnHost(name), args[1:]
+        found: tuple[str | None, click.Command | None, list[str]] = super().resolve_command(ctx, args)
+        return found
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in PEOPLE:
@@ -113,6 +131,14 @@ class _Absent(_OnHost):
             f"`{PROGRAM} {self.name}` runs on a host of the installation; here is the client alone, "
             f"whose commands `{PROGRAM} --help` lists"
         )
+
+
+def _asks_a_service(args: list[str]) -> bool:
+    if tuple(args[:2]) in HOST_ALONE:
+        return False
+    return bool(os.environ.get(URL_VARIABLE)) or any(
+        each == URL_OPTION or each.startswith(f"{URL_OPTION}=") for each in args
+    )
 
 
 def _is_host() -> bool:

@@ -92,7 +92,7 @@ def _autoscaler(_: argparse.Namespace) -> int:
     return 0
 
 
-def _hooks(_: argparse.Namespace) -> int:
+def _tell_hooks(_: argparse.Namespace) -> int:
     from face_pipeline.ops.hooks import run
 
     run(_begin_service("face-hooks"))
@@ -243,7 +243,7 @@ def _parser() -> argparse.ArgumentParser:
     add("index", _index, "build vector indexes of large collections (face-indexer.timer runs it)")
     add("cluster", _cluster, "group faces of unknown people (face-clusterer.timer runs it)")
     add("autoscaler", _autoscaler, "run as many workers as the queues need (face-autoscaler.service runs it)")
-    add("hooks", _hooks, "tell web hooks of events (face-hooks.service runs it)")
+    add("tell-hooks", _tell_hooks, "tell web hooks of events (face-hooks.service runs it)")
     add("queues", _queues, "say as JSON how much work waits")
     add("doctor", _doctor, "check every part and say what mends it").add_argument(
         "--format", choices=("text", "json"), default="text"

@@ -51,15 +51,28 @@ from face_pipeline.client.errors import (
     Unfinished,
     Unreachable,
 )
+from face_pipeline.client.events import Following
 from face_pipeline.client.multipart import File, Source
+from face_pipeline.client.operating import (
+    AuditEntry,
+    Delivery,
+    Event,
+    EventPerson,
+    Events,
+    Hook,
+    HookWithSecret,
+    Key,
+    KeyWithText,
+)
 from face_pipeline.client.transport import Retries
 
 __all__ = [
-    "Accepted", "Batch", "BestFace", "Client", "ClientError", "Cluster", "ClusterNamed", "Collection",
-    "DetectedFace", "Detection", "Embedding", "EmbeddingsAdded", "Enrolled", "Enrolment", "Face", "File",
-    "FileUnreadable", "FoundFace", "Kept", "KnownPerson", "ListedCollection", "ListedEmbedding",
-    "ListedPhoto", "Match", "Merged", "Misconfigured", "Moved", "NotAnAnswer", "NotEnrolled", "Note",
-    "OneFace", "Person", "Photo", "Readiness", "Receipt", "Refused", "Rejected", "Retries", "Search",
-    "Source", "StoredFace", "Unfinished", "Unmerged", "Unreachable", "Upload", "Verification", "VerifiedFace",
-    "VerifiedPerson",
+    "Accepted", "AuditEntry", "Batch", "BestFace", "Client", "ClientError", "Cluster", "ClusterNamed",
+    "Collection", "Delivery", "DetectedFace", "Detection", "Embedding", "EmbeddingsAdded", "Enrolled",
+    "Enrolment", "Event", "EventPerson", "Events", "Face", "File", "FileUnreadable", "Following",
+    "FoundFace", "Hook", "HookWithSecret", "Kept", "Key", "KeyWithText", "KnownPerson",
+    "ListedCollection", "ListedEmbedding", "ListedPhoto", "Match", "Merged", "Misconfigured", "Moved",
+    "NotAnAnswer", "NotEnrolled", "Note", "OneFace", "Person", "Photo", "Readiness", "Receipt", "Refused",
+    "Rejected", "Retries", "Search", "Source", "StoredFace", "Unfinished", "Unmerged", "Unreachable",
+    "Upload", "Verification", "VerifiedFace", "VerifiedPerson",
 ]  # fmt: skip

@@ -75,6 +75,9 @@ class Calls:
     def _erase(self, model: type[A], path: str, **query: Value) -> A:
         return _told(model, self._send("DELETE", _relative(path, query), None, Again.REFUSED))
 
+    def _remove(self, path: str) -> None:
+        self._send("DELETE", path, None, Again.REFUSED)
+
     def _send(
         self,
         method: str,

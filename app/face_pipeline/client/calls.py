@@ -8,6 +8,8 @@ from pathlib import Path
 from face_pipeline import __version__
 from face_pipeline.client.answers import Readiness
 from face_pipeline.client.errors import Misconfigured
+from face_pipeline.client.events import EventCalls
+from face_pipeline.client.keys import KeyCalls
 from face_pipeline.client.people import PeopleCalls
 from face_pipeline.client.photos import PhotoCalls
 from face_pipeline.client.search import SearchCalls
@@ -18,7 +20,7 @@ KEY_FILE_VARIABLE = "FACE_API_KEY_FILE"
 CA_VARIABLE = "FACE_CA_FILE"
 
 
-class Client(PhotoCalls, SearchCalls, PeopleCalls):
+class Client(PhotoCalls, SearchCalls, PeopleCalls, EventCalls, KeyCalls):
     """One installation, by its public address and an API key; may be used from several threads.
 
     `ca`: certificates to trust, PEM, instead of the system's. `address`: connect there instead of to the

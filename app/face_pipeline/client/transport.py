@@ -22,7 +22,8 @@ CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0
 # How often a call is made, and the longest pause that a service may ask for between two.
 ATTEMPTS = 4
-LONGEST_PAUSE_SECONDS = 30
+# A limit of requests a minute asks for as much.
+LONGEST_PAUSE_SECONDS = 60
 # Before a call whose connection broke is made again; the last one from then on.
 PAUSES_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 # Of a proxy whose service restarts: who is patient takes them as passing, though they say nothing of it.

@@ -26,9 +26,11 @@ def add_commands(
     told = "show who did what, newest first"
     audit = commands.add_parser("audit", help=told, description=told)
     audit.add_argument("--since", metavar="AGE", type=duration, default=86400, help="24h (default), 7d, 365d")
-    audit.add_argument("--action", metavar="BEGINNING", help="how it begins: person., key.rotate")
-    audit.add_argument("--actor", metavar="WHO", help="name of a key or of an operator, or a key's id")
-    audit.add_argument("--subject", metavar="ID", help="what was acted on")
+    audit.add_argument("--action", "--what", metavar="BEGINNING", help="how it begins: person., key.rotate")
+    audit.add_argument(
+        "--actor", "--who", metavar="WHO", help="name of a key or of an operator, or a key's id"
+    )
+    audit.add_argument("--subject", "--whom", metavar="ID", help="what was acted on")
     audit.add_argument("--collection", metavar="NAME")
     audit.add_argument("--outcome", choices=("done", "refused", "failed"))
     audit.add_argument("--limit", metavar="N", type=int, default=1000, help="at most so many (default: 1000)")

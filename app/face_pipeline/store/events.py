@@ -159,6 +159,14 @@ def page(session: Session, wanted: Wanted, *, limit: int, after: Place | None) -
     return told, max(after, _last(session, now.over), key=lambda place: (place.xid, place.number))
 
 
+def newest(session: Session, wanted: Wanted, *, most: int) -> tuple[list[Told], Place]:
+    """The last `most` events, oldest first, and the place behind all that there are."""
+    over = horizon(session).over
+    query = _query(wanted).where(Event.xid < literal(over, XID8)).limit(most)
+    rows = session.execute(query.order_by(Event.xid.desc(), Event.number.desc())).all() if most else ()
+    return [_told(row) for row in reversed(rows)], _last(session, over)
+
+
 def find(session: Session, place: Place) -> Told | None:
     """The event of these numbers, None when it is gone."""
     row = session.execute(

@@ -70,7 +70,7 @@ def only_clusterer(connection: Connection) -> Iterator[bool]:
     try:
         yield alone
     finally:
-        if alone:
+        if alone and not connection.invalidated:
             connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": CLUSTERER_LOCK})
 
 

@@ -41,9 +41,12 @@ def extension_version(session: Session | Connection) -> tuple[int, ...]:
 def only_builder(connection: Connection) -> Iterator[bool]:
     """Whether nobody else builds indexes while this lasts."""
     alone = bool(connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": BUILDER_LOCK}))
-    yield alone
-    if alone:
-        connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": BUILDER_LOCK})
+    try:
+        yield alone
+    finally:
+        # The lock is the connection's, which goes back to its pool; one that broke has lost it.
+        if alone and not connection.invalidated:
+            connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": BUILDER_LOCK})
 
 
 def outgrown(connection: Connection) -> Sequence[Collection]:

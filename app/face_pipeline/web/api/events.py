@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, request
 
 from face_pipeline.actions import events as actions
+from face_pipeline.errors import BadRequest
 from face_pipeline.store.events import Place, Told
 from face_pipeline.store.models import Scope
 from face_pipeline.web.api import cursors, parameters, views
@@ -19,12 +20,15 @@ bp = Blueprint("events", __name__)
 @requires(Scope.READ)
 def list_events() -> Response:
     query = parameters.read(contract.EventsQuery, request.args)
+    if query.after is not None and query.last is not None:
+        raise BadRequest("give after or last, and not both", code="parameter")
     found, following = actions.read(
         parts(),
         after=Place(*cursors.read(query.after, _natural, _natural)) if query.after is not None else None,
         kind=query.kind or None,
         collection=query.collection or None,
         limit=query.limit,
+        last=query.last,
         by=actor(),
     )
     return views.answer(

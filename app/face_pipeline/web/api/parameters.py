@@ -20,6 +20,8 @@ from face_pipeline.web.contract import requests
 
 # Many more names and numbers than a person has; embeddings have a bound of their own.
 BODY_MAX_BYTES = 1024 * 1024
+# Characters of something that is no id: enough to know it again.
+ID_SHOWN = 60
 
 R = TypeVar("R", bound=requests.Request)
 B = TypeVar("B", bound=requests.Body)
@@ -122,5 +124,5 @@ def moment(text: str, name: str) -> datetime:
 
 def identifier(text: str, what: str) -> uuid.UUID:
     if not requests.IDENTIFIER.fullmatch(text):
-        raise NotFound(f"there is no {what} {text!r}", code=f"{what}_not_found")
+        raise NotFound(f"there is no {what} {text[:ID_SHOWN]!r}", code=f"{what}_not_found")
     return uuid.UUID(text)

@@ -24,6 +24,10 @@ class EventsQuery(Request):
         "", json_schema_extra={"pattern": COLLECTION_OR_EMPTY}, description="Only this collection."
     )
     limit: Annotated[int, AsWhole] = Field(50, ge=1, le=200, description="Page size.")
+    last: Annotated[int, Field(ge=0, le=200), AsWhole] | SkipJsonSchema[None] = Field(
+        None,
+        description="Instead of `after`: begin with so many of the newest; 0: with what happens from now on.",
+    )
 
 
 class EventPerson(Answer):

@@ -82,7 +82,7 @@ class Key(Answer):
     id: Id
     name: str
     state: KeyState
-    scopes: list[Scope]
+    scopes: list[Annotated[str, Field(json_schema_extra={"enum": list(Scope)})]]
     collections: list[str] | None
     requests_per_minute: int | None
     created_at: Time | None
