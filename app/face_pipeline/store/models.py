@@ -458,6 +458,15 @@ class Face(Base):
     collection: Mapped[Collection] = relationship()
 
 
+class Removal(Base):
+    """An original whose row is gone, and which a slow disk has still."""
+
+    __tablename__ = "removals"
+
+    sha256: Mapped[str] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
 class FaceVector(Base):
     """What the vector index of a large collection is made of: the faces' embeddings, in rows of their own.
 

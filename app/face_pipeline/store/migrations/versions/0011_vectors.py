@@ -1,7 +1,9 @@
-"""The embeddings of a vector index in rows of their own, so that naming a face does not touch the index.
+"""The embeddings of a vector index in rows of their own, so that naming a face does not touch the index;
+and which originals are still to be removed.
 
-The database itself copies them, so that the release before this one still writes. It copies nothing yet: the
-indexer begins with each collection that is large enough, and drops the index that this release does not read.
+The database itself copies embeddings, so that the release before this one still writes. It copies nothing
+yet: the indexer begins with each collection that is large enough, and drops the index that this release does
+not read.
 
 Revision ID: 0011
 """
@@ -51,9 +53,15 @@ def upgrade() -> None:
         sa.Column("embedding", HALFVEC, nullable=False),
     )
     op.execute(KEPT)
+    op.create_table(
+        "removals",
+        sa.Column("sha256", sa.Text, primary_key=True),
+        sa.Column("at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("removals")
     op.execute("DROP TRIGGER keep_new_vectors ON faces; DROP TRIGGER keep_changed_vector ON faces")
     op.execute("DROP FUNCTION keep_new_vectors(), keep_changed_vector()")
     op.drop_table("face_vectors")
