@@ -1,10 +1,10 @@
-"""Renaming and merging people of many faces, and an upload's photos meanwhile, as ratios.
+"""Naming, renaming and merging people of many faces, and an upload's photos meanwhile, as ratios.
 
     python -m bench.people [--faces 10000] [--indexed 20000] [--photos-count 300] [--rounds 5]
 
-A person of `--faces` made-up faces, one a photo, is merged into another and taken apart again, and renamed;
-by itself, then while photos are ingested into the same collection. `--indexed` other faces are there too:
-from 16,000 on the collection has a vector index, into which every face that changes hands is written anew.
+A person of `--faces` made-up faces, one a photo, is merged into another and taken apart again, and renamed,
+and a group of as many unknown faces gets a name; by itself, then while photos are ingested into the same
+collection. `--indexed` other faces are there too: from 16,000 on the collection has a vector index.
 """
 
 from __future__ import annotations
@@ -33,12 +33,22 @@ from tests.installation import App
 
 NAME = "people"
 PERSONS = "/api/v1/persons"
+CALLS = ("name", "rename", "merge", "undo")
 # A photo of each face of the batch, as uploads make them.
 OWN_PHOTOS = """
 INSERT INTO photos (id, collection_id, batch_id, person_id, sha256, filename, media_type, byte_size, width,
                     height, state, attempts, received_at)
 SELECT id, collection_id, :batch, :person, md5(id::text), 'made-up', 'image/jpeg', 1, 1, 1, 'done', 1, now()
 FROM faces WHERE collection_id = :collection AND person_id IS NULL LIMIT :count
+"""
+# Faces of nobody, as one group that waits for a name; and as they were.
+GROUP = """
+WITH made AS (INSERT INTO clusters (id, collection_id) VALUES (:cluster, :collection)),
+unnamed AS (UPDATE faces SET person_id = NULL WHERE person_id = :person)
+INSERT INTO cluster_faces (face_id, collection_id, cluster_id)
+SELECT id, collection_id, :cluster FROM faces
+WHERE collection_id = :collection AND (person_id IS NULL OR person_id = :person) ORDER BY id LIMIT :count
+ON CONFLICT (face_id) DO UPDATE SET cluster_id = :cluster
 """
 OWN_FACES = """
 UPDATE faces SET photo_id = photos.id, position = 0, person_id = :person
@@ -67,10 +77,33 @@ def seconds(call: Callable[[], requests.Response]) -> tuple[float, requests.Resp
     return took, answer
 
 
-def measure(app: App, kept: str, other: str, rounds: int) -> dict[str, list[float]]:
-    """Seconds of each call, round by round."""
-    times: dict[str, list[float]] = {"rename": [], "merge": [], "undo": []}
+def group(database: Database, collection: Collection, person_id: str, count: int) -> str:
+    """Make one group of `count` unknown faces, and of those of the person who got the last one."""
+    cluster = str(uuid.uuid4())
+    values = {"cluster": cluster, "collection": collection.id, "person": person_id, "count": count}
+    with database.transaction() as session:
+        session.execute(text("DELETE FROM clusters"))
+        session.execute(text(GROUP), values)
+    return cluster
+
+
+def name_group(app: App, person_id: str, count: int) -> float:
+    """Seconds to give a group of `count` faces to a person."""
+    database = app.installation.parts.database
+    cluster = group(database, collection_named(database, "default"), person_id, count)
+    took, answer = seconds(
+        lambda: app.request("POST", f"/api/v1/clusters/{cluster}/name", json={"person_id": person_id})
+    )
+    if answer.json()["face_count"] != count:
+        sys.exit(f"bench: not all were named: {answer.text}")
+    return took
+
+
+def measure(app: App, kept: str, other: str, third: str, faces: int, rounds: int) -> dict[str, list[float]]:
+    """Seconds of each call, round by round; `third` is whose the group is."""
+    times: dict[str, list[float]] = {call: [] for call in CALLS}
     for _ in range(rounds):
+        times["name"].append(name_group(app, third, faces))
         took, _ = seconds(
             lambda: app.request("PATCH", f"{PERSONS}/{other}", json={"name": f"Name {uuid.uuid4()}"})
         )
@@ -83,14 +116,16 @@ def measure(app: App, kept: str, other: str, rounds: int) -> dict[str, list[floa
     return times
 
 
-def beside(app: App, photos: list[bytes], kept: str, other: str) -> tuple[float, dict[str, list[float]]]:
+def beside(
+    app: App, photos: list[bytes], kept: str, other: str, third: str, faces: int
+) -> tuple[float, dict[str, list[float]]]:
     """Seconds of the ingest, and of the calls that are made until it ends."""
     taken: list[float] = []
     work = threading.Thread(target=lambda: taken.append(ingest(app, photos)))
     work.start()
-    times: dict[str, list[float]] = {"rename": [], "merge": [], "undo": []}
+    times: dict[str, list[float]] = {call: [] for call in CALLS}
     while work.is_alive():
-        for call, values in measure(app, kept, other, 1).items():
+        for call, values in measure(app, kept, other, third, faces, 1).items():
             times[call] += values
     work.join()
     return taken[0], times
@@ -109,16 +144,17 @@ def main() -> None:
         app.start_worker(1, concurrency=3)
         database = app.installation.parts.database
         build_as_installed(database)
-        kept, other = (
-            app.request("POST", PERSONS, json={"name": name}).json()["id"] for name in ("Kept", "Other")
+        kept, other, third = (
+            app.request("POST", PERSONS, json={"name": name}).json()["id"]
+            for name in ("Kept", "Other", "Third")
         )
         collection = collection_named(database, "default")
-        fill(database, collection, arguments.faces + arguments.indexed, np.random.default_rng(1))
+        fill(database, collection, 2 * arguments.faces + arguments.indexed, np.random.default_rng(1))
         give(database, collection, other, arguments.faces)
         indexed = bool(indexer.build_indexes(app.installation.parts))
-        alone = measure(app, kept, other, arguments.rounds)
+        alone = measure(app, kept, other, third, arguments.faces, arguments.rounds)
         quiet = ingest(app, copies[: arguments.photos_count])
-        busy, meanwhile = beside(app, copies[arguments.photos_count :], kept, other)
+        busy, meanwhile = beside(app, copies[arguments.photos_count :], kept, other, third, arguments.faces)
     figures: dict[str, object] = {
         "faces of the person": arguments.faces,
         "vector index": "yes" if indexed else "no",

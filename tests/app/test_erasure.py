@@ -21,9 +21,9 @@ import requests
 from face_pipeline.actions import erasure, uploads
 from face_pipeline.ops import indexer
 from face_pipeline.parts import Parts
-from face_pipeline.store import audit, indexes, ledger
+from face_pipeline.store import audit, collections, indexes, ledger
 from face_pipeline.store import erasure as store_erasure
-from face_pipeline.store.models import Collection, Face, Person, Photo
+from face_pipeline.store.models import Collection, Face, Person, Photo, Removal
 from face_pipeline.store.originals import Originals
 from sqlalchemy import func, select, text
 
@@ -420,7 +420,7 @@ import os, signal, uuid
 from face_pipeline.actions import erasure, uploads
 from face_pipeline.store.audit import SERVICE
 from face_pipeline.store.originals import Originals
-Originals.remove = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+Originals.remove = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
 erasure.photo(parts, uuid.UUID("{photo_id}"), dry_run=False, by=SERVICE)
 """
     ended = subprocess.run([sys.executable, "-c", code], env=clean.environment, check=False, timeout=60)
@@ -432,6 +432,28 @@ erasure.photo(parts, uuid.UUID("{photo_id}"), dry_run=False, by=SERVICE)
     os.utime(parts.originals.path(name), (long_ago, long_ago))
     assert indexer.sweep_originals(parts) == 1
     assert stock.files(parts) == []
+
+
+def test_files_that_a_slow_disk_has_still_are_told_and_go_with_the_next_run_of_the_indexer(
+    clean: Installation, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anna = stock.person(parts, "Anna")
+    hashes = [stock.sha256(parts, stock.photo(parts, anna)) for _ in range(3)]
+    monkeypatch.setattr(erasure, "FILES_SECONDS", -1)
+    told = erasure.person(parts, anna, dry_run=False, by=audit.SERVICE)
+    assert (told.rows.photos, told.originals) == (3, 0)
+    assert [(each.what, each.why, each.count) for each in told.kept] == [("originals", "removed_soon", 3)]
+    assert stock.files(parts) == sorted(hashes)
+    # One of them comes in again.
+    parts.originals.write({hashes[0]: b"again"})
+    with parts.database.transaction() as session:
+        collection = collections.open_collection(session, "default", parts.pack)
+        again = ledger.NewPhoto(hashes[0], "a.jpg", "image/jpeg", 5, 100, 100)
+        ledger.accept(session, collection, [again], person=None, request_id=None)
+    assert indexer.remove_originals(parts) == 2
+    assert stock.files(parts) == [hashes[0]]
+    assert there(parts, Removal) == 0
+    erasure.collection(parts, "default", dry_run=False, by=audit.SERVICE)
 
 
 def test_a_process_that_dies_with_files_put_aside_loses_none_that_is_needed(

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from face_pipeline.broker import answers
 from face_pipeline.errors import DatabaseBusy, QueueUnavailable, Unavailable
 from face_pipeline.parts import Parts
-from face_pipeline.store import collections, erasure
+from face_pipeline.store import collections, erasure, removals
 from face_pipeline.store.audit import Actor
 from face_pipeline.store.erasure import ChangedMeanwhile, Erased, Kept, Why
 from face_pipeline.store.originals import Removed
@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 ATTEMPTS = 20
 # Less than nginx waits. What takes longer goes on with the next request.
 MOST_SECONDS = 40.0
+# What a disk has not let go by then, the indexer removes: a slow one takes a second for some hundred files.
+FILES_SECONDS = 0.8
 
 
 @dataclass(frozen=True)
@@ -139,8 +141,16 @@ def _erase(parts: Parts, once: Callable[[], Erased], dry_run: bool) -> Receipt:
             continue
         if dry_run:
             return _receipt(parts, rows, _would_remove(parts, rows, rows.hashes), dry_run=True)
-        return _receipt(parts, rows, parts.originals.remove(rows.hashes, lambda names: _named(parts, names)))
+        return _receipt(parts, rows, _remove(parts, rows.hashes))
     raise _busy()
+
+
+def _remove(parts: Parts, hashes: Collection[str]) -> Removed:
+    until = time.monotonic() + FILES_SECONDS
+    files = parts.originals.remove(hashes, lambda names: _named(parts, names), until=until)
+    if files.later:
+        parts.database.in_transaction(lambda session: removals.remember(session, files.later))
+    return files
 
 
 def _busy() -> DatabaseBusy:
@@ -161,6 +171,8 @@ def _would_remove(parts: Parts, rows: Erased, hashes: Collection[str]) -> Remove
 def _receipt(parts: Parts, rows: Erased, files: Removed, *, dry_run: bool = False) -> Receipt:
     if files.named:
         rows.kept.append(Kept("originals", Why.NAMED_ELSEWHERE, files.named))
+    if files.later:
+        rows.kept.append(Kept("originals", Why.REMOVED_SOON, len(files.later)))
     if files.left:
         rows.kept.append(Kept("originals", Why.DISK_REFUSED, files.left))
     forgotten = 0

@@ -62,12 +62,14 @@ def _index(_: argparse.Namespace) -> int:
         build_indexes,
         forget_answers,
         forget_lapsed_merges,
+        remove_originals,
         sweep_originals,
     )
 
     parts = _begin_service("face-indexer")
     log_level.look_once("face-indexer", parts.settings.log_level, lambda: parts.queue)
     build_indexes(parts)
+    remove_originals(parts)
     sweep_originals(parts)
     forget_lapsed_merges(parts)
     forget_answers(parts)

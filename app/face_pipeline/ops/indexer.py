@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Collection
+from functools import partial
 
 from face_pipeline.parts import Parts
-from face_pipeline.store import idempotency, indexes, merges, photos
+from face_pipeline.store import erasure, idempotency, indexes, merges, photos, removals
 
 log = logging.getLogger(__name__)
+
+ORIGINALS_AT_ONCE = 1000
 
 
 def build_indexes(parts: Parts) -> list[str]:
@@ -34,6 +38,25 @@ def build_indexes(parts: Parts) -> list[str]:
                 },
             )  # fmt: skip
     return built
+
+
+def remove_originals(parts: Parts) -> int:
+    """Remove the originals that erasures had no time for; returns how many."""
+
+    def named(names: Collection[str]) -> Collection[str]:
+        with parts.database.reading() as session:
+            return erasure.named(session, names)
+
+    removed, after = 0, ""
+    while True:
+        with parts.database.reading() as session:
+            names = removals.some(session, after, ORIGINALS_AT_ONCE)
+        if not names:
+            return removed
+        # Those that the disk does not let go are swept.
+        removed += parts.originals.remove(names, named).removed
+        parts.database.in_transaction(partial(removals.forget, names=names))
+        after = names[-1]
 
 
 def sweep_originals(parts: Parts) -> int:

@@ -67,6 +67,8 @@ class Why(StrEnum):
     PHOTO_STAYS = "photo_stays"
     # The same file is in another collection.
     NAMED_ELSEWHERE = "named_elsewhere"
+    # The disk is slow: the indexer goes on.
+    REMOVED_SOON = "removed_soon"
     # The disk did not let a file go, or Redis could not be asked; both go by themselves.
     DISK_REFUSED = "disk_refused"
     CACHE_UNAVAILABLE = "cache_unavailable"

@@ -33,7 +33,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
-from face_pipeline.store.models import Cluster, ClusterFace, ClusterRun, Collection, Face
+from face_pipeline.store.models import Cluster, ClusterFace, ClusterRun, Collection, Face, FaceVector
 
 CLUSTERER_LOCK = 7_312_006
 # Of an index: how many candidates are kept, and the most that are looked at for unknown ones among them.
@@ -126,17 +126,15 @@ def neighbours(
     other, row = aliased(Face), aliased(ClusterFace)
     theirs: Any = other.embedding
     own: Any = Face.embedding
+    near_ones = select(other.id).where(other.person_id.is_(None), other.quality >= min_quality)
     if collection.index_ready:
         # As the collection's index has it.
-        theirs, own = (cast(each, HALFVEC(collection.dimension)) for each in (theirs, own))
+        theirs, own = (cast(each, HALFVEC(collection.dimension)) for each in (FaceVector.embedding, own))
+        near_ones = near_ones.join(FaceVector, FaceVector.face_id == other.id)
     distance = theirs.max_inner_product(own).label("distance")
     near = (
-        select(other.id, distance)
-        .where(
-            other.collection_id == collection.id,
-            other.person_id.is_(None),
-            other.quality >= min_quality,
-        )
+        near_ones.add_columns(distance)
+        .where((FaceVector if collection.index_ready else other).collection_id == collection.id)
         .order_by(distance)
         # The face itself is the nearest.
         .limit(limit + 1)

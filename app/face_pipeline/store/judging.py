@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from face_pipeline.engine import DetectedFace
 from face_pipeline.store import vectors
-from face_pipeline.store.models import Collection, Face
+from face_pipeline.store.models import Collection, Face, FaceVector
 from face_pipeline.words import counted
 
 
@@ -151,10 +151,12 @@ def _nearest_other(
     # The index may end its scan among faces of nobody, or of this person: then all are looked at.
     for indexed in (True, False) if collection.index_ready else (False,):
         distance = _distance(collection.dimension if indexed else None).label("distance")
+        query = select(Face.person_id, distance)
+        if indexed:
+            query = query.join(FaceVector, FaceVector.face_id == Face.id)
         row = session.execute(
-            select(Face.person_id, distance)
-            .where(
-                Face.collection_id == collection.id,
+            query.where(
+                (FaceVector if indexed else Face).collection_id == collection.id,
                 Face.person_id.is_not(None),
                 Face.person_id != person_id,
             )
@@ -172,7 +174,7 @@ def _distance(index_dimension: int | None = None) -> Any:
     """The negative cosine, as vectors.py has it; with a dimension, of the expression that is indexed."""
     column: Any = Face.embedding
     if index_dimension is not None:
-        column = cast(Face.embedding, HALFVEC(index_dimension))
+        column = cast(FaceVector.embedding, HALFVEC(index_dimension))
     return column.max_inner_product(bindparam("searched", type_=HALFVEC()))
 
 
@@ -180,6 +182,7 @@ def _index_settings(collection: Collection) -> tuple[tuple[str, str], ...]:
     return (
         ("hnsw.ef_search", str(vectors.ef_search(collection.face_count))),
         ("hnsw.iterative_scan", "relaxed_order"),
+        ("enable_sort", "off"),
     )
 
 

@@ -150,6 +150,8 @@ class Collection(Base):
     """A set of faces that are compared with each other; bound to one engine contract.
 
     `version` grows with every change of its faces, in the same transaction: cached answers carry it.
+    `vectors_kept`: the database copies its faces' embeddings into `face_vectors`; `index_ready`: they are all
+    there, and indexed. The column `index_ready` is the release's before, whose index was on `faces`.
     """
 
     __tablename__ = "collections"
@@ -160,7 +162,8 @@ class Collection(Base):
     dimension: Mapped[int]
     version: Mapped[int] = mapped_column(BigInteger, default=0)
     face_count: Mapped[int] = mapped_column(BigInteger, default=0)
-    index_ready: Mapped[bool] = mapped_column(default=False)
+    vectors_kept: Mapped[bool] = mapped_column(server_default=false())
+    index_ready: Mapped[bool] = mapped_column("vectors_indexed", server_default=false())
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -453,3 +456,28 @@ class Face(Base):
     photo: Mapped[Photo | None] = relationship(back_populates="faces")
     person: Mapped[Person | None] = relationship()
     collection: Mapped[Collection] = relationship()
+
+
+class Removal(Base):
+    """An original whose row is gone, and which a slow disk has still."""
+
+    __tablename__ = "removals"
+
+    sha256: Mapped[str] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class FaceVector(Base):
+    """What the vector index of a large collection is made of: the faces' embeddings, in rows of their own.
+
+    To change a row is to write it into the index anew, and a face changes with its person. Triggers on
+    `faces` keep them (migration 0011), for collections with `vectors_kept`; nothing else writes here but who
+    begins to keep them (indexes.py).
+    """
+
+    __tablename__ = "face_vectors"
+
+    face_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("faces.id", ondelete="CASCADE"), primary_key=True)
+    collection_id: Mapped[int] = mapped_column(BigInteger)
+    quality: Mapped[float]
+    embedding: Mapped[Any] = mapped_column(HALFVEC)

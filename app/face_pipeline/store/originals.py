@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import os
 import time
 import uuid
@@ -26,7 +27,7 @@ FILES_AT_ONCE = 16
 # An upload has committed its row long before this; an older file without a row belongs to nobody.
 ORPHAN_AFTER_SECONDS = 3600
 # Looked up in the ledger together.
-NAMES_AT_ONCE = 1000
+NAMES_AT_ONCE = 250
 # The end of the name of a file that is about to be removed.
 SWEPT = ".swept"
 
@@ -44,14 +45,21 @@ class OriginalUnavailable(FacePipelineError):
 
 @dataclass(frozen=True)
 class Removed:
-    """Numbers of originals: those that are gone, that other rows name, that the disk did not let go."""
+    """Numbers of originals: those that are gone, that other rows name, that the disk did not let go.
+
+    `later`: names of those for which there was no time.
+    """
 
     removed: int
     named: int
     left: int
+    later: tuple[str, ...] = ()
 
     def __add__(self, other: Removed) -> Removed:
-        return Removed(self.removed + other.removed, self.named + other.named, self.left + other.left)
+        return Removed(
+            self.removed + other.removed, self.named + other.named, self.left + other.left,
+            self.later + other.later,
+        )  # fmt: skip
 
 
 def relative(sha256: str) -> str:
@@ -141,15 +149,25 @@ class Originals:
     def writable(self) -> bool:
         return os.access(self.directory, os.W_OK | os.X_OK)
 
-    def remove(self, names: Iterable[str], named: Callable[[Collection[str]], Collection[str]]) -> Removed:
+    def remove(
+        self,
+        names: Iterable[str],
+        named: Callable[[Collection[str]], Collection[str]],
+        *,
+        until: float = math.inf,
+    ) -> Removed:
         """Remove at once the originals of rows that are gone, but for those that other rows name.
 
         `named` tells which of some names rows have. An upload may bring one of them at this moment: they are
-        put aside, and looked up again.
+        put aside, and looked up again. None are begun with after `until` (of `time.monotonic`).
         """
         removed = kept = left = 0
+        later: list[str] = []
         mark = uuid.uuid4().hex
         for chunk in _chunks(sorted(set(names)), NAMES_AT_ONCE):
+            if time.monotonic() > until:
+                later += chunk
+                continue
             others = set(named(chunk))
             aside = {}
             for name in chunk:
@@ -169,7 +187,7 @@ class Originals:
                     path.unlink(missing_ok=True)
             kept += len(others) + len(back)
             removed += len(aside) - len(back)
-        return Removed(removed, kept, left)
+        return Removed(removed, kept, left, tuple(later))
 
     def sweep(self, is_referenced: Callable[[str], bool]) -> int:
         """Remove originals no row names, left by uploads that ended before their commit, and by erasures that

@@ -15,7 +15,7 @@ from pgvector.sqlalchemy import HALFVEC
 from sqlalchemy import Double, Row, Select, bindparam, case, cast, func, select
 from sqlalchemy.orm import Session
 
-from face_pipeline.store.models import Collection, Face, Person
+from face_pipeline.store.models import Collection, Face, FaceVector, Person
 
 # (faces up to, ef_search). Share of true matches found, with faces of 128 dimensions (bench/search.py): 0.997
 # at 100,000 faces with 100; at a million 0.911 with 200, 0.993 with 800. Faces of 512 need less. Between and
@@ -177,10 +177,7 @@ def _people(rows: Sequence[Row[Any]]) -> list[Match]:
 @cache
 def _nearest_people(shape: Shape) -> Select[Any]:
     """With a dimension, among the `fetched` faces that its index gives first; else among all."""
-    faces, distance = _candidates(shape)
-    if shape.index_dimension is not None:
-        faces = faces.order_by(distance).limit(bindparam("fetched"))
-    near = faces.cte("near")
+    near = (_candidates(shape)[0] if shape.index_dimension is None else _first(shape, "fetched")).cte("near")
     who = func.coalesce(near.c.person_id, near.c.id)
     ranked = (
         select(
@@ -218,33 +215,43 @@ def _nearest_people(shape: Shape) -> Select[Any]:
 
 
 def _candidates(shape: Shape) -> tuple[Select[Any], Any]:
-    """Faces of the collection with their distance, and the distance; with a dimension it can use that
-    cast's index."""
-    column: Any = Face.embedding
+    """Faces of the collection with their distance, and the distance; with a dimension, those of its index,
+    whose rows know of no photo and no person."""
+    faces: Any = Face if shape.index_dimension is None else FaceVector
+    column: Any = faces.embedding
     if shape.index_dimension is not None:
-        column = cast(Face.embedding, HALFVEC(shape.index_dimension))
+        column = cast(column, HALFVEC(shape.index_dimension))
     # `<#>` is the negative inner product; for unit vectors that is the negative cosine.
     # Ordered by its name: of an expression that stands there twice, pg_stat_statements keeps one's values.
     distance = column.max_inner_product(bindparam("searched", type_=HALFVEC())).label("distance")
-    query = select(Face.id, Face.photo_id, Face.person_id, distance).where(
-        Face.collection_id == bindparam("in_collection")
-    )
+    columns = (Face.id, Face.photo_id, Face.person_id) if faces is Face else (FaceVector.face_id.label("id"),)
+    query = select(*columns, distance).where(faces.collection_id == bindparam("in_collection"))
     if shape.by_quality:
-        query = query.where(Face.quality >= bindparam("worst"))
+        query = query.where(faces.quality >= bindparam("worst"))
     if shape.without_one:
-        query = query.where(Face.id != bindparam("left_out"))
+        query = query.where((Face.id if faces is Face else FaceVector.face_id) != bindparam("left_out"))
     return query, distance
+
+
+def _first(shape: Shape, most: str) -> Select[Any]:
+    """The nearest faces, as many as the parameter `most` says, with their photos, persons and distances."""
+    faces, distance = _candidates(shape)
+    faces = faces.order_by(distance).limit(bindparam(most))
+    if shape.index_dimension is None:
+        return faces
+    # Limited first: nobody is looked up whom the index does not give.
+    found = faces.subquery("found")
+    return select(found.c.id, Face.photo_id, Face.person_id, found.c.distance).join(
+        Face, Face.id == found.c.id
+    )
 
 
 @cache
 def _nearest(shape: Shape) -> Select[Any]:
     """The query, made once for each of its shapes."""
-    query, distance = _candidates(shape)
-    found = query.order_by(distance).limit(bindparam("most")).subquery()
+    near = _first(shape, "most").subquery("near")
     return (
-        select(found, Person.name)
-        .outerjoin(Person, Person.id == found.c.person_id)
-        .order_by(found.c.distance)
+        select(near, Person.name).outerjoin(Person, Person.id == near.c.person_id).order_by(near.c.distance)
     )
 
 

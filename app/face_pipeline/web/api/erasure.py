@@ -21,6 +21,7 @@ WORDS = {
     "look at them, and erase those that show the person",
     Why.PHOTO_STAYS: "the photo and its file stay; erase the photo to take them too",
     Why.NAMED_ELSEWHERE: "the same file belongs to another photo",
+    Why.REMOVED_SOON: "the disk is slow; the files are removed within ten minutes, and nobody can get them",
     Why.DISK_REFUSED: "the disk did not let the file go; it is removed within two hours",
     Why.CACHE_UNAVAILABLE: "the cache cannot be asked; nobody finds its old answers, which end by themselves",
 }
