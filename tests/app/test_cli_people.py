@@ -24,7 +24,10 @@ LEAVES = [
     *(("persons", name) for name in ("list", "show", "create", "enrol", "rename", "merge", "undo", "delete")),
     *(("collections", name) for name in ("list", "show", "create", "delete")),
     *(("clusters", name) for name in ("list", "show", "name", "hide")),
-    *((name,) for name in ("ingest", "watch", "search", "verify", "status", "completion")),
+    *(
+        (name,)
+        for name in ("ingest", "watch", "search", "verify", "export", "import", "status", "completion")
+    ),
 ]
 
 

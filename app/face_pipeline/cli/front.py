@@ -40,6 +40,8 @@ PEOPLE: Mapping[str, Place] = {
     "photos": Place("photos", "photos", "List, show, retry, move and delete photos."),
     "collections": Place("people", "collections", "List, show, make and delete collections."),
     "clusters": Place("people", "clusters", "List, show, name and hide groups of unknown faces."),
+    "export": Place("exporting", "export", "Write a collection to a directory or a tar archive."),
+    "import": Place("importing", "take", "Put in what an export holds."),
     "status": Place("status", "status", "Show whether the service is ready, what waits and what failed."),
     "completion": Place("completion", "completion", "Print what completes commands in bash, zsh or fish."),
 }

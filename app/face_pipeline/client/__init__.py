@@ -52,14 +52,15 @@ from face_pipeline.client.errors import (
     Unreachable,
 )
 from face_pipeline.client.multipart import File, Source
+from face_pipeline.client.transfer import ExportedCollection, ExportPage, Imported, ImportedRecord
 from face_pipeline.client.transport import Retries
 
 __all__ = [
     "Accepted", "Batch", "BestFace", "Client", "ClientError", "Cluster", "ClusterNamed", "Collection",
-    "DetectedFace", "Detection", "Embedding", "EmbeddingsAdded", "Enrolled", "Enrolment", "Face", "File",
-    "FileUnreadable", "FoundFace", "Kept", "KnownPerson", "ListedCollection", "ListedEmbedding",
-    "ListedPhoto", "Match", "Merged", "Misconfigured", "Moved", "NotAnAnswer", "NotEnrolled", "Note",
-    "OneFace", "Person", "Photo", "Readiness", "Receipt", "Refused", "Rejected", "Retries", "Search",
-    "Source", "StoredFace", "Unfinished", "Unmerged", "Unreachable", "Upload", "Verification", "VerifiedFace",
-    "VerifiedPerson",
+    "DetectedFace", "Detection", "Embedding", "EmbeddingsAdded", "Enrolled", "Enrolment", "ExportPage",
+    "ExportedCollection", "Face", "File", "FileUnreadable", "FoundFace", "Imported", "ImportedRecord", "Kept",
+    "KnownPerson", "ListedCollection", "ListedEmbedding", "ListedPhoto", "Match", "Merged", "Misconfigured",
+    "Moved", "NotAnAnswer", "NotEnrolled", "Note", "OneFace", "Person", "Photo", "Readiness", "Receipt",
+    "Refused", "Rejected", "Retries", "Search", "Source", "StoredFace", "Unfinished", "Unmerged",
+    "Unreachable", "Upload", "Verification", "VerifiedFace", "VerifiedPerson",
 ]  # fmt: skip

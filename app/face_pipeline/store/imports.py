@@ -255,18 +255,23 @@ def _insert(
             sha256: uuid.uuid4() if each.id in taken else each.id for sha256, each in sorted(missing.items())
         }
         shared = {"collection_id": collection.id, "batch_id": batch.id, "request_id": request_id}
-        session.execute(
-            insert(Photo).on_conflict_do_nothing(),
-            [{**shared, "id": ids[sha256], **_columns(missing[sha256])} for sha256 in ids],
+        # Another import of the same may have the same ids: only what is returned is of this one.
+        new = set(
+            session.scalars(
+                insert(Photo).on_conflict_do_nothing().returning(Photo.id),
+                [{**shared, "id": ids[sha256], **_columns(missing[sha256])} for sha256 in ids],
+            )
         )
         found = known(session, collection.id, ids)
-        made |= {found[name]: missing[name] for name in found if found[name] == ids[name]}
-        older |= {sha256: photo_id for sha256, photo_id in found.items() if photo_id != ids[sha256]}
+        made |= {photo_id: missing[sha256] for sha256, photo_id in found.items() if photo_id in new}
+        older |= {sha256: photo_id for sha256, photo_id in found.items() if photo_id not in new}
         # Of the others somebody took the id, or erased the photo, between the statements.
         missing = {sha256: each for sha256, each in missing.items() if sha256 not in found}
     if batch is not None and made:
         links = [{"batch_id": batch.id, "photo_id": photo_id} for photo_id in made]
         session.execute(insert(BatchPhoto).on_conflict_do_nothing(), links)
+    elif batch is not None:
+        session.delete(batch)
     return made, older
 
 

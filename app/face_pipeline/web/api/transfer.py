@@ -131,7 +131,11 @@ def take(collection: str) -> Response:
     originals = {file.filename: file for file in files.files_of(request, "originals")}
 
     def original(sha256: str) -> bytes | None:
-        return files.read(originals[sha256]) if sha256 in originals else None
+        if sha256 not in originals:
+            return None
+        # A request may name one photo twice.
+        originals[sha256].stream.seek(0)
+        return files.read(originals[sha256])
 
     read = {number: _read(line) for number, line in lines}
     good = {number: each for number, each in read.items() if not isinstance(each, records.Malformed)}
