@@ -146,7 +146,7 @@ def test_an_export_that_is_killed_goes_on_and_misses_nothing(
     for wanted in (50, 150):
         kill_when(anna, ("export", "from", target), lambda wanted=wanted: photos() >= wanted)  # type: ignore[misc]
         assert 50 <= photos() < 300
-        assert anna.types("import", target).returncode == 1, "a part of an export is none"
+        assert anna.types("import", target).returncode != 0, "a part of an export is none"
     done = anna.types("export", "from", target)
     assert done.returncode == 0, done.stderr
     lines = lines_of(anna.home / target)

@@ -204,6 +204,9 @@ def a_photo(data: bytes, *faces: dict[str, Any], **change: Any) -> dict[str, Any
     }  # fmt: skip
 
 
+# One byte more than this installation takes.
+TOO_LARGE = astronaut_jpeg().ljust(4 * 1024**2 + 1, b"\0")
+
 DAMAGED: list[tuple[Any, str, str]] = [
         (b"{", "record_invalid", "EOF"),
         (b"\xff\xfe", "record_invalid", ""),
@@ -232,7 +235,8 @@ DAMAGED: list[tuple[Any, str, str]] = [
         ({"kind": "face", **a_face(person_id=str(uuid.UUID(int=5)))}, "person_not_found", "comes first"),
         (a_photo(b"not there"), "original_missing", "did not come along"),
         (a_photo(b"no photo"), "unsupported_type", ""),
-        (a_photo(b"another"), "original_differs", "another SHA-256"),
+        (a_photo(TOO_LARGE), "too_large", "larger than"),
+    (a_photo(b"another"), "original_differs", "another SHA-256"),
         (a_photo(no_face(), a_face(embedding=axis(0).tolist()[1:])), "embedding_invalid", "place 0"),
         (a_photo(no_face(), a_face(person_id=str(uuid.UUID(int=5)))), "person_not_found", "comes first"),
         (a_photo(no_face(), state="lost"), "record_invalid", "state"),
@@ -247,7 +251,7 @@ DAMAGED: list[tuple[Any, str, str]] = [
 def test_a_damaged_line_is_named_and_the_others_come_in(
     web_app: App, parts: Parts, line: Any, code: str, words: str
 ) -> None:
-    files = {hashlib.sha256(data).hexdigest(): data for data in (b"no photo", no_face())}
+    files = {hashlib.sha256(data).hexdigest(): data for data in (b"no photo", no_face(), TOO_LARGE)}
     files[hashlib.sha256(b"another").hexdigest()] = b"something else"
     answer = put(web_app, [a_person(name="Good"), b"", line, a_photo(astronaut_jpeg())], {
         **files, hashlib.sha256(astronaut_jpeg()).hexdigest(): astronaut_jpeg(),

@@ -16,6 +16,7 @@ import click
 from face_pipeline.cli.common import Door, connected, examples, print_json
 from face_pipeline.cli.exporting import GO_ON, LINES, check
 from face_pipeline.cli.ingest import SHOWN, bar, patient, stoppable
+from face_pipeline.words import counted
 
 if TYPE_CHECKING:
     from face_pipeline.client import Client, File
@@ -326,7 +327,7 @@ def tell(door: Door, report: Report) -> None:
     for code, number in report.remarks.items():
         click.echo(f"{number} with the remark {code}")
     if report.refused:
-        click.echo(f"{len(report.refused)} lines refused:")
+        click.echo(f"{counted(len(report.refused), 'line')} refused:")
     for each in report.refused[:SHOWN]:
         click.echo(f"  line {each['line']}: {each['message']} ({each['code']})")
     if len(report.refused) > SHOWN:
