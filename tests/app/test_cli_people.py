@@ -26,7 +26,8 @@ LEAVES = [
     *(("clusters", name) for name in ("list", "show", "name", "hide")),
     *(("hooks", name) for name in ("list", "show", "add", "change", "remove", "test", "deliveries")),
     *(("keys", name) for name in ("list", "show", "create", "change", "rotate", "revoke")),
-    *((name,) for name in ("ingest", "watch", "search", "verify", "events", "audit", "status", "completion")),
+    *((name,) for name in ("ingest", "watch", "search", "verify", "events", "audit", "export", "import")),
+    *((name,) for name in ("status", "completion")),
 ]
 
 

@@ -45,6 +45,8 @@ PEOPLE: Mapping[str, Place] = {
     "hooks": Place("events", "hooks", "List, add, change, test and remove web hooks."),
     "keys": Place("keys", "keys", "List, make, change, rotate and revoke API keys."),
     "audit": Place("keys", "audit", "Show who did what."),
+    "export": Place("exporting", "export", "Write a collection to a directory or a tar archive."),
+    "import": Place("importing", "take", "Put in what an export holds."),
     "status": Place("status", "status", "Show whether the service is ready, what waits and what failed."),
     "completion": Place("completion", "completion", "Print what completes commands in bash, zsh or fish."),
 }

@@ -116,7 +116,7 @@ def ingest(
     goal = Goal(client.url, collection, str(source.absolute()))
     state = State(state_file or goal.file(), goal, fresh=fresh)
     try:
-        with stoppable(stop), _bar(door, len(found.items), "Photos") as sent:
+        with stoppable(stop), bar(door, len(found.items), "Photos") as sent:
             batch_id = _batch(client, state, collection) if batch else None
             tally = Sender(
                 client,
@@ -204,15 +204,15 @@ def stoppable(stop: threading.Event, words: str = GO_ON) -> Iterator[None]:
 
 
 @contextmanager
-def _bar(door: Door, length: int, label: str) -> Iterator[Callable[[int], None]]:
+def bar(door: Door, length: int, label: str) -> Iterator[Callable[[int], None]]:
     def quiet(_: int) -> None:
         """A program reads the answer."""
 
     if door.as_json:
         yield quiet
         return
-    with progressbar(length=length, label=label, file=sys.stderr, show_pos=True) as bar:
-        yield bar.update
+    with progressbar(length=length, label=label, file=sys.stderr, show_pos=True) as shown:
+        yield shown.update
 
 
 def report_of(
@@ -241,7 +241,7 @@ def _wait(door: Door, client: Client, state: State) -> list[Unusable]:
     places = {each.photo: each.where for each in state.records if each.photo}
     batches = list(dict.fromkeys(each.batch for each in state.records if each.batch))
     failed: dict[str, Unusable] = {}
-    with _bar(door, len(batches), "Processed") as done:
+    with bar(door, len(batches), "Processed") as done:
         for batch in batches:
             while not (progress := client.batch(batch)).finished:
                 time.sleep(POLL_SECONDS)

@@ -15,7 +15,7 @@ from face_pipeline.web import forms
 from face_pipeline.web.current import parts
 
 # Endpoints whose files are kept anyway.
-SPOOLED = {"api.photos.upload", "api.enrolment.enrol"}
+SPOOLED = {"api.photos.upload", "api.enrolment.enrol", "api.transfer.take"}
 # The most files that a call which keeps none takes.
 FILES_IN_MEMORY = 2
 

@@ -22,6 +22,7 @@ from face_pipeline.web.api import (
     photos,
     renditions,
     search,
+    transfer,
     upkeep,
     verification,
 )
@@ -58,5 +59,6 @@ for resource in (
     clusters,
     events,
     hooks,
+    transfer,
 ):
     bp.register_blueprint(resource.bp)

@@ -21,12 +21,17 @@ WINDOWS_PATH = re.compile(r"(?:[A-Za-z]:\\|\\\\).*\\")
 
 
 def filename_of(file: FileStorage) -> str:
-    """The name the client gave, for people to read; it never becomes a path.
+    """The name the client gave, as `filename` has it."""
+    return filename(file.filename or "")
+
+
+def filename(given: str) -> str:
+    """A name that somebody gave a file, for people to read; it never becomes a path.
 
     Directories are left out. Control characters are shown as their pictures (U+2400 and following) or, like
     line separators and what no text can hold, as a backslash, `u` and their number. Nothing else is changed.
     """
-    name = (file.filename or "").rsplit("/", 1)[-1]
+    name = given.rsplit("/", 1)[-1]
     name = "".join(map(_visible, WINDOWS_PATH.sub("", name)))
     if len(name) > FILENAME_MAX:
         name = f"{name[: FILENAME_MAX - FILENAME_END - 1]}…{name[-FILENAME_END:]}"

@@ -22,6 +22,7 @@ from face_pipeline.web.contract import (
     persons,
     requests,
     search,
+    transfer,
     upkeep,
     verification,
 )
@@ -45,6 +46,7 @@ SUBJECTS: tuple[ModuleType, ...] = (
     clusters,
     events,
     hooks,
+    transfer,
 )
 
 # By the status they come with; gunicorn and nginx, which answer for the service, may have others.
