@@ -54,7 +54,7 @@ def api() -> Response:
             authorised(scope, method, endpoint, taking=False)
         if admit is not None:
             # A call of CompreFace, with keys of its own.
-            admit(endpoint, taking=False)
+            admit(method, endpoint, taking=False)
     except Exception as error:
         told = make_response(current_app.handle_user_exception(error))
         g.answered = Answered(method, path, endpoint, told.status_code)

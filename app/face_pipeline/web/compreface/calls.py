@@ -47,14 +47,16 @@ def call(
     CALLS.append(Call(method, path, service, scope))
 
     def decorate(view: Callable[P, R]) -> Callable[P, R]:
-        def admit(endpoint: str, *, taking: bool, text: str | None = None) -> ApiKey:
+        def admit(_method: str, endpoint: str, *, taking: bool, text: str | None = None) -> ApiKey:
             text = request.headers.get(HEADER) if text is None else text
             return _admitted(text, service, scope, endpoint, taking=taking)
 
         @wraps(view)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
             text = kwargs.get("key")
-            g.api_key = admit(str(request.endpoint), taking=True, text=None if text is None else str(text))
+            g.api_key = admit(
+                request.method, str(request.endpoint), taking=True, text=None if text is None else str(text)
+            )
             g.by_cookie = False
             return view(*args, **kwargs)
 

@@ -14,12 +14,7 @@ REMEMBERED_SECONDS = 3600
 
 
 def other(**_: str) -> Response:
-    if request.method != "OPTIONS":
-        raise Refused(
-            Number.OTHER,
-            f"There is no {request.method} at this address; docs/from-compreface.md has the calls",
-            404,
-        )
+    check(request.method, str(request.endpoint))
     response = Response(status=204)
     response.headers["Access-Control-Allow-Methods"] = ", ".join((*METHODS, "OPTIONS"))
     response.headers["Access-Control-Allow-Headers"] = ALLOWED_HEADERS
@@ -27,6 +22,16 @@ def other(**_: str) -> Response:
     return response
 
 
+def check(method: str, _endpoint: str, *, taking: bool = True) -> None:
+    """Raises the refusal of what is no preflight; the gate asks before the body comes."""
+    del taking
+    if method != "OPTIONS":
+        raise Refused(
+            Number.OTHER, f"There is no {method} at this address; docs/from-compreface.md has the calls", 404
+        )
+
+
+other.admit = check  # type: ignore[attr-defined]
 for path in ("recognition", "detection", "verification", "static"):
     bp.add_url_rule(
         f"/{path}/<path:subject>", view_func=other, methods=[*METHODS, "PATCH", "OPTIONS"],
