@@ -446,3 +446,42 @@ def test_who_was_refused_is_told_with_the_address_that_nginx_saw(edge: Edge) -> 
     told = [each for each in entries if each["request_id"] == request_id]
     assert [(each["actor_name"], each["address"]) for each in told] == [("unknown", "127.0.0.1")] * 2
     assert {each["details"]["call"] for each in told} == {"api.photos.upload", "api.photos.list_photos"}
+
+
+def test_clients_of_compreface_come_through_and_are_refused_before_their_body(edge: Edge) -> None:
+    made = edge.installation.run(
+        "keys", "create", "--name", f"cf-{uuid.uuid4()}", "--compreface", "recognition", "--collection", "cf"
+    )
+    key = made.stdout.strip()
+    path, origin = "/api/v1/recognition/recognize", {"Origin": "https://elsewhere.example"}
+    preflight = edge.request("OPTIONS", path, headers=origin)
+    assert (preflight.status_code, preflight.headers["Access-Control-Allow-Origin"]) == (204, "*")
+    for head, headers, status, number in (
+        (f"POST {path}", [], 400, 20),
+        (f"POST {path}", ["x-api-key: abc"], 400, 26),
+        (f"POST {path}", [f"x-api-key: {uuid.uuid4()}"], 404, 10),
+        ("POST /api/v1/detection/detect", [f"x-api-key: {key}"], 404, 10),
+        ("POST /api/v1/recognition/none", [f"x-api-key: {key}"], 404, 0),
+    ):
+        # Without a byte of the body.
+        answer = edge.send(f"{head} HTTP/1.1", f"Content-Length: {LARGE}", *headers)
+        told = json.loads(answer.body)
+        assert (answer.status, told["code"], set(told)) == (status, number, {"message", "code"}), head
+        assert answer.headers["access-control-allow-origin"] == "*"
+    sent = {"file": ("a.jpg", astronaut_jpeg(5))}
+    headers = {"x-api-key": key, **origin}
+    answer = edge.request("POST", path, files=sent, headers=headers)
+    assert answer.json()["code"] == 41, "its body was taken; there is no worker here"
+    assert answer.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
+    large = json.dumps({"file": base64.b64encode(b"x" * LARGE).decode()})
+    answer = edge.request("POST", path, data=large, headers={**headers, "Content-Type": "application/json"})
+    assert answer.json()["code"] == 28
+    # What our own pages read stays theirs.
+    ours = edge.get(PHOTOS, headers={"X-API-Key": ADMIN_KEY, **origin})
+    assert ours.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert "Access-Control-Allow-Origin" not in ours.headers
+    edge.request("DELETE", "/api/v1/recognition/subjects/Maryam", headers=headers)
+    edge.get(f"/api/v1/static/{key}/images/{uuid.uuid4()}")
+    log = (edge.nginx.directory / "face-pipeline.log").read_text()
+    assert "/api/v1/recognition/subjects/-" in log
+    assert not [each for each in ("Maryam", key) if each in log]

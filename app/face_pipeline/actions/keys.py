@@ -14,7 +14,7 @@ from typing import Any
 from face_pipeline.parts import Parts
 from face_pipeline.store import audit, keys
 from face_pipeline.store.audit import Actor
-from face_pipeline.store.models import ApiKey
+from face_pipeline.store.models import ApiKey, Service
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,9 @@ class Wish:
     collections: Iterable[str] | None = None
     expires_at: datetime | None = None
     requests_per_minute: int | None = None
+    service: Service | None = None
+    # The UUID that a key of a service had where its clients come from; None: a new one.
+    text: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ def make(parts: Parts, wish: Wish, *, by: Actor) -> Made:
         key, text = keys.create(
             session, wish.name, wish.scopes,
             collections=wish.collections, expires_at=wish.expires_at,
-            requests_per_minute=wish.requests_per_minute,
+            requests_per_minute=wish.requests_per_minute, service=wish.service, text=wish.text,
         )  # fmt: skip
         audit.write(session, by, "key.create", subject=key.id, details=_bounds(key))
     return Made(key, text)
@@ -113,4 +116,5 @@ def _bounds(key: ApiKey) -> dict[str, Any]:
         "collections": None if key.collections is None else len(key.collections),
         "expires": key.expires_at is not None,
         "requests_per_minute": key.requests_per_minute,
+        **({"service": key.service} if key.service else {}),
     }

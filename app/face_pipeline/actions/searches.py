@@ -40,7 +40,8 @@ class Wish:
     """What is wanted for each face: at most `limit` matches, whose similarity (-1 to 1) reaches `threshold`.
 
     A face of a quality (0 to 1) under `min_quality` gets no match, and matches nobody. A face of the photo
-    whose box is narrower or lower than `min_face_size` pixels gets none either.
+    whose box is narrower or lower than `min_face_size` pixels gets none either. `named`: faces of nobody are
+    no matches.
     """
 
     limit: int
@@ -48,6 +49,7 @@ class Wish:
     min_quality: float
     group_by: GroupBy
     min_face_size: float = 0.0
+    named: bool = False
 
 
 @dataclass(frozen=True)
@@ -202,7 +204,7 @@ def _key(collection: Collection, photo: Upload, wish: Wish) -> str:
     return answers.Question(
         collection.id, collection.version, collection.contract_id, photo.row.sha256,
         limit=wish.limit, threshold=wish.threshold, min_quality=wish.min_quality,
-        min_face_size=wish.min_face_size, group_by=wish.group_by,
+        min_face_size=wish.min_face_size, group_by=wish.group_by, named=wish.named,
     ).key  # fmt: skip
 
 
@@ -264,6 +266,7 @@ def _nearest(
         return nearest(
             session, collection, embedding,
             limit=wish.limit, threshold=wish.threshold, min_quality=wish.min_quality, except_face=except_face,
+            named=wish.named,
         )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -126,7 +126,7 @@ def _verify(
     photos = [side for side in (one, other) if isinstance(side, PhotoSide)]
     seen = {
         side.field: _the_face(faces, side.field, only)
-        for side, faces in zip(photos, _analyse(parts, photos, gone), strict=True)
+        for side, faces in zip(photos, analyse(parts, photos, gone), strict=True)
     }
     face = stored[one] if isinstance(one, FaceSide) else seen[one.field]
     if person is not None:
@@ -192,7 +192,7 @@ def _the_face(faces: list[FoundFace], name: str, only: bool) -> Seen:
     return Seen(max(faces, key=lambda face: analysis.area(face.bbox)), len(faces))
 
 
-def _analyse(parts: Parts, photos: list[PhotoSide], gone: Callable[[], bool]) -> list[list[FoundFace]]:
+def analyse(parts: Parts, photos: Sequence[PhotoSide], gone: Callable[[], bool]) -> list[list[FoundFace]]:
     """The faces of each of at most two photos. Where one cannot be used, nobody waits for the other."""
     if len(photos) < 2:
         return [_faces(parts, side, gone) for side in photos]

@@ -39,12 +39,14 @@ class Question:
     min_quality: float
     min_face_size: float
     group_by: str
+    named: bool
 
     @property
     def key(self) -> str:
         return names.ANSWER.format(
             wanted=f"{self.collection_id}:{self.version}:{self.contract_id}:{self.sha256}:"
             f"{self.limit}:{self.threshold:.4f}:{self.min_quality:.4f}:{self.min_face_size:g}:{self.group_by}"
+            + (":named" if self.named else "")
         )
 
 

@@ -10,9 +10,10 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from face_pipeline.errors import NotFound
+from face_pipeline.errors import BadRequest, NotFound
 
 if TYPE_CHECKING:
     from face_pipeline.parts import Parts
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 MakeParts = Callable[[], "Parts"]
 Duration = Callable[[str], int]
 NEVER = "never"
+SERVICES = ("recognition", "detection", "verification")
 
 
 def add_commands(
@@ -41,8 +43,21 @@ def add_commands(
     for action in (ensure, create):
         action.add_argument("--name", required=True)
         action.add_argument(
-            "--scopes", required=True, help="comma-separated: read, write, enrol, erase, admin"
+            "--scopes", required=action is ensure, help="comma-separated: read, write, enrol, erase, admin"
         )
+    create.add_argument(
+        "--compreface",
+        metavar="SERVICE",
+        choices=SERVICES,
+        help=f"a key for clients of CompreFace, a UUID, of one service ({', '.join(SERVICES)}); "
+        "--scopes is left out then",
+    )
+    create.add_argument("--collection", metavar="NAME", help="with --compreface: where its subjects are")
+    create.add_argument(
+        "--uuid-file",
+        metavar="FILE",
+        help="with --compreface: a file with the key that the clients have already; -: standard input",
+    )
     create.add_argument("--collections", metavar="NAMES", help="comma-separated; left out: all")
     create.add_argument(
         "--expires", metavar="AGE", type=partial(_age, duration), help="12h, 90d (default: never)"
@@ -88,17 +103,44 @@ def _ensure(parts: Parts, options: argparse.Namespace) -> int:
 
 def _create(parts: Parts, options: argparse.Namespace) -> int:
     from face_pipeline.actions import keys
-    from face_pipeline.store.keys import check_limit
+    from face_pipeline.store.keys import SCOPES_OF_SERVICE, check_limit
+    from face_pipeline.store.models import Service
 
+    service = None if options.compreface is None else Service(options.compreface)
+    _check_fits(options)
+    reach = options.collection if service else options.collections
+    scopes = (
+        options.scopes.split(",")
+        if options.scopes is not None
+        else (SCOPES_OF_SERVICE[service] if service else ())
+    )
     wish = keys.Wish(
         name=options.name,
-        scopes=options.scopes.split(","),
-        collections=options.collections.split(",") if options.collections is not None else None,
+        scopes=scopes,
+        collections=reach.split(",") if reach is not None else None,
+        service=service,
+        text=_read(options.uuid_file) if options.uuid_file is not None else None,
         expires_at=datetime.now(UTC) + options.expires if options.expires else None,
         requests_per_minute=check_limit(options.limit),
     )
     _print_once(keys.make(parts, wish, by=operator()).text)
     return 0
+
+
+def _check_fits(options: argparse.Namespace) -> None:
+    if options.compreface is None and (options.collection or options.uuid_file):
+        raise BadRequest("--collection and --uuid-file are for keys with --compreface")
+    if options.compreface is None and options.scopes is None:
+        raise BadRequest("say what the key is for: --scopes, or --compreface")
+    if options.compreface is not None and (options.collections or not options.collection):
+        raise BadRequest("a key with --compreface reaches one collection; name it with --collection")
+
+
+def _read(file: str) -> str:
+    try:
+        return sys.stdin.read() if file == "-" else Path(file).read_text(encoding="ascii")
+    except (OSError, ValueError) as error:
+        raise BadRequest(f"{file} cannot be read as a key ({error})") from None
 
 
 def _rotate(parts: Parts, options: argparse.Namespace) -> int:
@@ -153,8 +195,9 @@ def _list(parts: Parts, options: argparse.Namespace) -> int:
     print(f"{'NAME':24} {'SCOPES':20} {'COLLECTIONS':20} {'EXPIRES':20} {'LAST USED':20} STATE")
     for row in rows:
         reach = "all" if row.collections is None else ",".join(row.collections)
+        does = f"compreface {row.service}" if row.service else ",".join(row.scopes)
         print(
-            f"{row.name:24} {','.join(row.scopes):20} {reach:20} {_time(row.expires_at):20} "
+            f"{row.name:24} {does:20} {reach:20} {_time(row.expires_at):20} "
             f"{_time(row.last_used_at):20} {keys.state(row)}"
         )
     return 0
@@ -176,5 +219,6 @@ def _described(key: ApiKey) -> dict[str, Any]:
         "scopes": key.scopes,
         "collections": key.collections,
         "requests_per_minute": key.requests_per_minute,
+        "service": key.service,
         **{name: at.isoformat() if (at := getattr(key, name)) else None for name in times},
     }

@@ -230,14 +230,22 @@ def _stored(session: Session, photo_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID,
     faces: dict[uuid.UUID, list[Shown]] = {}
     if photo_ids:
         rows = session.execute(
-            select(Face.id, Face.photo_id, Face.bbox, Face.quality, Face.embedding, Face.person_id)
+            select(
+                Face.id,
+                Face.photo_id,
+                Face.bbox,
+                Face.quality,
+                Face.embedding,
+                Face.person_id,
+                Face.detection_score,
+            )
             .where(Face.photo_id.in_(photo_ids))
             .order_by(Face.id)
             .with_for_update(key_share=True)
         )
         for row in rows:
             faces.setdefault(row.photo_id, []).append(
-                Shown(row.id, row.bbox, row.quality, row.embedding, row.person_id)
+                Shown(row.id, row.bbox, row.quality, row.embedding, row.person_id, row.detection_score)
             )
     return faces
 

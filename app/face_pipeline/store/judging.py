@@ -48,12 +48,16 @@ class Refusal(StrEnum):
 
 @dataclass(frozen=True)
 class Rules:
-    """What is asked of a photo. `threshold`: the similarity from which on two faces are one person's."""
+    """What is asked of a photo. `threshold`: the similarity from which on two faces are one person's.
+
+    Faces whose detection score (0 to 1) is not over `min_detection_score` do not count; None: all do.
+    """
 
     threshold: float
     min_quality: float = 0.0
     which: Which = Which.ONLY
     on_conflict: OnConflict = OnConflict.REFUSE
+    min_detection_score: float | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ class Shown:
     quality: float
     embedding: Any
     person_id: uuid.UUID | None = None
+    detection_score: float = 1.0
 
     @property
     def area(self) -> float:
@@ -81,7 +86,13 @@ class Shown:
 
 def shown(faces: Iterable[DetectedFace]) -> list[Shown]:
     """Faces that were found, each with the id that its row will have."""
-    return [Shown(uuid.uuid4(), face.bbox.tolist(), float(face.quality), face.embedding) for face in faces]
+    return [
+        Shown(
+            uuid.uuid4(), face.bbox.tolist(), float(face.quality), face.embedding,
+            detection_score=float(face.detection_score),
+        )
+        for face in faces
+    ]  # fmt: skip
 
 
 def judge(
@@ -90,6 +101,8 @@ def judge(
     """The face of a photo that is to be the person's, or why none is."""
     if theirs := [face for face in faces if face.person_id == person_id]:
         return theirs[0]
+    if rules.min_detection_score is not None:
+        faces = [face for face in faces if face.detection_score > rules.min_detection_score]
     if not faces:
         return Refused(
             Refusal.NO_FACE, "no face was found on the photo; send one that shows the person's face"

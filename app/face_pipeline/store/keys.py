@@ -31,7 +31,7 @@ from sqlalchemy.orm import Session
 
 from face_pipeline.errors import BadRequest, Conflict, NotFound
 from face_pipeline.store.collections import check_name as check_collection
-from face_pipeline.store.models import ApiKey, Scope
+from face_pipeline.store.models import ApiKey, Scope, Service
 
 KEY_PREFIX = "fp_"
 KEY_LENGTH = 40
@@ -85,7 +85,18 @@ _BY_HASH = select(ApiKey).where(
 )
 
 
-def new_key() -> str:
+# What the clients of each service do.
+SCOPES_OF_SERVICE = {
+    Service.RECOGNITION: (Scope.READ, Scope.ENROL, Scope.ERASE),
+    Service.DETECTION: (Scope.READ,),
+    Service.VERIFICATION: (Scope.READ,),
+}
+
+
+def new_key(service: str | None = None) -> str:
+    """Of a service: a UUID (122 bits), which CompreFace's clients expect."""
+    if service is not None:
+        return str(uuid.uuid4())
     return KEY_PREFIX + "".join(secrets.choice(ALPHABET) for _ in range(KEY_LENGTH))
 
 
@@ -122,6 +133,23 @@ def check_collections(names: Iterable[str] | None) -> list[str] | None:
             code="collection_name",
         )
     return wanted
+
+
+def check_service(collections: Sequence[str] | None) -> None:
+    """Raises BadRequest where these are no collections for a key of a service."""
+    if collections is None or len(collections) != 1:
+        raise BadRequest("a key of CompreFace reaches one collection; name it", code="collection_name")
+
+
+def check_uuid(text: str) -> str:
+    """The text of a key of a service, as it is kept; BadRequest for what is no UUID."""
+    try:
+        found = str(uuid.UUID(text.strip()))
+    except ValueError:
+        found = ""
+    if not found or found != text.strip().lower():
+        raise BadRequest("a key of CompreFace is a UUID, as 00000000-0000-0000-0000-000000000000")
+    return found
 
 
 def check_expiry(at: datetime | None) -> datetime | None:
@@ -166,14 +194,24 @@ def create(
     collections: Iterable[str] | None = None,
     expires_at: datetime | None = None,
     requests_per_minute: int | None = None,
+    service: Service | None = None,
+    text: str | None = None,
 ) -> tuple[ApiKey, str]:
-    """Make a key; returns it and its text, which is kept nowhere. Conflict where one in use has its name."""
-    name, text = check_name(name), new_key()
+    """Make a key; returns it and its text, which is kept nowhere. Conflict where one in use has its name.
+
+    `text`: the UUID that it is to have, of a key of a service; Conflict where a key has it, or had.
+    """
+    name, text = check_name(name), new_key(service) if text is None else check_uuid(text)
+    if service is not None:
+        collections = None if collections is None else list(collections)
+        check_service(collections)
     _check_free(session, name)
+    if session.scalar(select(ApiKey.id).where(ApiKey.key_hash == hash_key(text))) is not None:
+        raise Conflict("a key of this text is here already, or was; make another one", code="key_exists")
     key = ApiKey(
         name=name, key_hash=hash_key(text), scopes=check_scopes(scopes),
         collections=check_collections(collections), expires_at=check_expiry(expires_at),
-        requests_per_minute=requests_per_minute,
+        requests_per_minute=requests_per_minute, service=service,
     )  # fmt: skip
     session.add(key)
     _flush(session, name)
@@ -213,10 +251,10 @@ def ensure(session: Session, name: str, scopes: Iterable[str], key: str) -> tupl
         session.flush()
         return "created", row
     same = row.key_hash == hash_key(key) and sorted(row.scopes) == wanted and row.revoked_at is None
-    if same and row.collections is None and row.expires_at is None:
+    if same and row.collections is None and row.expires_at is None and row.service is None:
         return "unchanged", row
     row.key_hash, row.scopes, row.revoked_at = hash_key(key), wanted, None
-    row.previous_hash = row.previous_until = row.collections = row.expires_at = None
+    row.previous_hash = row.previous_until = row.collections = row.expires_at = row.service = None
     return "changed", row
 
 
@@ -290,6 +328,8 @@ def change(session: Session, key_id: uuid.UUID, to: Mapping[str, Any], *, guarde
     key, others = _to_be_changed(session, key_id)
     if key.revoked_at is not None:
         raise Conflict(f"key {key_id} is revoked; make another one", code="key_revoked")
+    if key.service is not None and "collections" in to:
+        check_service(to["collections"])
     was_master, ended = _is_master(key), key.expires_at
     if "name" in to and to["name"] != key.name:
         _check_free(session, to["name"])
@@ -309,7 +349,7 @@ def rotate(session: Session, key_id: uuid.UUID, grace: timedelta) -> tuple[ApiKe
         raise NotFound(f"there is no key {key_id}", code="key_not_found")
     if key.revoked_at is not None:
         raise Conflict(f"key {key_id} is revoked; make another one", code="key_revoked")
-    text, now = new_key(), datetime.now(UTC)
+    text, now = new_key(key.service), datetime.now(UTC)
     key.previous_hash, key.previous_until = (key.key_hash, now + grace) if grace else (None, None)
     key.key_hash, key.rotated_at = hash_key(text), now
     session.flush()

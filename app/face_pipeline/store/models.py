@@ -75,6 +75,14 @@ class Outcome(StrEnum):
     FAILED = "failed"
 
 
+class Service(StrEnum):
+    """A service of CompreFace, as its clients know them: each has keys of its own."""
+
+    RECOGNITION = "recognition"
+    DETECTION = "detection"
+    VERIFICATION = "verification"
+
+
 class EventKind(StrEnum):
     """What the outbox tells of; a face of a photo is either somebody or nobody when the photo ends."""
 
@@ -126,7 +134,9 @@ class ApiKey(Base):
 
     `collections`: the names of those it reaches, None: all. `last_used_at` is right to a minute. The text
     that it had before it was rotated works until `previous_until`. `requests_per_minute`: None: as many as
-    the installation lets a key, 0: any number. Of a name one key at most is in use.
+    the installation lets a key, 0: any number. Of a name one key at most is in use. `service`: its text is a
+    UUID, and it is for the calls of that service alone, in the one collection that it reaches; None: it is
+    for our own calls.
     """
 
     __tablename__ = "api_keys"
@@ -139,6 +149,7 @@ class ApiKey(Base):
     scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
     collections: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
     requests_per_minute: Mapped[int | None]
+    service: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     rotated_at: Mapped[datetime | None]
     expires_at: Mapped[datetime | None]

@@ -67,6 +67,7 @@ class Shape(NamedTuple):
     index_dimension: int | None
     by_quality: bool
     without_one: bool
+    named: bool
 
 
 def ef_search(face_count: int) -> int:
@@ -86,24 +87,29 @@ def nearest(
     min_quality: float = 0.0,
     except_face: uuid.UUID | None = None,
     exact: bool | None = None,
+    named: bool = False,
 ) -> list[Match]:
     """The faces most like `embedding` (float32, shape (dimension,), L2 norm 1), best first.
 
     `exact` True scans the collection, False uses its index, None takes whichever fits the collection.
-    `except_face` is not found. One round trip in a session that commits each statement by itself
-    (`database.reading`).
+    `except_face` is not found, nor are faces of nobody where only `named` ones are wanted. One round trip in
+    a session that commits each statement by itself (`database.reading`), but for an index that gives too few
+    named ones.
     """
     if exact is None:
         exact = not collection.index_ready
-    shape = Shape(None if exact else collection.dimension, min_quality > 0, except_face is not None)
+    shape = Shape(None if exact else collection.dimension, min_quality > 0, except_face is not None, named)
+    values = {
+        "in_collection": collection.id, "searched": embedding, "worst": min_quality, "most": limit,
+        "left_out": except_face,
+    }  # fmt: skip
     rows = session.execute(
-        _nearest(shape),
-        {
-            "in_collection": collection.id, "searched": embedding, "worst": min_quality, "most": limit,
-            "left_out": except_face,
-        },
+        _nearest(shape), values,
         execution_options={"local_settings": () if exact else _index_settings(collection, limit)},
     ).all()  # fmt: skip
+    if named and not exact and len(rows) < limit:
+        # The index may end its scan among faces of nobody.
+        rows = session.execute(_nearest(shape._replace(index_dimension=None)), values).all()
     return [
         Match(row.id, row.photo_id, row.person_id, row.name, _cosine(row.distance))
         for row in rows
@@ -121,6 +127,7 @@ def nearest_people(
     min_quality: float = 0.0,
     except_face: uuid.UUID | None = None,
     exact: bool | None = None,
+    named: bool = False,
 ) -> list[Match]:
     """The people most like `embedding`: of each the best face, and how many of theirs reach the threshold.
 
@@ -133,7 +140,7 @@ def nearest_people(
         "in_collection": collection.id, "searched": embedding, "worst": min_quality, "most": limit,
         "farthest": -threshold, "left_out": except_face,
     }  # fmt: skip
-    scan = Shape(None, min_quality > 0, except_face is not None)
+    scan = Shape(None, min_quality > 0, except_face is not None, named)
     for fetched in () if exact else FACES_FOR_PEOPLE:
         rows = session.execute(
             _nearest_people(scan._replace(index_dimension=collection.dimension)),
@@ -230,6 +237,12 @@ def _candidates(shape: Shape) -> tuple[Select[Any], Any]:
         query = query.where(faces.quality >= bindparam("worst"))
     if shape.without_one:
         query = query.where((Face.id if faces is Face else FaceVector.face_id) != bindparam("left_out"))
+    if shape.named:
+        has_one = Face.person_id.is_not(None)
+        if faces is FaceVector:
+            # Asked of each face that the index gives, whose order stays.
+            has_one = select(Face.id).where(Face.id == FaceVector.face_id, has_one).exists()
+        query = query.where(has_one)
     return query, distance
 
 

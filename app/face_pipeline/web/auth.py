@@ -106,7 +106,7 @@ def requires(scope: Scope) -> Callable[[Callable[P, R]], Callable[P, R]]:
             try:
                 return view(*args, **kwargs)
             except Forbidden as error:
-                _tell_refused(g.api_key, error, call)
+                tell_refused(g.api_key, error, call)
                 raise
 
         # For the gate, which asks before the view's body was sent.
@@ -123,12 +123,14 @@ def authorised(scope: Scope, method: str, call: str, *, taking: bool = True) -> 
     """
     key = _identified(call)
     try:
+        if key.service is not None:
+            raise Forbidden(f"this key is for CompreFace's {key.service} alone", code="scope_missing")
         if scope not in key.scopes and Scope.ADMIN not in key.scopes:
             raise Forbidden(f"this key lacks the scope '{scope}'", code="scope_missing")
         if presented_key() is None and method not in SAFE_METHODS:
             check_csrf()
     except Forbidden as error:
-        _tell_refused(key, error, call)
+        tell_refused(key, error, call)
         raise
     limits.check(key, taking=taking)
     return key
@@ -156,7 +158,7 @@ def refuse(error: Unauthorized, call: str) -> None:
     sessions.tell_refused(parts(), error, call, by=sessions.actor(key, _kind(), address()))
 
 
-def _tell_refused(key: ApiKey, error: Forbidden, call: str) -> None:
+def tell_refused(key: ApiKey, error: Forbidden, call: str) -> None:
     if limits.is_worth_an_entry(key):
         sessions.tell_refused(parts(), error, call, by=sessions.actor(key, _kind(), address()))
 

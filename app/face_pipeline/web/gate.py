@@ -47,10 +47,14 @@ def api() -> Response:
     endpoint = "none"
     try:
         endpoint, provided = _matched(path, method)
-        scope = getattr(current_app.view_functions[endpoint], "scope", None)
+        view = current_app.view_functions[endpoint]
+        scope, admit = getattr(view, "scope", None), getattr(view, "admit", None)
         if scope is not None and not provided:
             # The request itself comes next, and counts.
             authorised(scope, method, endpoint, taking=False)
+        if admit is not None:
+            # A call of CompreFace, with keys of its own.
+            admit(method, endpoint, taking=False)
     except Exception as error:
         told = make_response(current_app.handle_user_exception(error))
         g.answered = Answered(method, path, endpoint, told.status_code)

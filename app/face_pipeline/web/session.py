@@ -28,6 +28,8 @@ def sign_in() -> Response:
         raise BadRequest('send {"api_key": "…"} as JSON', code="api_key_missing")
     try:
         key = sessions.of_text(parts(), text.strip())
+        if key.service is not None:
+            raise Unauthorized("this key is for CompreFace's clients; send another", code="api_key_invalid")
     except Unauthorized as error:
         auth.refuse(error, "session.sign_in")
         raise

@@ -99,11 +99,16 @@ def image(photo_id: str) -> Response:
     originals = parts().originals
     if renditions.is_wanted(request.args):
         return renditions.of_an_original(originals.read(photo.sha256), request.args)
+    return original(photo)
+
+
+def original(photo: Photo) -> Response:
+    """Its file, as it was sent."""
     if parts().settings.accel_redirect:
         response = current_app.response_class(mimetype=photo.media_type)
         response.headers["X-Accel-Redirect"] = ACCEL_PREFIX + relative(photo.sha256)
     else:
-        response = send_file(originals.path(photo.sha256), mimetype=photo.media_type)
+        response = send_file(parts().originals.path(photo.sha256), mimetype=photo.media_type)
     # Content never changes under an id, but who may see it does.
     response.headers["Cache-Control"] = "private, max-age=300"
     response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"

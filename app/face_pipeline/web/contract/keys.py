@@ -8,7 +8,7 @@ from pydantic import Field, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 
 from face_pipeline.store.keys import COLLECTIONS_MAX, GRACE_MAX, NAME_MAX, REQUESTS_MAX, KeyState
-from face_pipeline.store.models import Scope
+from face_pipeline.store.models import Scope, Service
 from face_pipeline.web.contract.answers import Answer, Id, Time
 from face_pipeline.web.contract.call import Call, Codes, Reply
 from face_pipeline.web.contract.requests import COLLECTION, AsWhole, Body, Request, Text, WholeNumber
@@ -85,6 +85,10 @@ class Key(Answer):
     scopes: list[Annotated[str, Field(json_schema_extra={"enum": list(Scope)})]]
     collections: list[str] | None
     requests_per_minute: int | None
+    service: Service | None = Field(
+        description="Of CompreFace, whose clients the key is for; it makes no other calls. null: it is for "
+        "the calls described here."
+    )
     created_at: Time | None
     expires_at: Time | None
     last_used_at: Time | None = Field(description="Right to a minute.")
