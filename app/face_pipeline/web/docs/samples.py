@@ -57,7 +57,7 @@ _VALUES: dict[str, Any] = {
     "code": "person_not_assigned",
     "message": "What is wrong, and what to do.",
     "url": "https://receiver.example.org/faces",
-    "api_key": "fp_…",
+    "api_key": "fp_KEY",
     "secret": "whsec_…",
     "actor_name": "camera-1",
     "address": "192.0.2.17",
@@ -126,7 +126,7 @@ def _object(schema: Schema, components: dict[str, Schema], field: str, owner: st
 def _array(schema: Schema, components: dict[str, Schema], field: str, owner: str) -> Any:
     if field in _EMPTY:
         return []
-    if isinstance(known := _VALUES.get(field), list):
+    if isinstance(known := _VALUES.get(field), list) and "$ref" not in schema["items"]:
         return known
     return [_value(schema["items"], components, _single(field), owner)]
 
