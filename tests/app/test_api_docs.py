@@ -13,10 +13,12 @@ from typing import Any
 
 import pytest
 
+from tests.app.test_contract import DOCUMENT
 from tests.installation import App
 from tests.photos import ROOT, astronaut_again, astronaut_jpeg
 
 PAGE = ROOT / "docs/api.md"
+COMPARISON = ROOT / "docs/compare.md"
 # What an example's "…" stands for: any text, or anything more in a list or an object.
 MORE = "…"
 FILES = {
@@ -168,3 +170,30 @@ def test_the_same_shape_is_taken() -> None:
     told = _elided('{"a": […], "b": {…}, "c": 0.5, "d": [{"e": "…"}, …], "f": null, "g": []}')
     given = {"a": [1, 2], "b": {"x": 1}, "c": 1, "d": [{"e": "x"}, {"e": "y"}], "f": None, "g": []}
     assert _differences(told, given) == []
+
+
+def test_the_comparison_names_calls_that_there_are() -> None:
+    known = {
+        (method.upper(), re.sub(r"{\w+}", "{}", path))
+        for path, methods in DOCUMENT["paths"].items()
+        for method in methods
+    }
+    # What a comment stands before is not there yet.
+    text = re.sub(r"^<!--.*-->\n(.+\n)+", "", COMPARISON.read_text(), flags=re.MULTILINE)
+    named = {
+        (method, re.sub(r"{\w+}", "{}", f"/api/v1{path}"))
+        for method, path in re.findall(r"`(GET|POST|PATCH|DELETE)\s(/[\w/{}]+)", text)
+    }
+    assert len(named) > 30
+    assert named - known == set()
+
+
+def test_the_comparison_says_of_every_feature_what_is_here() -> None:
+    rows = re.findall(r"^\| \[[^]]+\]\(#([\w-]+)\) \|(.*)\|$", COMPARISON.read_text(), re.MULTILINE)
+    headings = re.findall(r"^### (.*)$", COMPARISON.read_text(), re.MULTILINE)
+    anchors = {re.sub(r"[^\w\s-]", "", each.lower()).replace(" ", "-") for each in headings}
+    assert {anchor for anchor, _ in rows} == anchors
+    for anchor, cells in rows:
+        values = [each.strip() for each in cells.split("|")]
+        assert len(values) == 8, anchor
+        assert set(values) <= {"yes", "part", "–", "?"}, anchor
