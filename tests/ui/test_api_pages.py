@@ -10,7 +10,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from tests.installation import App
-from tests.ui.test_page import CHROMIUM, DRIVER, focus_with_tab, text, troubles, wait
+from tests.ui.test_page import CHROMIUM, DRIVER, focus_with_tab, sign_in, text, troubles, wait
 
 pytestmark = pytest.mark.skipif(
     not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver (tests/services/prepare installs them)"
@@ -39,6 +39,15 @@ for (const element of document.body.querySelectorAll("*")) {
 }
 return worst;
 """
+
+
+def test_the_first_pages_lead_to_them(browser: webdriver.Chrome, web_app: App) -> None:
+    browser.get(web_app.url)
+    browser.find_element(By.LINK_TEXT, "API pages").click()
+    wait(browser, lambda b: "The API of this server" in text(b), "the start")
+    sign_in(browser, web_app)
+    browser.find_element(By.LINK_TEXT, "API").click()
+    wait(browser, lambda b: "The API of this server" in text(b), "the start")
 
 
 def test_a_call_is_found_while_somebody_types(browser: webdriver.Chrome, web_app: App) -> None:
