@@ -273,6 +273,10 @@ def test_the_best_face_of_each_person_comes_once_with_how_many_match(
     everybody = [("Anna", 1200), ("Bert", 3), (None, 1), (None, 1), ("Carla", 2)]
     assert found(10) == everybody
     assert found(2) == everybody[:2]
+    assert found(10, named=True) == [each for each in everybody if each[0] is not None]
+    with parts.database.reading() as session:
+        faces = vectors.nearest(session, collection, axis(0), limit=1300, threshold=0.5, named=True)
+    assert [match.person_name for match in faces[1200:]] == ["Bert"] * 3 + ["Carla"] * 2 + ["Dora"] * 95
     assert found(1) == everybody[:1]
     assert found(10, min_quality=0.9) == []
     with parts.database.reading() as session:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from pgvector.sqlalchemy import HALFVEC
-from sqlalchemy import Double, Row, Select, bindparam, case, cast, func, select
+from sqlalchemy import ColumnElement, Double, Row, Select, bindparam, case, cast, func, select
 from sqlalchemy.orm import Session
 
 from face_pipeline.store.models import Collection, Face, FaceVector, Person
@@ -238,7 +238,7 @@ def _candidates(shape: Shape) -> tuple[Select[Any], Any]:
     if shape.without_one:
         query = query.where((Face.id if faces is Face else FaceVector.face_id) != bindparam("left_out"))
     if shape.named:
-        has_one = Face.person_id.is_not(None)
+        has_one: ColumnElement[bool] = Face.person_id.is_not(None)
         if faces is FaceVector:
             # Asked of each face that the index gives, whose order stays.
             has_one = select(Face.id).where(Face.id == FaceVector.face_id, has_one).exists()

@@ -8,7 +8,20 @@ from flask import Flask, Response, send_file
 
 from face_pipeline.config import get_settings
 from face_pipeline.parts import Parts
-from face_pipeline.web import api, auth, compreface, errors, forms, gate, health, limits, observe, session, ui
+from face_pipeline.web import (
+    api,
+    auth,
+    compreface,
+    docs,
+    errors,
+    forms,
+    gate,
+    health,
+    limits,
+    observe,
+    session,
+    ui,
+)
 from face_pipeline.web.bodies import PhotoRequest
 from face_pipeline.web.current import EXTENSION
 
@@ -41,6 +54,7 @@ def create_app(parts: Parts | None = None) -> Flask:
     app.register_blueprint(api.bp, url_prefix="/api/v1")
     app.register_blueprint(compreface.bp, url_prefix="/api/v1")
     app.register_blueprint(ui.bp)
+    app.register_blueprint(docs.bp)
     app.add_url_rule("/openapi.json", "openapi", _openapi)
     return app
 

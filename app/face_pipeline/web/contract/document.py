@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from face_pipeline.web.contract import answers, idempotency
+from face_pipeline.web.contract import answers, examples, idempotency, subjects
 from face_pipeline.web.contract.call import ERRORS, IN_THE_PATH, Call, Reply
 from face_pipeline.web.contract.calls import CALLS, CODES
 
@@ -41,6 +41,7 @@ def document() -> dict[str, Any]:
         "info": INFO,
         "servers": [{"url": "/"}],
         "security": [{name: []} for name in SECURITY_SCHEMES],
+        "tags": _tags(),
         "paths": paths,
         "components": {"securitySchemes": SECURITY_SCHEMES, "schemas": _components()},
     }
@@ -50,12 +51,23 @@ def text() -> str:
     return json.dumps(document(), indent=2, ensure_ascii=False) + "\n"
 
 
+def _tags() -> list[dict[str, str]]:
+    used = {subjects.of_path(call.path) for call in CALLS}
+    return [
+        {"name": each.name, "description": each.text}
+        for each in (*subjects.SUBJECTS, subjects.OTHER)
+        if each in used
+    ]
+
+
 def _operation(call: Call) -> dict[str, Any]:
-    told: dict[str, Any] = {"operationId": call.operation, "summary": call.summary}
+    told: dict[str, Any] = {
+        "operationId": call.operation, "summary": call.summary, "tags": [subjects.of_path(call.path).name]
+    }  # fmt: skip
     if call.description:
         told["description"] = call.description
-    if call.scope is None:
-        told["security"] = []
+    # OpenAPI 3.1 has a place for what a key must be allowed, whatever the kind of key.
+    told["security"] = [{name: [call.scope.value]} for name in SECURITY_SCHEMES] if call.scope else []
     if parameters := _parameters(call):
         told["parameters"] = parameters
     if taken := _taken(call):
@@ -84,7 +96,7 @@ def _parameters(call: Call) -> list[dict[str, Any]]:
 
 def _one_object(models: tuple[type[BaseModel], ...]) -> dict[str, Any]:
     """The schema of what is taken, all models as one object."""
-    schemas = [_without_titles(model.model_json_schema()) for model in models]
+    schemas = [_without_titles(_in_place(model.model_json_schema())) for model in models]
     told: dict[str, Any] = {"type": "object"}
     if required := [name for schema in schemas for name in schema.get("required", ())]:
         told["required"] = required
@@ -97,7 +109,26 @@ def _one_object(models: tuple[type[BaseModel], ...]) -> dict[str, Any]:
 def _taken(call: Call) -> dict[str, Any]:
     """The bodies of a call, by their types: where it takes a form and JSON, either of them."""
     taken = {"multipart/form-data": call.form, "application/json": (call.body,) if call.body else ()}
-    return {kind: {"schema": _one_object(models)} for kind, models in taken.items() if models}
+    told: dict[str, Any] = {kind: {"schema": _one_object(models)} for kind, models in taken.items() if models}
+    if call.body and call.operation in examples.BODIES:
+        told["application/json"]["example"] = examples.BODIES[call.operation]
+    return told
+
+
+def _in_place(schema: dict[str, Any]) -> dict[str, Any]:
+    """A schema with its definitions where it names them: within the document it has no place for them."""
+    definitions = schema.pop("$defs", {})
+
+    def put(node: Any) -> Any:
+        if isinstance(node, list):
+            return [put(each) for each in node]
+        if not isinstance(node, dict):
+            return node
+        own = {name: put(each) for name, each in node.items() if name != "$ref"}
+        return (put(definitions[node["$ref"].split("/")[-1]]) | own) if "$ref" in node else own
+
+    told: dict[str, Any] = put(schema)
+    return told
 
 
 def _reply(reply: Reply) -> dict[str, Any]:

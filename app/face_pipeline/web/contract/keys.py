@@ -11,7 +11,15 @@ from face_pipeline.store.keys import COLLECTIONS_MAX, GRACE_MAX, NAME_MAX, REQUE
 from face_pipeline.store.models import Scope, Service
 from face_pipeline.web.contract.answers import Answer, Id, Time
 from face_pipeline.web.contract.call import Call, Codes, Reply
-from face_pipeline.web.contract.requests import COLLECTION, AsWhole, Body, Request, Text, WholeNumber
+from face_pipeline.web.contract.requests import (
+    COLLECTION,
+    AsWhole,
+    Body,
+    Request,
+    Text,
+    WholeNumber,
+    WithoutFraction,
+)
 
 KeyName = Annotated[str, Field(json_schema_extra={"minLength": 1, "maxLength": NAME_MAX})]
 Scopes = Annotated[
@@ -35,9 +43,9 @@ Moment = Annotated[
     Field(description="From then on the key is refused with api_key_expired; null: never."),
 ]
 PerMinute = Annotated[
-    WholeNumber | None,
-    Field(ge=0, le=REQUESTS_MAX, description="Requests a minute at most; 0: any number; null: as many as "
-    "the installation lets every key (face_limit_requests_per_minute)."),
+    Annotated[int, Field(ge=0, le=REQUESTS_MAX), WithoutFraction] | None,
+    Field(description="Requests a minute at most; 0: any number; null: as many as the installation lets "
+    "every key (face_limit_requests_per_minute)."),
 ]  # fmt: skip
 
 

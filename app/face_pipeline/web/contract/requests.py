@@ -52,7 +52,8 @@ def _whole(value: object) -> object:
 
 
 # A number of JSON without a fraction, however it is written: 1.0 is 1.
-WholeNumber = Annotated[int, BeforeValidator(_whole)]
+WithoutFraction = BeforeValidator(_whole)
+WholeNumber = Annotated[int, WithoutFraction]
 File = Annotated[str, Field(json_schema_extra={"contentMediaType": "application/octet-stream"})]
 
 
