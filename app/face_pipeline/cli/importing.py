@@ -151,7 +151,8 @@ def take(door: Door, source: Path, collection: str | None, reprocess: bool) -> i
             for group in run.groups(stream, found, shown):
                 run.send(group)
     except Refused as error:
-        if error.code == "contract_mismatch" and not reprocess:
+        # Not where the collection that is there is of another one: that takes nothing.
+        if error.code == "contract_mismatch" and "collection" not in error.details:
             raise click.ClickException(
                 f"{error.message}; with --reprocess the service finds the faces of the photos anew"
             ) from None
