@@ -268,6 +268,13 @@ def test_what_is_no_export_is_refused_in_a_line(web_app: App, parts: Parts, anna
     done = anna.types("export", "nowhere", "out")
     assert done.returncode == 1
     assert "there is no collection 'nowhere'" in done.stderr
+    assert not (anna.home / "out").exists()
+    stock.person(parts, "Anna", "from")
+    for command in (("export", "from", "key/out"), ("export", "from", "key/out.tar")):
+        done = anna.types(*command)
+        assert done.returncode == 1
+        assert "cannot be written" in done.stderr
+        assert "Traceback" not in done.stderr
 
 
 def test_another_contract_is_refused_with_the_way_out(live_app: App, parts: Parts, anna: Person) -> None:

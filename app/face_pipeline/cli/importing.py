@@ -139,11 +139,14 @@ def take(door: Door, source: Path, collection: str | None, reprocess: bool) -> i
     """
     from face_pipeline.client import Refused
 
-    found: Source = Directory(source) if source.is_dir() else Archive(source)
     stop = threading.Event()
     client = door.client(retries=patient(stop))
-    with found.lines() as stream:
-        header = _header(stream.readline(LINE_MOST))
+    try:
+        found: Source = Directory(source) if source.is_dir() else Archive(source)
+        with found.lines() as stream:
+            header = _header(stream.readline(LINE_MOST))
+    except OSError as error:
+        raise click.ClickException(f"{source} cannot be read: {error.strerror}") from None
     run = Run(client, collection or header["name"], header["contract_id"], reprocess=reprocess)
     try:
         with stoppable(stop, GO_ON), bar(door, found.size, "Import") as shown, found.lines() as stream:
