@@ -205,7 +205,7 @@ END = {"kind": "end", "persons": 0, "photos": 0, "faces": 0}
 def test_damaged_lines_are_told_by_their_numbers(web_app: App, parts: Parts, anna: Person) -> None:
     berta, carla = a_person(name="Berta"), a_person(name="Carla")
     secret = anna.home / "secret.jpg"
-    secret.write_bytes(no_face())
+    secret.write_bytes(astronaut_jpeg(7))
     source = write(
         anna,
         berta,
@@ -213,8 +213,8 @@ def test_damaged_lines_are_told_by_their_numbers(web_app: App, parts: Parts, ann
         {**carla, "name": "x" * 10_000},
         b"",
         a_photo(astronaut_jpeg(), a_face_line(person_id=berta["id"]), original="originals/a"),
-        a_photo(no_face(), a_face_line(person_id=carla["id"]), original="../secret.jpg"),
-        a_photo(no_face(), a_face_line(person_id=carla["id"]), original=str(secret)),
+        a_photo(astronaut_jpeg(7), a_face_line(person_id=carla["id"]), original="../secret.jpg"),
+        a_photo(astronaut_jpeg(7), a_face_line(person_id=carla["id"]), original=str(secret)),
         a_photo(no_face(), a_face_line(person_id=carla["id"]), original="originals/b"),
         {"kind": "photo", "sha256": 5, "original": "originals/b", "faces": 3, "person_id": []},
         b"[1]",
@@ -268,6 +268,13 @@ def test_what_is_no_export_is_refused_in_a_line(web_app: App, parts: Parts, anna
     done = anna.types("export", "nowhere", "out")
     assert done.returncode == 1
     assert "there is no collection 'nowhere'" in done.stderr
+    assert not (anna.home / "out").exists()
+    stock.person(parts, "Anna", "from")
+    for command in (("export", "from", "key/out"), ("export", "from", "key/out.tar")):
+        done = anna.types(*command)
+        assert done.returncode == 1
+        assert "cannot be written" in done.stderr
+        assert "Traceback" not in done.stderr
 
 
 def test_another_contract_is_refused_with_the_way_out(live_app: App, parts: Parts, anna: Person) -> None:

@@ -290,15 +290,15 @@ def test_what_is_no_form_of_an_import_says_what_is_missing(web_app: App) -> None
     path = "/api/v1/collections/to/import"
     contract = {"contract_id": contract_id(web_app.installation.parts.pack)}
     lines = ("a.jsonl", b"{}\n" * 201)
-    for options, code, words in (
-        ({}, "parameter", "contract_id"),
-        ({"data": contract}, "parameter", "'records'"),
-        ({"data": {**contract, "records": "{}"}}, "parameter", "'records'"),
-        ({"data": contract, "files": [("records", lines)]}, "too_many_records", "200 records"),
-        ({"json": {"records": []}}, "parameter", "contract_id"),
+    for options, status, code, words in (
+        ({}, 400, "parameter", "contract_id"),
+        ({"data": contract}, 400, "parameter", "'records'"),
+        ({"data": {**contract, "records": "{}"}}, 400, "parameter", "'records'"),
+        ({"data": contract, "files": [("records", lines)]}, 422, "too_many_records", "200 records"),
+        ({"json": {"records": []}}, 400, "parameter", "contract_id"),
     ):
         answer = web_app.request("POST", path, **options)
-        assert (answer.status_code, answer.json()["error"]["code"]) == (400, code), answer.text
+        assert (answer.status_code, answer.json()["error"]["code"]) == (status, code), answer.text
         assert words in answer.json()["error"]["message"]
     assert told(put(web_app, [])) == []
 

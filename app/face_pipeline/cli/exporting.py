@@ -139,21 +139,12 @@ def export(door: Door, collection: str, target: Path, fresh: bool) -> int:
     For a key with the scope admin. Stop it (Ctrl-C, or worse) and run the same command again: it goes on
     where it was. The exit status is 1 if the service has lost an original.
     """
-    place: Target = Archive(target) if target.suffix == ".tar" else Directory(target)
-    if place.done.exists():
-        raise click.ClickException(f"{place.done} is an export already; take another target, or remove it")
-    stop = threading.Event()
-    client = door.client(connections=AT_ONCE, retries=patient(stop))
-    with stoppable(stop, GO_ON):
-        run = Run(client, collection, place)
-        run.begin(fresh=fresh)
-        total = sum(client.collection(collection).photos.values())
-        with bar(door, max(0, total - run.counts["photo"]), "Photos") as shown:
-            while not run.ended:
-                before = run.counts["photo"]
-                run.page()
-                shown(run.counts["photo"] - before)
-        run.end()
+    try:
+        run = _run(door, collection, target, fresh=fresh)
+    except OSError as error:
+        raise click.ClickException(
+            f"{error.filename or target} cannot be written: {error.strerror}"
+        ) from None
     counts = {"persons": run.counts["person"], "photos": run.counts["photo"], "faces": run.faces}
     told = {"collection": collection, "export": str(target), **counts, "missing": run.missing}
     words = f"{collection}: " + ", ".join(f"{number} {name}" for name, number in counts.items())
@@ -162,6 +153,27 @@ def export(door: Door, collection: str, target: Path, fresh: bool) -> int:
         words += "".join(f"\n  {each}" for each in run.missing)
     door.show(told, f"{words}\nin {target}")
     return 1 if run.missing else 0
+
+
+def _run(door: Door, collection: str, target: Path, *, fresh: bool) -> Run:
+    stop = threading.Event()
+    client = door.client(connections=AT_ONCE, retries=patient(stop))
+    with stoppable(stop, GO_ON):
+        total = sum(client.collection(collection).photos.values())
+        place: Target = Archive(target) if target.suffix == ".tar" else Directory(target)
+        if place.done.exists():
+            raise click.ClickException(
+                f"{place.done} is an export already; take another target, or remove it"
+            )
+        run = Run(client, collection, place)
+        run.begin(fresh=fresh)
+        with bar(door, max(0, total - run.counts["photo"]), "Photos") as shown:
+            while not run.ended:
+                before = run.counts["photo"]
+                run.page()
+                shown(run.counts["photo"] - before)
+        run.end()
+    return run
 
 
 class Run:

@@ -139,11 +139,14 @@ def take(door: Door, source: Path, collection: str | None, reprocess: bool) -> i
     """
     from face_pipeline.client import Refused
 
-    found: Source = Directory(source) if source.is_dir() else Archive(source)
     stop = threading.Event()
     client = door.client(retries=patient(stop))
-    with found.lines() as stream:
-        header = _header(stream.readline(LINE_MOST))
+    try:
+        found: Source = Directory(source) if source.is_dir() else Archive(source)
+        with found.lines() as stream:
+            header = _header(stream.readline(LINE_MOST))
+    except OSError as error:
+        raise click.ClickException(f"{source} cannot be read: {error.strerror}") from None
     run = Run(client, collection or header["name"], header["contract_id"], reprocess=reprocess)
     try:
         with stoppable(stop, GO_ON), bar(door, found.size, "Import") as shown, found.lines() as stream:
@@ -151,7 +154,8 @@ def take(door: Door, source: Path, collection: str | None, reprocess: bool) -> i
             for group in run.groups(stream, found, shown):
                 run.send(group)
     except Refused as error:
-        if error.code == "contract_mismatch" and not reprocess:
+        # Not where the collection that is there is of another one: that takes nothing.
+        if error.code == "contract_mismatch" and "collection" not in error.details:
             raise click.ClickException(
                 f"{error.message}; with --reprocess the service finds the faces of the photos anew"
             ) from None

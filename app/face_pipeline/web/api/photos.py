@@ -8,7 +8,7 @@ from urllib.parse import quote
 from flask import Blueprint, Response, current_app, request, send_file
 
 from face_pipeline.actions import batches, looks, uploads
-from face_pipeline.errors import BadRequest
+from face_pipeline.errors import BadRequest, NotFound
 from face_pipeline.store import collections, photos
 from face_pipeline.store.models import Photo, Scope
 from face_pipeline.store.originals import relative
@@ -108,7 +108,11 @@ def original(photo: Photo) -> Response:
         response = current_app.response_class(mimetype=photo.media_type)
         response.headers["X-Accel-Redirect"] = ACCEL_PREFIX + relative(photo.sha256)
     else:
-        response = send_file(parts().originals.path(photo.sha256), mimetype=photo.media_type)
+        path = parts().originals.path(photo.sha256)
+        if not path.exists():
+            # As nginx says it.
+            raise NotFound("the original of this photo is lost", code="original_missing")
+        response = send_file(path, mimetype=photo.media_type)
     # Content never changes under an id, but who may see it does.
     response.headers["Cache-Control"] = "private, max-age=300"
     response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"

@@ -10,7 +10,7 @@ from flask import Blueprint, Response, request
 from werkzeug.datastructures import FileStorage
 
 from face_pipeline.actions import transfer
-from face_pipeline.errors import BadRequest
+from face_pipeline.errors import BadRequest, Unprocessable
 from face_pipeline.store import models
 from face_pipeline.store.exports import Place, Stage
 from face_pipeline.store.imports import Outcome, Verdict
@@ -174,7 +174,7 @@ def _lines(sent: Sequence[FileStorage]) -> list[tuple[int, bytes]]:
         )
     found = [(number, line) for number, line in enumerate(data.split(b"\n"), 1) if line.strip()]
     if len(found) > contract.LINES_MOST:
-        raise BadRequest(
+        raise Unprocessable(
             f"one request imports {counted(contract.LINES_MOST, 'record')}, this one has {len(found)}; send "
             "them in several",
             code="too_many_records",

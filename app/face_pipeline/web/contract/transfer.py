@@ -141,7 +141,7 @@ class Imported(answers.Answer):
     records: list[ImportedRecord]
 
 
-CODES: Codes = {400: ("too_many_records",), 413: ("request_too_large",)}
+CODES: Codes = {422: ("too_many_records",), 413: ("request_too_large",)}
 
 CALLS: tuple[Call, ...] = (
     Call(
@@ -160,6 +160,7 @@ CALLS: tuple[Call, ...] = (
         "its own id where that is free. What is there stays as it is, so that all may be sent again.",
         scope=Scope.ADMIN,
         form=(ImportFiles, ImportForm),
-        errors=(400, 404, 409, 413, 503, 507),
+        errors=(400, 404, 409, 413, 422, 503, 507),
+        words={422: "The records are more than one request takes, or the Idempotency-Key is another's."},
     ),
 )  # fmt: skip
