@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import re
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -100,7 +101,7 @@ def test_a_key_opens_its_service_and_nothing_else(door: Client, keys: dict[str, 
     uuid.UUID(door.key)
     without = requests.get(f"{door.app.url}/api/v1/{SUBJECTS}", timeout=10)
     assert refused(without) == (400, 20, "Missing header: x-api-key")
-    for text in ("abc", "fp_" + "a" * 40, door.key.replace("-", ""), "{" + door.key + "}"):
+    for text in ("", "abc", "fp_" + "a" * 40, door.key.replace("-", ""), "{" + door.key + "}"):
         answer = door.send("GET", SUBJECTS, headers={"x-api-key": text})
         assert refused(answer) == (400, 26, "Service API key should be UUID"), text
     unknown = str(uuid.uuid4())
@@ -639,3 +640,58 @@ def test_no_log_holds_a_key_or_a_subject(client: Client) -> None:
     log = client.app.installation.log("web.log")
     assert "/api/v1/recognition/subjects/<path:subject>" in log
     assert not [each for each in (client.key, "Maryam", "Mirjam") if each in log]
+
+
+def test_adding_and_erasing_one_subject_at_once_leaves_nothing_half_made(
+    client: Client, parts: Parts
+) -> None:
+    def act(number: int) -> requests.Response:
+        if number % 3 == 2:
+            path = f"{FACES}?subject=Ann" if number % 2 else f"{SUBJECTS}/Ann"
+            return client.send("DELETE", path)
+        return client.photo(f"{FACES}?subject=Ann", astronaut_jpeg(number))
+
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(act, range(18)))
+    assert {each.status_code for each in answers} <= {200, 201, 404}, [each.text for each in answers]
+    # An erasure of nobody is the only one that finds nothing.
+    assert {each.json()["code"] for each in answers if each.status_code == 404} <= {42}
+    stock.check_consistent(parts)
+    listed = client.send("GET", FACES).json()
+    assert listed["total_elements"] == len(listed["faces"])
+    assert client.subjects() in ([], ["Ann"])
+    assert code(client.photo(f"{FACES}?subject=Ann", no_face())) == (400, 28)
+
+
+ODDITIES = {
+    "nul": "%00", "emoji": "%F0%9F%98%80", "large": "a" * 5000, "dots": "..%2F..", "bytes": "%ff%fe",
+    "quote": "%27",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ODDITIES)
+def test_nothing_odd_is_an_error_of_the_server(door: Client, keys: dict[str, str], name: str) -> None:
+    from face_pipeline.web.compreface.calls import CALLS
+
+    odd = ODDITIES[name]
+    bodies: list[dict[str, Any]] = [
+        {}, {"data": odd}, {"json": {"subject": odd, "file": odd, "embeddings": [[odd]], "source": odd}},
+        {"files": {odd: (odd, b"x")}}, {"files": {"file": (f"{odd}.jpg", odd.encode())}},
+        {"json": [odd]},
+        {"json": {"embeddings": {}, "targets": 7, "source": [[1]], "file": {}, "subject": {}}},
+    ]  # fmt: skip
+    for call in CALLS:
+        path = (
+            re.sub(r"<(?:path:)?(?:subject|image_id)>", odd, call.path).replace("<key>", door.key).lstrip("/")
+        )
+        for query in (
+            "",
+            f"?{odd}&subject={odd}&limit={odd}",
+            f"?subject={odd}&page={odd}&prediction_count={odd}",
+        ):
+            for body in bodies:
+                headers = {"x-api-key": keys[call.service]}
+                answer = door.send(call.method, path + query, headers=headers, **body)
+                assert answer.status_code < 500, (call, query, body, answer.text)
+                if answer.status_code >= 400:
+                    refused(answer)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,20 +55,17 @@ def _installed(name: str, lock: Path, install: Callable[[Path], None]) -> Path:
     if mark.exists():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f"{name}-lock-") as held:
-        lock_file = target.with_suffix(".lock")
+    with target.with_suffix(".lock").open("w") as held:
+        # Another run may be about to install it.
+        fcntl.flock(held, fcntl.LOCK_EX)
+        if mark.exists():
+            return target
+        shutil.rmtree(target, ignore_errors=True)
         try:
-            os.link(held.name, lock_file)
-        except FileExistsError:
-            pytest.skip(f"CompreFace's SDK ({name}) is being installed by another run ({lock_file})")
-        try:
-            shutil.rmtree(target, ignore_errors=True)
             install(target)
-            mark.touch()
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
             pytest.skip(f"CompreFace's SDK ({name}) cannot be had here: {_told(error)}")
-        finally:
-            lock_file.unlink()
+        mark.touch()
     return target
 
 

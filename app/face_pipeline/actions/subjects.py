@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from face_pipeline.actions import analysis, enrolment, erasure, looks, persons
 from face_pipeline.actions.uploads import Upload
-from face_pipeline.errors import Conflict, NotFound, Unavailable, Unprocessable
+from face_pipeline.errors import Conflict, DatabaseBusy, NotFound, Unavailable, Unprocessable
 from face_pipeline.parts import Parts
 from face_pipeline.store import collections, directory, subjects
 from face_pipeline.store import persons as names_of_persons
@@ -24,6 +24,8 @@ from face_pipeline.store.subjects import Image
 
 # Less than nginx waits. What takes longer goes on with the next request.
 MOST_SECONDS = 40.0
+# Where others make, rename or erase a subject meanwhile.
+ATTEMPTS = 10
 
 
 class AnotherSubject(Unprocessable):
@@ -49,6 +51,9 @@ def find(parts: Parts, collection: str, name: str, *, by: Actor) -> Person | Non
     """The subject of that name, in any spelling of it."""
     by.check_reaches(collection)
     name = name.strip()
+    if "\0" in name:
+        # Nobody can be called that, and PostgreSQL cannot be asked.
+        return None
     return parts.database.in_transaction(lambda session: subjects.find(session, collection, name))
 
 
@@ -70,7 +75,7 @@ def rename(parts: Parts, collection: str, old: str, new: str, *, by: Actor) -> b
     Raises NotFound where there is no subject `old`, BadRequest for a name that cannot be kept.
     """
     new = names_of_persons.check_name(new)
-    while True:
+    for _ in range(ATTEMPTS):
         person, holder = (find(parts, collection, name, by=by) for name in (old, new))
         if person is None:
             raise NotFound(f"there is no person {old!r}", code="person_not_found")
@@ -84,6 +89,7 @@ def rename(parts: Parts, collection: str, old: str, new: str, *, by: Actor) -> b
         with suppress(Conflict):
             persons.change(parts, person.id, wanted, matches=lambda _: None, by=by)
             return True
+    raise DatabaseBusy("others change these subjects all the time; send the request again")
 
 
 def erase(parts: Parts, person_id: uuid.UUID, *, by: Actor) -> Erased:
@@ -141,16 +147,23 @@ def add_image(
     if len(faces) > 1:
         raise Unprocessable(f"the photo shows {len(faces)} faces", code="faces_many")
     rules = Rules(parts.pack.match_threshold, on_conflict=OnConflict.ALLOW, min_detection_score=min_score)
-    person = find(parts, collection, name, by=by)
-    _check_owner(parts, collection, photo.row.sha256, person)
-    while person is None:
-        # Another request may make them, or take them out, between the two.
-        with suppress(Conflict):
-            person = create(parts, collection, name, by=by)
-        person = person or find(parts, collection, name, by=by)
-    # The photo was analysed a moment ago: its answer is still there.
-    told = enrolment.enrol(parts, person.id, [(photo.row.filename, photo.data)], rules, by=by, gone=gone)
-    return told.enrolled[0].face_id
+    for _ in range(ATTEMPTS):
+        person = find(parts, collection, name, by=by)
+        _check_owner(parts, collection, photo.row.sha256, person)
+        try:
+            if person is None:
+                person = create(parts, collection, name, by=by)
+            # The photo was analysed a moment ago: its answer is still there.
+            told = enrolment.enrol(
+                parts, person.id, [(photo.row.filename, photo.data)], rules, by=by, gone=gone
+            )
+        except (Conflict, NotFound) as error:
+            # Another request made them, or took them out, between the two.
+            if error.code not in ("person_exists", "person_not_found"):
+                raise
+            continue
+        return told.enrolled[0].face_id
+    raise DatabaseBusy("others make and erase this subject all the time; send the image again")
 
 
 def _check_owner(parts: Parts, collection: str, sha256: str, person: Person | None) -> None:

@@ -87,7 +87,7 @@ def _admitted(text: str | None, service: Service, scope: Scope, endpoint: str, *
         canonical = str(uuid.UUID(text))
     except ValueError:
         canonical = ""
-    if canonical != text.lower():
+    if not canonical or canonical != text.lower():
         raise Refused(Number.VALIDATION, "Service API key should be UUID")
     missing = Refused(
         Number.NO_SERVICE, f"{service.value.capitalize()} service with API Key {text} not found", 404
