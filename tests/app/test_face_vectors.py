@@ -143,6 +143,18 @@ def test_a_face_that_is_being_written_while_its_collection_gets_an_index_is_in_i
     assert found(parts, make_collection(parts, "default")) == [None]
 
 
+def test_an_index_waits_for_the_next_run_rather_than_stop_the_photos(
+    monkeypatch: pytest.MonkeyPatch, parts: Parts
+) -> None:
+    monkeypatch.setattr(indexes, "INDEX_FROM_FACES", 500)
+    monkeypatch.setattr(indexes, "BEGIN_TO_KEEP", indexes.BEGIN_TO_KEEP.replace("'5s'", "'50ms'"))
+    large(parts, build=False)
+    with parts.database.transaction() as session:
+        session.execute(text("UPDATE faces SET position = position"))
+        assert indexer.build_indexes(parts) == []
+    assert len(indexer.build_indexes(parts)) == 1
+
+
 def test_a_copy_that_was_broken_off_is_completed(monkeypatch: pytest.MonkeyPatch, parts: Parts) -> None:
     monkeypatch.setattr(indexes, "COPIED_AT_ONCE", 70)
     collection = large(parts, build=False)
@@ -173,14 +185,17 @@ def test_the_index_of_the_release_before_goes_and_a_new_one_comes(
     monkeypatch.setattr(indexes, "INDEX_FROM_FACES", 500)
     collection = large(parts, build=False)
     stock.photo(parts, None)
-    name = indexes.index_name(collection.id)
+    # It shrank since.
+    small = make_collection(parts, "small")
+    name, other = (indexes.index_name(each.id) for each in (collection, small))
     with parts.database.transaction() as session:
-        session.execute(
-            text(
-                f"CREATE INDEX {name} ON faces USING hnsw ((embedding::halfvec({DIMENSION})) halfvec_ip_ops)"
-                f" WHERE collection_id = {collection.id}"
+        for each, of in ((name, collection), (other, small)):
+            session.execute(
+                text(
+                    f"CREATE INDEX {each} ON faces USING hnsw ((embedding::halfvec({DIMENSION}))"
+                    f" halfvec_ip_ops) WHERE collection_id = {of.id}"
+                )
             )
-        )
         session.execute(text("UPDATE collections SET index_ready = true"))
     collection = make_collection(parts, "default")
     with parts.database.reading() as session:
@@ -188,9 +203,11 @@ def test_the_index_of_the_release_before_goes_and_a_new_one_comes(
     assert len(nearest) == 1, "all are found before there is a new index"
     assert indexer.build_indexes(parts) == [name]
     with parts.database.transaction() as session:
-        on = session.scalars(text(f"SELECT tablename FROM pg_indexes WHERE indexname = '{name}'")).all()
+        on = session.scalars(
+            text(f"SELECT tablename FROM pg_indexes WHERE indexname IN ('{name}', '{other}')")
+        ).all()
         former = session.scalars(text("SELECT index_ready FROM collections")).all()
-    assert (on, former) == (["face_vectors"], [False])
+    assert (on, former) == (["face_vectors"], [False, False])
     assert found(parts, make_collection(parts, "default")) == [None]
     finding = next(finding for finding in doctor.examine(parts) if finding.check == "vector index")
     assert finding.ok, finding.message

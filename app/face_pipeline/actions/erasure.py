@@ -20,6 +20,7 @@ from face_pipeline.store import collections, erasure, removals
 from face_pipeline.store.audit import Actor
 from face_pipeline.store.erasure import ChangedMeanwhile, Erased, Kept, Why
 from face_pipeline.store.originals import Removed
+from face_pipeline.words import counted
 
 log = logging.getLogger(__name__)
 
@@ -183,7 +184,8 @@ def _receipt(parts: Parts, rows: Erased, files: Removed, *, dry_run: bool = Fals
     receipt = Receipt(dry_run, rows, files.removed, forgotten)
     if not dry_run:
         log.info(
-            "erased %d photos, %d faces, %d persons", rows.photos, rows.faces, rows.persons,
+            "erased %s, %s, %s",
+            counted(rows.photos, "photo"), counted(rows.faces, "face"), counted(rows.persons, "person"),
             extra={"operation": "erase", "count": rows.photos},
         )  # fmt: skip
     return receipt

@@ -10,6 +10,7 @@ import time
 from collections.abc import Collection
 from functools import partial
 
+from face_pipeline.errors import DatabaseBusy
 from face_pipeline.parts import Parts
 from face_pipeline.store import erasure, idempotency, indexes, merges, photos, removals
 
@@ -26,10 +27,14 @@ def build_indexes(parts: Parts) -> list[str]:
     built: list[str] = []
     with parts.database.single_statements() as connection, indexes.only_builder(connection) as alone:
         if alone and (dropped := indexes.drop_abandoned(connection)):
-            log.info("indexes of erased collections dropped", extra={"operation": "index", "count": dropped})
+            log.info("indexes that nobody reads dropped", extra={"operation": "index", "count": dropped})
         for collection in indexes.outgrown(connection) if alone else ():
             started = time.monotonic()
-            built.append(indexes.build(connection, collection))
+            try:
+                built.append(indexes.build(connection, collection))
+            except DatabaseBusy:
+                log.warning("an index is left to the next run", extra={"operation": "index"})
+                continue
             log.info(
                 "index built",
                 extra={

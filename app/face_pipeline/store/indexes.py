@@ -19,6 +19,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 from sqlalchemy.schema import CreateIndex, DropIndex
 
+from face_pipeline.store.database import our_errors
 from face_pipeline.store.models import Collection, Face, FaceVector
 
 # Below this an exact scan of one collection is as quick as the index, and complete.
@@ -85,8 +86,10 @@ def build(connection: Connection, collection: Collection) -> str:
 
     In a connection that commits each statement by itself: CONCURRENTLY, so that uploads and searches go on
     meanwhile. A build that was broken off leaves an invalid index, which is dropped first.
+    Raises DatabaseBusy where transactions that write faces take so long that photos would have to wait.
     """
-    _keep_vectors(connection, collection)
+    with our_errors():
+        _keep_vectors(connection, collection)
     if extension_version(connection) < PARALLEL_BUILD_FROM:
         connection.execute(text("SET max_parallel_maintenance_workers = 0"))
     index = _hnsw(collection)
