@@ -80,6 +80,10 @@ TAKING = [call for call in CALLS if queries(*call) or any(bodies(*call))]
 class World:
     """One of each thing, and a process that answers without a network."""
 
+    # Of another key than the admin's, and the ids that it must not learn.
+    bound: dict[str, str]
+    secrets: set[str]
+
     def __init__(self, parts: Parts, api_key: str) -> None:
         self.parts = parts
         self.client: FlaskClient = create_app(parts).test_client()
