@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import uuid
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote_from_bytes
@@ -91,7 +92,7 @@ class World:
         put(parts, faces_of(people(1, 7)[0], 3, 7))
         clusterer.cluster(parts)
         (cluster,) = self.ask("get", "/api/v1/clusters")["clusters"]
-        key = self.ask("post", "/api/v1/keys", {"name": f"bad values {id(self)}", "scopes": ["read"]})
+        key = self.ask("post", "/api/v1/keys", {"name": f"bad values {uuid.uuid4()}", "scopes": ["read"]})
         hook = self.ask("post", "/api/v1/hooks", {"url": REQUIRED["url"]})
         batch = self.ask("post", "/api/v1/batches", {"collection": "default"})
         self.ids = {
