@@ -199,6 +199,7 @@ def _check(value: Any, schema: dict[str, Any]) -> None:
 OTHERWISE = {
     "retry_photo": "photo_not_failed",
     "add_embeddings": "contract_mismatch",
+    "import_records": "contract_mismatch",
     "undo_merge": "merge_not_found",
     "get_cluster": "cluster_not_found",
     "hide_cluster": "cluster_not_found",
@@ -214,6 +215,7 @@ def test_every_command_of_the_pages_runs(live_app: App, tmp_path: Path) -> None:
         pytest.skip("needs curl")
     (tmp_path / "key.header").write_text(f"Authorization: Bearer {live_app.api_key}")
     (tmp_path / "photo.jpg").write_bytes(astronaut_jpeg())
+    (tmp_path / "records.jsonl").write_text("")
     names = _stock(live_app)
     calls = sorted(reading.calls(), key=lambda call: (call.method == "DELETE", call.operation in LAST))
     assert len(calls) == len(CALLS)

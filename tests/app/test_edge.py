@@ -257,6 +257,21 @@ def test_an_upload_and_a_page_still_come_through(edge: Edge) -> None:
     assert edge.get("/_gate", headers={"X-API-Key": ADMIN_KEY}).status_code == 404
 
 
+def test_the_api_pages_come_through_without_a_key(edge: Edge) -> None:
+    for path in ("/docs", "/docs/", "/docs/persons", "/docs?q=undo", "/docs/static/docs.css"):
+        answer = edge.get(path)
+        assert answer.status_code == 200, path
+        assert answer.headers["X-Frame-Options"] == "DENY"
+        assert "script-src 'self'" in answer.headers["Content-Security-Policy"]
+    assert (
+        edge.get(
+            "/docs/persons", headers={"If-None-Match": edge.get("/docs/persons").headers["ETag"]}
+        ).status_code
+        == 304
+    )
+    assert edge.request("POST", "/docs").status_code == 405
+
+
 ERRORS = (
     ("GET /api/v1/photos", ["Transfer-Encoding: lost"], 501, "not_implemented"),
     ("GET /api/v1/photos", ["Content-Length: many"], 400, "bad_request"),

@@ -45,6 +45,7 @@ FORMS: dict[str, dict[str, str]] = {
     "verify": {"photo": "@photo.jpg", "person_id": IDS["person_id"]},
     "detect": {"min_face_size": "40"},
     "make_rendition": {"size": "800"},
+    "import_records": {"records": "@records.jsonl", "contract_id": "insightface-…"},
 }
 QUERIES: dict[str, dict[str, str]] = {
     "list_photos": {"state": "failed", "limit": "20"},

@@ -59,6 +59,8 @@ _VALUES: dict[str, Any] = {
     "url": "https://receiver.example.org/faces",
     "api_key": "fp_KEY",
     "secret": "whsec_…",
+    "kind": "photo",
+    "service": None,
     "actor_name": "camera-1",
     "address": "192.0.2.17",
     "action": "person.rename",
@@ -66,16 +68,20 @@ _VALUES: dict[str, Any] = {
 }
 # Lists of what went wrong: empty, as they mostly are.
 _EMPTY = {"rejected", "refused", "kept"}
+# What is told of what went wrong, where it may be null.
+_ABSENT = {"code", "message"}
 # Whose `id` it is, by the schema that has it.
 _OWNERS = {
     "Photo": "photo_id", "PhotoItem": "photo_id", "Accepted": "photo_id", "Batch": "batch_id",
     "Face": "face_id", "OneFace": "face_id", "PersonFace": "face_id", "ClusterFace": "face_id",
     "BestFace": "face_id", "Cluster": "cluster_id", "ClusterItem": "cluster_id", "MergeDone": "merge_id",
     "MergeUndone": "merge_id", "Hook": "hook_id", "HookWithSecret": "hook_id", "Key": "key_id",
-    "KeyWithText": "key_id",
+    "KeyWithText": "key_id", "ExportedPhoto": "photo_id", "ExportedFace": "face_id",
+    "FaceOfExport": "face_id",
 }  # fmt: skip
 _NAMES = {
     "Key": "camera-1", "KeyWithText": "camera-1", "Collection": "default", "CollectionItem": "default",
+    "ExportedCollection": "default",
 }  # fmt: skip
 _MOMENT = "2026-11-26T13:00:00.000+00:00"
 
@@ -91,7 +97,7 @@ def _value(schema: Schema, components: dict[str, Schema], field: str, owner: str
         return _value(components[name], components, field, name)
     if "anyOf" in schema:
         kinds = schema["anyOf"]
-        if field in _VALUES and _VALUES[field] is None and {"type": "null"} in kinds:
+        if {"type": "null"} in kinds and (field in _ABSENT or _VALUES.get(field, field) is None):
             return None
         return _value(next(each for each in kinds if each != {"type": "null"}), components, field, owner)
     if "const" in schema:
