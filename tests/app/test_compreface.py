@@ -674,6 +674,8 @@ def test_nothing_odd_is_an_error_of_the_server(door: Client, keys: dict[str, str
     from face_pipeline.web.compreface.calls import CALLS
 
     odd = ODDITIES[name]
+    # In a collection that there is: in none, nobody is looked for.
+    assert door.send("POST", SUBJECTS, json={"subject": "Ann"}).status_code == 201
     bodies: list[dict[str, Any]] = [
         {}, {"data": odd}, {"json": {"subject": odd, "file": odd, "embeddings": [[odd]], "source": odd}},
         {"files": {odd: (odd, b"x")}}, {"files": {"file": (f"{odd}.jpg", odd.encode())}},
