@@ -103,6 +103,8 @@ def version(parts: Parts, collection: str = "default") -> int:
 def check_consistent(parts: Parts) -> None:
     """Collections count their faces right, photos have their originals, no face is in another collection."""
     with parts.database.transaction() as session:
+        # All of one moment: workers may go on.
+        session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
         for collection in session.scalars(select(Collection)):
             counted = session.scalar(select(func.count()).where(Face.collection_id == collection.id))
             assert collection.face_count == counted, collection.name
