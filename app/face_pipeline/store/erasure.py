@@ -113,10 +113,9 @@ class ChangedMeanwhile(Exception):
 def photo(session: Session, photo_id: uuid.UUID, *, dry_run: bool, by: Actor) -> Erased:
     """A photo with its faces; NotFound when there is none, or `by` does not reach it."""
     gone = NotFound(f"there is no photo {photo_id}", code="photo_not_found")
-    erased = _reached(session, Photo, photo_id, by, gone)
+    # Locked first: a photo that is moved changes its collection until then.
     rows = _photos(session, Photo.id == photo_id, lock=not dry_run)
-    if not rows:
-        raise gone
+    erased = _reached(session, Photo, photo_id, by, gone)
     _count_photos(erased, rows)
     erased.faces = _count(session, Face.photo_id == photo_id)
     if not dry_run:
@@ -133,10 +132,10 @@ def photo(session: Session, photo_id: uuid.UUID, *, dry_run: bool, by: Actor) ->
 def face(session: Session, face_id: uuid.UUID, *, dry_run: bool, by: Actor) -> Erased:
     """A face; its photo stays. NotFound when there is none, or `by` does not reach it."""
     gone = NotFound(f"there is no face {face_id}", code="face_not_found")
-    erased = _reached(session, Face, face_id, by, gone)
     of = select(Face.photo_id).where(Face.id == face_id).scalar_subquery()
-    # None for a face that came as an embedding.
+    # None for a face that came as an embedding. Locked first: a face changes its collection with its photo.
     rows = _photos(session, Photo.id == of, lock=not dry_run)
+    erased = _reached(session, Face, face_id, by, gone)
     erased.faces = _count(session, Face.id == face_id)
     if not dry_run:
         erased.faces = _rows(session.execute(_delete(Face, Face.id == face_id)))
