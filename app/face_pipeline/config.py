@@ -153,7 +153,7 @@ class Settings(BaseSettings):
         """`search_threads`, counted where it is left open."""
         return self.search_threads or min(SEARCH_THREADS_MOST, len(os.sched_getaffinity(0)))
 
-    @cached_property
+    @property
     def hooks_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
         """`hooks_allowed_networks`; raises ConfigurationError naming the first that is none."""
         try:

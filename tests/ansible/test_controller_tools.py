@@ -39,7 +39,7 @@ def test_secrets_are_made_once_and_only_their_owner_reads_them(tmp_path: Path) -
     assert first["admin_api_key"].startswith("fp_")
     assert len(first["admin_api_key"]) == 43
     assert (directory / "admin_api_key").read_text().strip() == first["admin_api_key"]
-    assert len(set(first.values())) == len(first) == 18
+    assert len(set(first.values())) == len(first) == 19
 
 
 def test_a_client_trusts_the_certificate_through_its_authority(tmp_path: Path) -> None:

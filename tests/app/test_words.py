@@ -21,7 +21,7 @@ def test_one_accepted_photo_is_not_told_as_photos(web_app: App) -> None:
     assert web_app.installation.log("web.log").count("1 photo accepted, 0 refused") == before + 1
     assert web_app.upload(("a.jpg", astronaut_jpeg()), ("b.jpg", astronaut_jpeg(1))).status_code == 202
     assert "2 photos accepted, 0 refused" in web_app.installation.log("web.log")
-    assert "1 photos" not in web_app.installation.log("web.log")
+    assert " 1 photos" not in web_app.installation.log("web.log")
 
 
 def test_the_autoscaler_tells_of_one_worker_and_one_task() -> None:

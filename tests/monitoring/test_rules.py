@@ -199,7 +199,7 @@ def test_a_camera_site_says_from_which_share_of_cached_searches_on_it_is_told(tm
     ("given", "words"),
     [
         ({"LowCacheHitRatio": {}}, r"is called LowCacheHitRatio \(meant is LowCacheHitRate\?\)"),
-        ({"Nonsense": {}}, r"there are AlertmanagerConfigReloadFailed, .*, Watchdog, WorkerOutOfMemory"),
+        ({"Nonsense": {}}, r"there are AlertmanagerConfigReloadFailed, .*, WebHookFails, WorkerOutOfMemory"),
         ({"HighCPUUsage": {"treshold": 1}}, r"has no treshold; an alert takes enabled, threshold, for, seve"),
         ({"HighCPUUsage": {"threshold": 90}}, r"threshold is 90; .*80 % is 0.8"),
         ({"HighCPUUsage": {"threshold": "0.9"}}, r"must be a number"),

@@ -109,7 +109,7 @@ def _from_database() -> Iterator[Metric]:
         "face_recognition_oldest_waiting_photo_seconds", "Age of the oldest photo that waits.", value=age
     )
     for name, text, value in (
-        ("unknown_faces", "Faces that are nobody's, as the last look found them.", looked.unknown_faces),
+        ("unknown_faces", "Faces of unknown people, as the last look found them.", looked.unknown_faces),
         ("clusters", "Groups of unknown faces, as the last look found them.", looked.clusters),
         ("clustering_seconds", "The last look at unknown faces, of all collections.", looked.seconds),
     ):

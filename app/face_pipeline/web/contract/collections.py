@@ -41,7 +41,7 @@ class Collection(CollectionItem):
     """A collection, and what it holds."""
 
     photos: answers.States = Field(description="How many of its photos are in which state.")
-    unknown_face_count: answers.Count = Field(description="Faces that are nobody's.")
+    unknown_face_count: answers.Count = Field(description="Faces of unknown people.")
 
 
 class Collections(answers.Answer):
