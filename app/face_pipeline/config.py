@@ -46,6 +46,9 @@ class Settings(BaseSettings):
     scratch_redis_host: str = "127.0.0.1"
     scratch_redis_port: int = Field(6380, ge=1, le=65535)
 
+    # Programs of others that nginx serves beside the pages (web/ui/doors.py), separated by spaces.
+    doors: str = Field("", pattern=r"^[a-z ]*$")
+
     originals_dir: Path = Path("/var/lib/face-pipeline/originals")
     # Where the host that keeps the originals gives them out; empty: they are on this host.
     originals_url: str = Field("", pattern=r"^(https?://\S+)?$")

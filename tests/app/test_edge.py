@@ -179,7 +179,7 @@ def body(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _signed_in(edge: Edge) -> str:
     answer = edge.request("POST", "/session", json={"api_key": ADMIN_KEY})
-    assert answer.status_code == 204
+    assert answer.status_code == 200
     return f"Cookie: face_session={answer.cookies['face_session']}"
 
 

@@ -223,6 +223,14 @@ class Live(Answer):
     status: str
 
 
+class Session(Answer):
+    """A session of the pages."""
+
+    csrf_token: str = Field(description="Changes by this session send it as X-CSRF-Token.")
+    name: str = Field(description="Name of the key.")
+    scopes: list[str]
+
+
 class Checks(Answer):
     """`ok`, or what kind of error came."""
 

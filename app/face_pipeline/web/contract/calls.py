@@ -137,10 +137,16 @@ _CALLS = (
     ),
     Call(
         "post", "/session", "sign_in", "Sign the page in",
-        {204: Reply("Signed in; a cookie is set.")},
+        {200: Reply("Signed in; a cookie is set.", answers.Session)},
         body=requests.SignIn,
         errors=(400, 401, 413, 429, 503),
         words={413: "A sign-in takes 64 kB."},
+    ),
+    Call(
+        "get", "/session", "get_session", "Who is signed in to the page",
+        {200: Reply("The session that the cookie stands for.", answers.Session)},
+        errors=(401, 503),
+        words={401: "There is no session, or its key is no longer valid."},
     ),
     Call(
         "delete", "/session", "sign_out", "Sign the page out",
