@@ -315,9 +315,11 @@ def observers(installation: Installation, web_url: tuple[str, Any]) -> Iterator[
     told = prometheus.write("history.om", history())
     (prometheus.directory / "data").mkdir()
     prometheus._own(prometheus.directory / "data")
+    # Block by block it would read all of it again.
     prometheus.promtool(
-        "tsdb", "create-blocks-from", "openmetrics", str(told), str(prometheus.directory / "data")
-    )
+        "tsdb", "create-blocks-from", "--max-block-duration=400h",
+        "openmetrics", str(told), str(prometheus.directory / "data"),
+    )  # fmt: skip
     alertmanager.start()
     prometheus.start()
     yield made
