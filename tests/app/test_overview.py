@@ -576,3 +576,20 @@ def test_a_silence_that_the_audit_cannot_keep_is_ended(
 def test_without_alertmanager_there_is_nothing_to_silence(clean: Installation) -> None:
     answer = visit(clean).ask("POST", SILENCES, json=GOOD)
     assert (answer.status_code, answer.get_json()["error"]["code"]) == (409, "observation_off")
+
+
+def test_the_client_has_the_overview_charts_and_silences(web_app: App, observed: Observers) -> None:
+    from face_pipeline.client import Client, Refused
+
+    client = Client(web_app.url, web_app.api_key)
+    told = client.overview()
+    assert told.numbers.photos == 0
+    assert told.observation.state == "off"
+    assert [step.code for step in told.first_steps] == ["put_photos", "name_somebody", "search"]
+    assert client.charts("7d").charts == ()
+    with pytest.raises(Refused) as refused:
+        client.silence_alerts("RedisDown", labels={"host": "db1"}, minutes=60)
+    assert refused.value.code == "observation_off"
+    with pytest.raises(Refused) as refused:
+        client.end_silence(uuid.uuid4())
+    assert refused.value.code == "observation_off"
