@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from face_pipeline.parts import Parts
-from face_pipeline.web import create_app, ui
-from flask import Response
+from face_pipeline.web import ui
+from flask import Flask, Response
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -74,8 +73,10 @@ CHARTS = [
 
 
 @pytest.fixture
-def page(browser: webdriver.Chrome, parts: Parts) -> Iterator[webdriver.Chrome]:
-    app = create_app(parts)
+def page(browser: webdriver.Chrome) -> Iterator[webdriver.Chrome]:
+    # The files of the pages alone: no server behind them.
+    app = Flask("scratch", static_folder=None)
+    app.register_blueprint(ui.bp)
     for path, kind, body in (
         ("/scratch", "text/html", PAGE),
         ("/scratch.js", "text/javascript", SCRIPT),
@@ -87,16 +88,15 @@ def page(browser: webdriver.Chrome, parts: Parts) -> Iterator[webdriver.Chrome]:
     ):
         app.add_url_rule(path, path, _giving(body, kind))
     server = make_server("127.0.0.1", 0, app, threaded=True)
-    running = threading.Thread(target=server.serve_forever)
-    running.start()
-    browser.get(f"http://127.0.0.1:{server.port}/scratch")
-    wait(browser, lambda b: b.find_element(By.TAG_NAME, "body").get_attribute("data-drawn"), "the charts")
-    yield browser
-    # No script that was refused, and no style.
-    found = troubles(browser)
-    server.shutdown()
-    running.join()
-    assert found == []
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        browser.get(f"http://127.0.0.1:{server.port}/scratch")
+        wait(browser, lambda b: b.find_element(By.TAG_NAME, "body").get_attribute("data-drawn"), "the charts")
+        yield browser
+        # No script that was refused, and no style.
+        assert troubles(browser) == []
+    finally:
+        server.shutdown()
 
 
 def _giving(body: str, kind: str) -> Any:
