@@ -97,6 +97,11 @@ class Settings(BaseSettings):
     # Names and addresses of the installation's own hosts, separated by spaces.
     hooks_own_addresses: str = ""
 
+    # Where Prometheus and Alertmanager are asked, and where browsers find Grafana; empty: there is none.
+    prometheus_url: str = Field("", pattern=r"^(https?://\S+)?$")
+    alertmanager_url: str = Field("", pattern=r"^(https?://\S+)?$")
+    grafana_url: str = Field("", pattern=r"^(https?://\S+)?$")
+
     metrics_host: str = "127.0.0.1"
     metrics_port_base: int = Field(9810, ge=1, le=65000)
 

@@ -194,22 +194,3 @@ def test_an_error_in_a_browser_is_a_page_and_elsewhere_what_it_was(web_app: App)
     )
     # Neither is an id that is none.
     assert browser.get(f"{web_app.url}/photos/none", headers=html, timeout=30).status_code == 404
-
-
-def test_what_is_vendored_is_what_its_list_says() -> None:
-    root = UI / "static/vendor"
-    listed = json.loads((root / "vendor.json").read_text())["libraries"]
-    files = {}
-    for library in listed:
-        assert library.keys() == {"name", "version", "licence", "source", "files"}
-        files.update(library["files"])
-    found = {
-        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in root.rglob("*")
-        if path.is_file() and path.name != "vendor.json"
-    }
-    assert found == files
-    for library in listed:
-        assert any("licen" in name.lower() for name in library["files"]), (
-            f"{library['name']} without its licence"
-        )

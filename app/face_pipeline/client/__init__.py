@@ -64,17 +64,32 @@ from face_pipeline.client.operating import (
     Key,
     KeyWithText,
 )
+from face_pipeline.client.overview import (
+    Alert,
+    Chart,
+    Charts,
+    Need,
+    Numbers,
+    Observation,
+    Overview,
+    Series,
+    Silence,
+    Step,
+    Workers,
+)
 from face_pipeline.client.transfer import ExportedCollection, ExportPage, Imported, ImportedRecord
 from face_pipeline.client.transport import Retries
 
 __all__ = [
-    "Accepted", "AuditEntry", "Batch", "BestFace", "Client", "ClientError", "Cluster", "ClusterNamed",
-    "Collection", "Delivery", "DetectedFace", "Detection", "Embedding", "EmbeddingsAdded", "Enrolled",
-    "Enrolment", "Event", "EventPerson", "Events", "ExportPage", "ExportedCollection", "Face", "File",
-    "FileUnreadable", "Following", "FoundFace", "Hook", "HookWithSecret", "Imported", "ImportedRecord",
-    "Kept", "Key", "KeyWithText", "KnownPerson", "ListedCollection", "ListedEmbedding", "ListedPhoto",
-    "Match", "Merged", "Misconfigured", "Moved", "NotAnAnswer", "NotEnrolled", "Note", "OneFace",
-    "Person", "Photo", "Readiness", "Receipt", "Refused", "Rejected", "Retries", "Search", "Source",
-    "StoredFace", "Unfinished", "Unmerged", "Unreachable", "Upload", "Verification", "VerifiedFace",
-    "VerifiedPerson",
+    "Accepted", "Alert", "AuditEntry", "Batch", "BestFace", "Chart", "Charts", "Client",
+    "ClientError", "Cluster", "ClusterNamed", "Collection", "Delivery", "DetectedFace", "Detection",
+    "Embedding", "EmbeddingsAdded", "Enrolled", "Enrolment", "Event", "EventPerson", "Events",
+    "ExportPage", "ExportedCollection", "Face", "File", "FileUnreadable", "Following", "FoundFace",
+    "Hook", "HookWithSecret", "Imported", "ImportedRecord", "Kept", "Key", "KeyWithText",
+    "KnownPerson", "ListedCollection", "ListedEmbedding", "ListedPhoto", "Match", "Merged",
+    "Misconfigured", "Moved", "Need", "NotAnAnswer", "NotEnrolled", "Note", "Numbers",
+    "Observation", "OneFace", "Overview", "Person", "Photo", "Readiness", "Receipt", "Refused",
+    "Rejected", "Retries", "Search", "Series", "Silence", "Source", "Step", "StoredFace",
+    "Unfinished", "Unmerged", "Unreachable", "Upload", "Verification", "VerifiedFace",
+    "VerifiedPerson", "Workers",
 ]  # fmt: skip

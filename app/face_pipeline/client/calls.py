@@ -10,6 +10,7 @@ from face_pipeline.client.answers import Readiness
 from face_pipeline.client.errors import Misconfigured
 from face_pipeline.client.events import EventCalls
 from face_pipeline.client.keys import KeyCalls
+from face_pipeline.client.overview import OverviewCalls
 from face_pipeline.client.people import PeopleCalls
 from face_pipeline.client.photos import PhotoCalls
 from face_pipeline.client.search import SearchCalls
@@ -21,7 +22,7 @@ KEY_FILE_VARIABLE = "FACE_API_KEY_FILE"
 CA_VARIABLE = "FACE_CA_FILE"
 
 
-class Client(PhotoCalls, SearchCalls, PeopleCalls, EventCalls, KeyCalls, TransferCalls):
+class Client(PhotoCalls, SearchCalls, PeopleCalls, EventCalls, KeyCalls, TransferCalls, OverviewCalls):
     """One installation, by its public address and an API key; may be used from several threads.
 
     `ca`: certificates to trust, PEM, instead of the system's. `address`: connect there instead of to the

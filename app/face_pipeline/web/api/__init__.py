@@ -18,6 +18,7 @@ from face_pipeline.web.api import (
     faces,
     hooks,
     keys,
+    overview,
     persons,
     photos,
     renditions,
@@ -60,5 +61,6 @@ for resource in (
     events,
     hooks,
     transfer,
+    overview,
 ):
     bp.register_blueprint(resource.bp)

@@ -19,6 +19,7 @@ from face_pipeline.web.contract import (
     hooks,
     idempotency,
     keys,
+    overview,
     persons,
     requests,
     search,
@@ -47,6 +48,7 @@ SUBJECTS: tuple[ModuleType, ...] = (
     events,
     hooks,
     transfer,
+    overview,
 )
 
 # By the status they come with; gunicorn and nginx, which answer for the service, may have others.

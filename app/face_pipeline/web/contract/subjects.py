@@ -63,6 +63,12 @@ SUBJECTS = (
     Subject("keys", "Keys", "API keys with scopes, collections and expiry.", ("keys",)),
     Subject("audit", "Audit", "Who did what, on whom, when, from where.", ("audit",)),
     Subject(
+        "overview",
+        "Overview",
+        "How the installation is: its numbers, what needs somebody, charts, alerts and their silences.",
+        ("overview",),
+    ),
+    Subject(
         "service",
         "Service",
         "Health, metrics, and how the page signs in. Programs send a key instead.",
