@@ -56,6 +56,11 @@ def find_with_faces(session: Session, photo_id: uuid.UUID, *, by: Actor | None =
     return _or_not_found(photo, photo_id, by)
 
 
+def boxes(session: Session, photo_id: uuid.UUID) -> list[list[float]]:
+    """Where the photo's faces are: x1, y1, x2, y2 in pixels of the upright photo."""
+    return list(session.scalars(select(Face.bbox).where(Face.photo_id == photo_id).order_by(Face.position)))
+
+
 def _or_not_found(photo: Photo | None, photo_id: uuid.UUID, by: Actor | None) -> Photo:
     if photo is None or (by is not None and not by.reaches(photo.collection.name)):
         raise NotFound(f"there is no photo {photo_id}", code="photo_not_found")

@@ -20,6 +20,7 @@ from face_pipeline.web.api import (
     keys,
     persons,
     photos,
+    pictures,
     renditions,
     search,
     transfer,
@@ -33,7 +34,7 @@ bp = Blueprint("api", __name__)
 class PhotoId(BaseConverter):
     """The id of a photo in an address, whatever it is, but for what is a call of its own there."""
 
-    regex = "(?!retry$)[^/]+"
+    regex = "(?!(?:retry|move|delete)$)[^/]+"
 
 
 @bp.record
@@ -43,6 +44,7 @@ def _converters(state: BlueprintSetupState) -> None:
 
 for resource in (
     photos,
+    pictures,
     batches,
     faces,
     renditions,

@@ -60,7 +60,7 @@ _CODES: Codes = {
     403: ("forbidden", "scope_missing", "csrf_token", "collection_forbidden"),
     404: (
         "not_found", "photo_not_found", "batch_not_found", "face_not_found", "collection_not_found",
-        "original_missing",
+        "original_missing", "thumbnail_not_there",
     ),
     405: ("method_not_allowed",),
     409: ("conflict", "contract_mismatch"),
@@ -113,6 +113,17 @@ _CALLS = (
         words=BROKEN_PHOTO,
     ),
     Call(
+        "get", "/api/v1/photos/{photo_id}/thumbnail", "get_photo_thumbnail",
+        "A small square picture with the faces on it",
+        {200: Reply("A WebP of at most 320 pixels.", ("image/webp",))},
+        "In its middle are the faces, where they fit into the square, or else the largest one. Workers make "
+        "it with the faces; a photo of an earlier release gets it when it is asked for.",
+        scope=Scope.READ,
+        query=(requests.PictureVersion,),
+        errors=(400, 404, 422, 503),
+        words=BROKEN_PHOTO | {404: "There is no such photo, or it is not done (thumbnail_not_there)."},
+    ),
+    Call(
         "get", "/api/v1/batches/{batch_id}", "get_batch", "Progress of an upload",
         {200: Reply("How far its photos are.", answers.Batch)},
         scope=Scope.READ,
@@ -122,7 +133,7 @@ _CALLS = (
         "get", "/api/v1/faces/{face_id}/crop", "get_face_crop", "Picture of a face",
         {200: Reply("A JPEG.", ("image/jpeg",))},
         scope=Scope.READ,
-        query=(requests.CropQuery,),
+        query=(requests.CropQuery, requests.PictureVersion),
         errors=(400, 404, 422, 503),
         words=BROKEN_PHOTO,
     ),

@@ -127,6 +127,16 @@ class RenditionSize(Request):
     )
 
 
+class PictureVersion(Request):
+    v: Annotated[int, AsWhole] = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="Version of the picture, as in addresses that answers give. With it, a browser keeps the "
+        "picture for a year; without it, for five minutes.",
+    )
+
+
 class CropQuery(Request):
     size: Annotated[int, AsWhole] = Field(160, ge=32, le=512, description="Longer side, pixels.")
 
