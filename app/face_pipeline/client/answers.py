@@ -88,6 +88,7 @@ class _PhotoFields(Answer):
     person: Person | None = None
     received_at: datetime | None = None
     finished_at: datetime | None = None
+    thumbnail: str | None = None
 
 
 class Photo(_PhotoFields):

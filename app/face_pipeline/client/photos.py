@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 
 from face_pipeline.client.answers import Batch, ListedPhoto, Moved, Photo, Receipt, Retried, Upload
 from face_pipeline.client.base import Calls, Id, form, part
@@ -39,10 +40,33 @@ class PhotoCalls(Calls):
         return self._read(Photo, f"/photos/{part(photo_id)}")
 
     def photos(
-        self, *, collection: str | None = None, state: str | None = None, batch: Id | None = None
+        self,
+        *,
+        collection: str | None = None,
+        state: str | Iterable[str] | None = None,
+        batch: Id | None = None,
+        reason: str | None = None,
+        person_id: Id | None = None,
+        faces: str | None = None,
+        filename: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        sort: str | None = None,
     ) -> Iterator[ListedPhoto]:
-        """All photos, newest first, a page at a time."""
-        return self._pages(ListedPhoto, "/photos", "photos", collection=collection, state=state, batch=batch)
+        """All photos that fit, a page at a time.
+
+        state: one, or several. faces: `some`, `none` or `unknown`. filename: a part of it. since, until: when
+        they were received, times with an offset. sort: `newest` first or `oldest`.
+        """
+        return self._pages(
+            ListedPhoto, "/photos", "photos", collection=collection, state=state, batch=batch, reason=reason,
+            person_id=person_id, faces=faces, filename=filename, since=_moment(since), until=_moment(until),
+            sort=sort,
+        )  # fmt: skip
+
+    def thumbnail(self, photo_id: Id) -> bytes:
+        """A small square picture with the faces on it, a WebP; of a photo that is done."""
+        return self._get(f"/photos/{part(photo_id)}/thumbnail")
 
     def image(self, photo_id: Id) -> bytes:
         """The photo as it was handed in."""
@@ -97,3 +121,7 @@ class PhotoCalls(Calls):
                 )
             time.sleep(POLL_SECONDS)
         return photo
+
+
+def _moment(value: datetime | None) -> str | None:
+    return None if value is None else value.isoformat()

@@ -91,6 +91,8 @@ _CALLS = (
     Call(
         "get", "/api/v1/photos", "list_photos", "List photos, newest first",
         {200: Reply("A page.", answers.Photos)},
+        "Filters are put together: a photo fits all of them. A cursor belongs to the filters and the order "
+        "that it came with.",
         scope=Scope.READ,
         query=(requests.PhotosQuery,),
         errors=(400, 404, 503),
