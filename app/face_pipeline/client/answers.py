@@ -304,10 +304,50 @@ class Moved(Answer):
     remark: Note | None = None
 
 
+class NotDone(Answer):
+    """A photo or a face with which nothing was done, and why."""
+
+    id: UUID
+    code: str
+    message: str
+
+
 class Retried(Answer):
     """How many failed photos started again."""
 
     retried: int
+    refused: tuple[NotDone, ...] = ()
+
+
+class PhotosReceipt(Answer):
+    """What was erased of many photos; with dry_run: what would be."""
+
+    dry_run: bool
+    collections: tuple[str, ...]
+    photos: int
+    faces: int
+    originals: int = 0
+    answers: int = 0
+    tasks: int = 0
+    under_way: int = 0
+    kept: tuple[Kept, ...] = ()
+    refused: tuple[NotDone, ...] = ()
+
+
+class PhotosMoved(Answer):
+    """unnamed: faces whose person nobody there has the name of."""
+
+    moved: int
+    unnamed: int = 0
+    refused: tuple[NotDone, ...] = ()
+
+
+class FacesGiven(Answer):
+    """Whose some faces are now, None: nobody's; and how many are."""
+
+    person: Person | None = None
+    face_count: int
+    refused: tuple[NotDone, ...] = ()
 
 
 # Comparing

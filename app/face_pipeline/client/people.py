@@ -10,6 +10,7 @@ from face_pipeline.client.answers import (
     ClusterNamed,
     Collection,
     Enrolment,
+    FacesGiven,
     KnownPerson,
     ListedCollection,
     ListedPhoto,
@@ -92,6 +93,17 @@ class PeopleCalls(Calls):
         """Say whose a face is: a person by id, or by a name, who is made where it is new."""
         body = {"person": person} if person_id is None else {"person_id": str(person_id)}
         return self._change(OneFace, f"/faces/{part(face_id)}", body)
+
+    def give_faces(
+        self, face_ids: Iterable[Id], person: str | None = None, *, person_id: Id | None = None
+    ) -> FacesGiven:
+        """Say whose 1 to 200 faces are: a person by id, or by a name; neither: they are nobody's."""
+        body: dict[str, Any] = {"face_ids": [str(each) for each in face_ids]}
+        if person is not None:
+            body["person"] = person
+        else:
+            body["person_id"] = None if person_id is None else str(person_id)
+        return self._make(FacesGiven, "/faces/assign", body)
 
     def take_off_face(self, face_id: Id) -> OneFace:
         """Say that a face is nobody's."""

@@ -6,7 +6,17 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
-from face_pipeline.client.answers import Batch, ListedPhoto, Moved, Photo, Receipt, Retried, Upload
+from face_pipeline.client.answers import (
+    Batch,
+    ListedPhoto,
+    Moved,
+    Photo,
+    PhotosMoved,
+    PhotosReceipt,
+    Receipt,
+    Retried,
+    Upload,
+)
 from face_pipeline.client.base import Calls, Id, form, part
 from face_pipeline.client.errors import Unfinished
 from face_pipeline.client.multipart import Source, file_of
@@ -90,6 +100,20 @@ class PhotoCalls(Calls):
         """With its faces, which are given to the persons of the same names there."""
         return self._make(Moved, f"/photos/{part(photo_id)}/move", {"collection": collection})
 
+    def retry_listed(self, photo_ids: Iterable[Id]) -> Retried:
+        """Those of 1 to 200 photos that failed start again."""
+        return self._make(Retried, "/photos/retry", {"photo_ids": _texts(photo_ids)})
+
+    def erase_photos(self, photo_ids: Iterable[Id], *, dry_run: bool = False) -> PhotosReceipt:
+        """1 to 200 photos in one transaction; dry_run: only say what that would be."""
+        body = {"photo_ids": _texts(photo_ids), "dry_run": dry_run}
+        return self._make(PhotosReceipt, "/photos/delete", body)
+
+    def move_photos(self, photo_ids: Iterable[Id], collection: str) -> PhotosMoved:
+        """1 to 200 photos, each by itself; those that cannot be moved are `refused`."""
+        body = {"photo_ids": _texts(photo_ids), "collection": collection}
+        return self._make(PhotosMoved, "/photos/move", body)
+
     def open_batch(self, collection: str) -> Batch:
         """A batch for the photos of many uploads."""
         return self._make(Batch, "/batches", {"collection": collection})
@@ -121,6 +145,10 @@ class PhotoCalls(Calls):
                 )
             time.sleep(POLL_SECONDS)
         return photo
+
+
+def _texts(ids: Iterable[Id]) -> list[str]:
+    return [str(each) for each in ids]
 
 
 def _moment(value: datetime | None) -> str | None:
