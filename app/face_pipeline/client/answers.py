@@ -319,6 +319,36 @@ class Retried(Answer):
     refused: tuple[NotDone, ...] = ()
 
 
+class Step(Answer):
+    """What happened to a photo when, by its kind (`what`); what does not belong to it is None."""
+
+    at: datetime
+    what: str
+    request_id: str | None = None
+    worker: str | None = None
+    collection: str | None = None
+    face_id: UUID | None = None
+    person_id: UUID | None = None
+
+
+class Trail(Answer):
+    """What happened to a photo, the oldest step first."""
+
+    photo_id: UUID
+    collection: str
+    state: str
+    reason: Note | None = None
+    request_id: str | None = None
+    attempts: int
+    worker: str | None = None
+    waited_seconds: float | None = None
+    processing_seconds: float | None = None
+    total_seconds: float | None = None
+    face_count: int
+    duplicates: int = 0
+    steps: tuple[Step, ...] = ()
+
+
 class PhotosReceipt(Answer):
     """What was erased of many photos; with dry_run: what would be."""
 

@@ -15,6 +15,7 @@ from face_pipeline.client.answers import (
     PhotosReceipt,
     Receipt,
     Retried,
+    Trail,
     Upload,
 )
 from face_pipeline.client.base import Calls, Id, form, part
@@ -73,6 +74,10 @@ class PhotoCalls(Calls):
             person_id=person_id, faces=faces, filename=filename, since=_moment(since), until=_moment(until),
             sort=sort,
         )  # fmt: skip
+
+    def trail(self, photo_id: Id) -> Trail:
+        """What happened to a photo, step by step."""
+        return self._read(Trail, f"/photos/{part(photo_id)}/trail")
 
     def thumbnail(self, photo_id: Id) -> bytes:
         """A small square picture with the faces on it, a WebP; of a photo that is done."""
