@@ -173,6 +173,8 @@ class KnownPerson(Answer):
     face_count: int
     photo_count: int
     representative_face: BestFace | None = None
+    cover_face_id: UUID | None = None
+    cover: str | None = None
     created_at: datetime | None = None
     updated_at: datetime | None = None
 
@@ -264,6 +266,7 @@ class StoredFace(Answer):
     landmarks: tuple[tuple[float, float], ...] | None = None
     detection_score: float | None = None
     quality: float | None = None
+    certainty: float | None = None
 
 
 class OneFace(StoredFace):

@@ -39,12 +39,18 @@ class PeopleCalls(Calls):
         return self._erase(Receipt, f"/collections/{part(name)}", dry_run=dry_run)
 
     def persons(
-        self, *, collection: str | None = None, name: str | None = None, external_id: str | None = None
+        self,
+        *,
+        collection: str | None = None,
+        name: str | None = None,
+        external_id: str | None = None,
+        sort: str | None = None,
     ) -> Iterator[KnownPerson]:
-        """All persons; name: a part of it, in either case."""
+        """All persons; name: a part of it. sort: by `name`, `faces` (most first) or `newest`."""
         return self._pages(
-            KnownPerson, "/persons", "persons", collection=collection, name=name, external_id=external_id
-        )
+            KnownPerson, "/persons", "persons",
+            collection=collection, name=name, external_id=external_id, sort=sort,
+        )  # fmt: skip
 
     def person(self, person_id: Id) -> KnownPerson:
         return self._read(KnownPerson, f"/persons/{part(person_id)}")
@@ -66,7 +72,10 @@ class PeopleCalls(Calls):
         return self._make(KnownPerson, "/persons", body)
 
     def change_person(self, person_id: Id, **fields: Any) -> KnownPerson:
-        """Give a person another `name`, `external_id` or `metadata`; None takes an external_id off."""
+        """Give a person another `name`, `external_id`, `metadata` or `cover_face_id`.
+
+        None takes an external_id off, or a chosen cover.
+        """
         return self._change(KnownPerson, f"/persons/{part(person_id)}", fields)
 
     def merge_persons(self, person_id: Id, other_id: Id) -> Merged:
@@ -83,8 +92,9 @@ class PeopleCalls(Calls):
     def photos_of(self, person_id: Id) -> Iterator[ListedPhoto]:
         return self._pages(ListedPhoto, f"/persons/{part(person_id)}/photos", "photos")
 
-    def faces_of(self, person_id: Id) -> Iterator[StoredFace]:
-        return self._pages(StoredFace, f"/persons/{part(person_id)}/faces", "faces")
+    def faces_of(self, person_id: Id, *, sort: str | None = None) -> Iterator[StoredFace]:
+        """sort: `newest` photo first, or `least_sure` with the `certainty` of each, wrong ones first."""
+        return self._pages(StoredFace, f"/persons/{part(person_id)}/faces", "faces", sort=sort)
 
     def face(self, face_id: Id) -> OneFace:
         return self._read(OneFace, f"/faces/{part(face_id)}")
