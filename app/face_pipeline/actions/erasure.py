@@ -10,16 +10,17 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from face_pipeline.broker import answers
 from face_pipeline.errors import DatabaseBusy, QueueUnavailable, Unavailable
 from face_pipeline.parts import Parts
-from face_pipeline.store import collections, erasure, removals
+from face_pipeline.store import collections, erasure, removals, several
 from face_pipeline.store.audit import Actor
 from face_pipeline.store.erasure import ChangedMeanwhile, Erased, Kept, Why
 from face_pipeline.store.originals import Removed
+from face_pipeline.store.several import Refused
 from face_pipeline.words import counted
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,21 @@ def photo(parts: Parts, photo_id: uuid.UUID, *, dry_run: bool, by: Actor) -> Rec
         ),
         dry_run,
     )
+
+
+def photos(
+    parts: Parts, photo_ids: Sequence[uuid.UUID], *, dry_run: bool, by: Actor
+) -> tuple[list[Receipt], list[Refused]]:
+    """Erase photos, all in one transaction: a receipt for each collection, and which are not there."""
+    found = parts.database.in_transaction(
+        lambda session: erasure.photos(session, photo_ids, dry_run=dry_run, by=by)
+    )
+    receipts = []
+    for rows, _ in found.values():
+        hashes = rows.hashes
+        files = _would_remove(parts, rows, hashes) if dry_run else _remove(parts, hashes)
+        receipts.append(_receipt(parts, rows, files, dry_run=dry_run))
+    return receipts, several.no_photos(photo_ids, (each for _, ids in found.values() for each in ids))
 
 
 def face(parts: Parts, face_id: uuid.UUID, *, dry_run: bool, by: Actor) -> Receipt:

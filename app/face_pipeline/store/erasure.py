@@ -129,6 +129,40 @@ def photo(session: Session, photo_id: uuid.UUID, *, dry_run: bool, by: Actor) ->
     return erased
 
 
+def photos(
+    session: Session, photo_ids: Sequence[uuid.UUID], *, dry_run: bool, by: Actor
+) -> dict[int, tuple[Erased, list[uuid.UUID]]]:
+    """Those of the photos that are there and reached, with their faces, and their ids: by collection."""
+    reached = Photo.id == _any(photo_ids)
+    if by.collections is not None:
+        theirs = select(Collection.id).where(Collection.name.in_(by.collections))
+        reached = reached & Photo.collection_id.in_(theirs)
+    rows = {row.id: row for row in _photos(session, reached, lock=not dry_run)}
+    erased: dict[int, tuple[Erased, list[uuid.UUID]]] = {}
+    # Read once they are locked: a photo that is moved changes its collection until then.
+    for photo_id, collection_id, name in session.execute(
+        select(Photo.id, Collection.id, Collection.name)
+        .join(Collection, Collection.id == Photo.collection_id)
+        .where(Photo.id == _any(rows))
+        .order_by(Collection.id, Photo.id)
+    ).tuples():
+        erased.setdefault(collection_id, (Erased(collection_id, name), []))[1].append(photo_id)
+    for found, ids in erased.values():
+        _count_photos(found, [rows[each] for each in ids])
+        found.faces = _count(session, Face.photo_id == _any(ids)) if dry_run else _remove_photos(session, ids)
+    if dry_run:
+        return erased
+    idempotency.forget(session, list(rows) if len(rows) < MENTIONED_MAX else None)
+    for found, ids in erased.values():
+        _change_collection(session, found)
+        for each in ids:
+            audit.write(
+                session, by, "photo.erase",
+                collection=found.collection, subject=each, details={"photos": 1, "of": len(rows)},
+            )  # fmt: skip
+    return erased
+
+
 def face(session: Session, face_id: uuid.UUID, *, dry_run: bool, by: Actor) -> Erased:
     """A face; its photo stays. NotFound when there is none, or `by` does not reach it."""
     gone = NotFound(f"there is no face {face_id}", code="face_not_found")

@@ -111,7 +111,7 @@ def _process(held: ledger.Claim, running: Running) -> Ended:
     try:
         data = _patiently(lambda: runtime.parts.originals_source.read(held.sha256))
         read = time.monotonic() - began
-        analysis = runtime.engine.analyse(data, check=running.check)
+        analysis = runtime.engine.analyse(data, check=running.check, thumbnail=True)
     except TimeOver:
         return _failed(held, Reason.DEADLINE_EXCEEDED, runtime.leases.deadline_message())
     except (OriginalUnavailable, MemoryBusy) as error:
@@ -125,7 +125,7 @@ def _process(held: ledger.Claim, running: Running) -> Ended:
         return _failed(held, Reason.ENGINE_ERROR, ENGINE_FAILED)
     _tell(analysis, "ingest", photo_id=str(held.photo_id))
     analysed = time.monotonic()
-    _in_ledger(lambda connection: ledger.finish(connection, held, analysis.faces))
+    _in_ledger(lambda connection: ledger.finish(connection, held, analysis.faces, analysis.thumbnail))
     store = time.monotonic() - analysed
     _observe(analysis)
     return Ended(Outcome.SUCCESS, len(analysis.faces), {"read": read, **analysis.timings, "store": store})

@@ -21,8 +21,11 @@ from face_pipeline.web.api import (
     overview,
     persons,
     photos,
+    pictures,
     renditions,
     search,
+    several,
+    trails,
     transfer,
     upkeep,
     verification,
@@ -34,7 +37,7 @@ bp = Blueprint("api", __name__)
 class PhotoId(BaseConverter):
     """The id of a photo in an address, whatever it is, but for what is a call of its own there."""
 
-    regex = "(?!retry$)[^/]+"
+    regex = "(?!(?:retry|move|delete)$)[^/]+"
 
 
 @bp.record
@@ -44,6 +47,7 @@ def _converters(state: BlueprintSetupState) -> None:
 
 for resource in (
     photos,
+    pictures,
     batches,
     faces,
     renditions,
@@ -57,6 +61,8 @@ for resource in (
     audit,
     erasure,
     upkeep,
+    several,
+    trails,
     clusters,
     events,
     hooks,

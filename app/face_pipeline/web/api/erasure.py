@@ -80,12 +80,12 @@ def _receipt(value: erasure.Receipt) -> Response:
             answers=value.answers,
             tasks=rows.tasks,
             under_way=rows.under_way,
-            kept=[_kept(each) for each in rows.kept],
+            kept=[kept(each) for each in rows.kept],
         )
     )
 
 
-def _kept(value: Kept) -> contract.Kept:
+def kept(value: Kept) -> contract.Kept:
     return contract.Kept.model_construct(
         what=value.what,
         code=value.why,

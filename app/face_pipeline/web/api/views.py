@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import datetime
 from typing import Any
 
@@ -9,6 +10,7 @@ from flask import Response, jsonify
 
 from face_pipeline.actions.searches import SearchedFace
 from face_pipeline.actions.uploads import Rejected
+from face_pipeline.engine.types import THUMBNAIL_RECIPE
 from face_pipeline.store import models as rows
 from face_pipeline.store.ledger import Accepted
 from face_pipeline.store.persons import Remark
@@ -80,7 +82,19 @@ def _photo(value: rows.Photo) -> dict[str, Any]:
         "person": person(value.person),
         "received_at": time(value.received_at),
         "finished_at": time(value.finished_at),
+        "thumbnail": thumbnail(value),
     }
+
+
+def thumbnail(value: rows.Photo) -> str | None:
+    """The address of its small picture, which a browser keeps for ever; another recipe has another one."""
+    if value.state != rows.State.DONE:
+        return None
+    return f"/api/v1/photos/{value.id}/thumbnail?v={THUMBNAIL_RECIPE}"
+
+
+def crop(face_id: uuid.UUID) -> str:
+    return f"/api/v1/faces/{face_id}/crop?v={THUMBNAIL_RECIPE}"
 
 
 def face(value: rows.Face) -> answers.Face:

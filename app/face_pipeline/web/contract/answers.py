@@ -141,6 +141,9 @@ class _Photo(Answer):
     person: Person | None
     received_at: Time | None
     finished_at: Time | None
+    thumbnail: str | None = Field(
+        description="Address of a small square picture with the faces on it; null: the photo is not done."
+    )
 
 
 class Photo(_Photo):

@@ -23,6 +23,8 @@ from face_pipeline.web.contract import (
     persons,
     requests,
     search,
+    several,
+    trails,
     transfer,
     upkeep,
     verification,
@@ -44,6 +46,8 @@ SUBJECTS: tuple[ModuleType, ...] = (
     audit,
     erasure,
     upkeep,
+    several,
+    trails,
     clusters,
     events,
     hooks,
@@ -62,7 +66,7 @@ _CODES: Codes = {
     403: ("forbidden", "scope_missing", "csrf_token", "collection_forbidden"),
     404: (
         "not_found", "photo_not_found", "batch_not_found", "face_not_found", "collection_not_found",
-        "original_missing",
+        "original_missing", "thumbnail_not_there",
     ),
     405: ("method_not_allowed",),
     409: ("conflict", "contract_mismatch"),
@@ -93,6 +97,8 @@ _CALLS = (
     Call(
         "get", "/api/v1/photos", "list_photos", "List photos, newest first",
         {200: Reply("A page.", answers.Photos)},
+        "Filters are put together: a photo fits all of them. A cursor belongs to the filters and the order "
+        "that it came with.",
         scope=Scope.READ,
         query=(requests.PhotosQuery,),
         errors=(400, 404, 503),
@@ -115,6 +121,17 @@ _CALLS = (
         words=BROKEN_PHOTO,
     ),
     Call(
+        "get", "/api/v1/photos/{photo_id}/thumbnail", "get_photo_thumbnail",
+        "A small square picture with the faces on it",
+        {200: Reply("A WebP of at most 320 pixels.", ("image/webp",))},
+        "In its middle are the faces, where they fit into the square, or else the largest one. Workers make "
+        "it with the faces; a photo of an earlier release gets it when it is asked for.",
+        scope=Scope.READ,
+        query=(requests.PictureVersion,),
+        errors=(400, 404, 422, 503),
+        words=BROKEN_PHOTO | {404: "There is no such photo, or it is not done (thumbnail_not_there)."},
+    ),
+    Call(
         "get", "/api/v1/batches/{batch_id}", "get_batch", "Progress of an upload",
         {200: Reply("How far its photos are.", answers.Batch)},
         scope=Scope.READ,
@@ -124,7 +141,7 @@ _CALLS = (
         "get", "/api/v1/faces/{face_id}/crop", "get_face_crop", "Picture of a face",
         {200: Reply("A JPEG.", ("image/jpeg",))},
         scope=Scope.READ,
-        query=(requests.CropQuery,),
+        query=(requests.CropQuery, requests.PictureVersion),
         errors=(400, 404, 422, 503),
         words=BROKEN_PHOTO,
     ),
