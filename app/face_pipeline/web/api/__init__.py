@@ -16,6 +16,7 @@ from face_pipeline.web.api import (
     erasure,
     events,
     faces,
+    failures,
     hooks,
     keys,
     persons,
@@ -60,5 +61,6 @@ for resource in (
     events,
     hooks,
     transfer,
+    failures,
 ):
     bp.register_blueprint(resource.bp)

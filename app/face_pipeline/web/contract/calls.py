@@ -16,6 +16,7 @@ from face_pipeline.web.contract import (
     erasure,
     events,
     faces,
+    failures,
     hooks,
     idempotency,
     keys,
@@ -47,6 +48,7 @@ SUBJECTS: tuple[ModuleType, ...] = (
     events,
     hooks,
     transfer,
+    failures,
 )
 
 # By the status they come with; gunicorn and nginx, which answer for the service, may have others.
