@@ -30,9 +30,9 @@ from face_pipeline.errors import FacePipelineError
 
 __all__ = [
     "Analysis", "Budget", "Certainty", "DetectedFace", "Engine", "EngineError", "LicenceNotAccepted",
-    "MemoryBusy", "Pack", "PackDamaged", "PackError", "PackInvalid", "PackMissing", "PhotoBroken", "PhotoInfo",
-    "PhotoRejected", "Turns", "build_dlib_pack", "contract_id", "inspect", "load_engine", "read_pack",
-    "verify_pack",
+    "MemoryBusy", "Pack", "PackDamaged", "PackError", "PackInvalid", "PackMissing", "PhotoBroken",
+    "PhotoInfo", "PhotoRejected", "Turns", "build_dlib_pack", "contract_id", "inspect", "load_engine",
+    "read_pack", "verify_pack",
 ]  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from face_pipeline.web.api import (
     faces,
     failures,
     hooks,
+    jobs,
     keys,
     persons,
     photos,
@@ -62,5 +63,6 @@ for resource in (
     hooks,
     transfer,
     failures,
+    jobs,
 ):
     bp.register_blueprint(resource.bp)

@@ -19,6 +19,7 @@ from face_pipeline.web.contract import (
     failures,
     hooks,
     idempotency,
+    jobs,
     keys,
     persons,
     requests,
@@ -49,6 +50,7 @@ SUBJECTS: tuple[ModuleType, ...] = (
     hooks,
     transfer,
     failures,
+    jobs,
 )
 
 # By the status they come with; gunicorn and nginx, which answer for the service, may have others.
