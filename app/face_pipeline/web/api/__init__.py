@@ -24,6 +24,7 @@ from face_pipeline.web.api import (
     photos,
     renditions,
     search,
+    system,
     transfer,
     upkeep,
     verification,
@@ -64,5 +65,6 @@ for resource in (
     transfer,
     failures,
     jobs,
+    system,
 ):
     bp.register_blueprint(resource.bp)

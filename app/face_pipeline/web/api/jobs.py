@@ -30,10 +30,10 @@ def read() -> Response:
     return views.answer(
         contract.Jobs.model_construct(
             queues=[
-                contract.Queue.model_construct(name=name, messages=count)
+                contract.JobQueue.model_construct(name=name, messages=count)
                 for name, count in found.queues.items()
             ],
-            photos=contract.PhotoCounts.model_construct(
+            photos=contract.JobPhotos.model_construct(
                 waiting=found.waiting,
                 processing=found.processing,
                 done=found.done,
@@ -42,7 +42,7 @@ def read() -> Response:
             ),
             rates=[_rate(each) for each in found.rates],
             workers=[worker(each) for each in found.workers],
-            scaling=contract.Scaling.model_construct(
+            scaling=contract.JobScaling.model_construct(
                 wanted=found.wanted,
                 running=found.running,
                 by_hand=found.by_hand,
@@ -53,8 +53,8 @@ def read() -> Response:
     )
 
 
-def _rate(rate: jobs.Rate) -> contract.Rate:
-    return contract.Rate.model_construct(
+def _rate(rate: jobs.Rate) -> contract.JobRate:
+    return contract.JobRate.model_construct(
         seconds=rate.seconds,
         done=rate.done,
         failed=rate.failed,
@@ -63,9 +63,9 @@ def _rate(rate: jobs.Rate) -> contract.Rate:
     )
 
 
-def worker(heard: Heard) -> contract.Worker:
+def worker(heard: Heard) -> contract.JobWorker:
     said = heard.said
-    return contract.Worker.model_construct(
+    return contract.JobWorker.model_construct(
         name=said.name,
         host=said.host,
         unit=f"celery@{said.instance}.service" if said.instance else None,

@@ -24,6 +24,7 @@ from face_pipeline.web.contract import (
     persons,
     requests,
     search,
+    system,
     transfer,
     upkeep,
     verification,
@@ -51,6 +52,7 @@ SUBJECTS: tuple[ModuleType, ...] = (
     transfer,
     failures,
     jobs,
+    system,
 )
 
 # By the status they come with; gunicorn and nginx, which answer for the service, may have others.

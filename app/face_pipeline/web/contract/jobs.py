@@ -14,12 +14,12 @@ from face_pipeline.web.contract.call import Call, Codes, Reply
 Seconds = Annotated[float, Field(ge=0)]
 
 
-class Queue(Answer):
+class JobQueue(Answer):
     name: str = Field(json_schema_extra={"enum": list(QUEUES)})
     messages: Count = Field(description="Those that no worker has taken yet.")
 
 
-class PhotoCounts(Answer):
+class JobPhotos(Answer):
     waiting: Count
     processing: Count
     done: Count
@@ -27,7 +27,7 @@ class PhotoCounts(Answer):
     oldest_waiting_seconds: Seconds | None = Field(description="Null: no photo waits.")
 
 
-class Rate(Answer):
+class JobRate(Answer):
     """Photos of all workers that run, in the last `seconds`."""
 
     seconds: Annotated[int, Field(ge=1)]
@@ -37,7 +37,7 @@ class Rate(Answer):
     failed_per_second: Seconds
 
 
-class Worker(Answer):
+class JobWorker(Answer):
     """A worker process, as it told of itself."""
 
     name: str
@@ -57,7 +57,7 @@ class Worker(Answer):
     release: str
 
 
-class Scaling(Answer):
+class JobScaling(Answer):
     wanted: Count | None = Field(description="Workers that the hosts are to run; null: nobody said.")
     running: Count
     by_hand: bool = Field(description="A person gave the number of some host: the autoscaler leaves it.")
@@ -66,11 +66,11 @@ class Scaling(Answer):
 
 
 class Jobs(Answer):
-    queues: list[Queue]
-    photos: PhotoCounts
-    rates: list[Rate]
-    workers: list[Worker]
-    scaling: Scaling
+    queues: list[JobQueue]
+    photos: JobPhotos
+    rates: list[JobRate]
+    workers: list[JobWorker]
+    scaling: JobScaling
 
 
 CALLS: tuple[Call, ...] = (
