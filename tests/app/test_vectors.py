@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from face_pipeline.actions import doctor
 from face_pipeline.config import get_settings
 from face_pipeline.errors import DatabaseUnavailable
-from face_pipeline.ops import doctor, indexer
+from face_pipeline.ops import indexer
 from face_pipeline.parts import Parts
 from face_pipeline.store import collections, indexes, vectors
 from face_pipeline.store.models import Batch, Collection, Face, Person, Photo

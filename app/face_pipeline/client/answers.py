@@ -100,7 +100,10 @@ class ListedPhoto(_PhotoFields):
 
 
 class Match(Answer):
-    """A known face. similarity: cosine, -1 to 1; face_count: faces of the person, in a search for people."""
+    """A known face. similarity: cosine, -1 to 1; face_count: faces of the person, in a search for people.
+
+    certainty: `sure`, `likely` or `unsure`, by the thresholds of the search.
+    """
 
     person_id: UUID | None
     person_name: str | None
@@ -109,6 +112,7 @@ class Match(Answer):
     similarity: float
     face_count: int | None = None
     collection: str | None = None
+    certainty: str | None = None
 
 
 class DetectedFace(Answer):
@@ -133,6 +137,22 @@ class FoundFace(Answer):
     matches: tuple[Match, ...]
 
 
+class Thresholds(Answer):
+    """Cosines from which on two faces are surely, or likely, one person's; rate None: not measured."""
+
+    sure: float
+    likely: float
+    sure_false_match_rate: float | None = None
+    likely_false_match_rate: float | None = None
+
+
+class Searched(Answer):
+    """Where was looked, and how many faces were there."""
+
+    collections: tuple[str, ...]
+    faces: int
+
+
 class Search(Answer):
     faces: tuple[FoundFace, ...]
     cache: str | None = None
@@ -140,6 +160,8 @@ class Search(Answer):
     threshold: float
     collection: str | None = None
     collections: tuple[str, ...] = ()
+    thresholds: Thresholds | None = None
+    searched: Searched | None = None
 
 
 class Readiness(Answer):

@@ -56,6 +56,10 @@ PHOTOS_AT_ONCE = 2000
 MENTIONED_MAX = 100
 
 
+# What photos must fit to.
+Condition = ColumnElement[bool]
+
+
 class Why(StrEnum):
     """Why something stays."""
 
@@ -252,15 +256,31 @@ def some_hashes(session: Session, collection_id: int, after: str) -> Sequence[st
     ).all()
 
 
-def some_photos(session: Session, found: Erased, *, by: Actor) -> Erased:
-    """Remove some photos of the collection, with their faces; none are left when it removes none."""
+def some_photos(session: Session, found: Erased, *, by: Actor, only: Condition | None = None) -> Erased:
+    """Remove some photos of the collection, with their faces; none are left when it removes none.
+
+    `only`: what they must fit to.
+    """
     erased = Erased(found.collection_id, found.collection)
-    rows = _photos(session, Photo.collection_id == found.collection_id, lock=True, most=PHOTOS_AT_ONCE)
+    fits = Photo.collection_id == found.collection_id
+    rows = _photos(session, fits if only is None else fits & only, lock=True, most=PHOTOS_AT_ONCE)
     if rows:
         _count_photos(erased, rows)
         erased.faces = _remove_photos(session, [row.id for row in rows])
         _change_collection(session, erased)
-        audit.write(session, by, "collection.empty", collection=erased.collection, details=erased.counts())
+        action = "collection.empty" if only is None else "photo.erase"
+        audit.write(session, by, action, collection=erased.collection, details=erased.counts())
+        if only is not None:
+            idempotency.forget(session)
+    return erased
+
+
+def would_remove(session: Session, found: Erased, only: Condition) -> Erased:
+    """What `some_photos` would remove of the collection in all."""
+    erased = Erased(found.collection_id, found.collection)
+    fits = (Photo.collection_id == found.collection_id) & only
+    _count_photos(erased, _photos(session, fits, lock=False))
+    erased.faces = _count(session, Face.photo_id.in_(select(Photo.id).where(fits)))
     return erased
 
 

@@ -393,6 +393,11 @@ def failed(session: Session) -> int:
     return session.scalar(select(func.count()).where(Photo.state == State.FAILED)) or 0
 
 
+def total(session: Session) -> int:
+    """Photos in whatever state."""
+    return session.scalar(select(func.count()).select_from(Photo)) or 0
+
+
 def oldest_waiting(session: Session) -> datetime | None:
     return session.scalar(select(func.min(Photo.received_at)).where(Photo.state.in_(WAITING)))
 

@@ -24,6 +24,7 @@ from face_pipeline.store.originals import OriginalMissing, OriginalUnavailable
 from face_pipeline.telemetry import context
 from face_pipeline.telemetry.logging import stage_seconds
 from face_pipeline.telemetry.metrics import worker as metrics
+from face_pipeline.worker.presence import counts
 from face_pipeline.worker.runtime import Running, TimeOver, runtime
 
 log = logging.getLogger(__name__)
@@ -89,6 +90,7 @@ def ingest(task: Task, photo_id: str) -> None:
         return
     elapsed = time.monotonic() - started
     metrics.files_processed.labels(ended.outcome).inc()
+    counts.photo(done=ended.outcome == Outcome.SUCCESS)
     metrics.file_processing_duration.observe(elapsed)
     log.info(
         "photo processed",

@@ -16,7 +16,9 @@ from face_pipeline.web.api import (
     erasure,
     events,
     faces,
+    failures,
     hooks,
+    jobs,
     keys,
     overview,
     persons,
@@ -25,6 +27,7 @@ from face_pipeline.web.api import (
     renditions,
     search,
     several,
+    system,
     trails,
     transfer,
     upkeep,
@@ -68,5 +71,8 @@ for resource in (
     hooks,
     transfer,
     overview,
+    failures,
+    jobs,
+    system,
 ):
     bp.register_blueprint(resource.bp)

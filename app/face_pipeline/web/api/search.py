@@ -46,12 +46,14 @@ def search() -> Response:
     )  # fmt: skip
     return views.answer(
         answers.SearchAnswer.model_construct(
-            faces=[views.searched_face(face) for face in answer.faces],
+            faces=[views.searched_face(face, parts().pack) for face in answer.faces],
             cache=status,
             duration_seconds=round(elapsed, 4),
             threshold=wish.threshold,
             collection=answer.collections[0],
             collections=answer.collections,
+            thresholds=views.thresholds(parts().pack),
+            searched=answers.Searched.model_construct(collections=answer.collections, faces=answer.looked_at),
         )
     )
 

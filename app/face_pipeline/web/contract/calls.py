@@ -16,14 +16,17 @@ from face_pipeline.web.contract import (
     erasure,
     events,
     faces,
+    failures,
     hooks,
     idempotency,
+    jobs,
     keys,
     overview,
     persons,
     requests,
     search,
     several,
+    system,
     trails,
     transfer,
     upkeep,
@@ -53,6 +56,9 @@ SUBJECTS: tuple[ModuleType, ...] = (
     hooks,
     transfer,
     overview,
+    failures,
+    jobs,
+    system,
 )
 
 # By the status they come with; gunicorn and nginx, which answer for the service, may have others.

@@ -65,4 +65,8 @@ QUERIES: dict[str, dict[str, str]] = {
     "erase_face": {"dry_run": "true"},
     "erase_person": {"dry_run": "true"},
     "erase_collection": {"dry_run": "true"},
+    "list_failures": {"collection": "default"},
+    "export_failures": {"reason": "engine_error"},
+    "erase_failures": {"dry_run": "true"},
+    "export_audit": {"action": "person.erase", "since": "2026-11-01T00:00:00Z"},
 }
