@@ -148,7 +148,7 @@ def accessible(browser: webdriver.Chrome, *, within: str | None = None) -> None:
         + "; ".join(f"{node['target']} {node['failureSummary']}" for node in each["nodes"][:3])
         for each in found
     ]
-    assert told == []
+    assert not told, "\n".join(told)
 
 
 def _axe() -> Path:
