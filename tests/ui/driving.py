@@ -138,7 +138,8 @@ def accessible(browser: webdriver.Chrome, *, within: str | None = None) -> None:
     found = browser.execute_async_script(
         "const done = arguments[2];"
         # What slides in has its own colours once it is there.
-        "const moves = document.getAnimations().filter((each) => each.effect.getComputedTiming().endTime < 1e6);"
+        "const ends = (each) => each.effect.getComputedTiming().endTime < 1e6;"
+        "const moves = document.getAnimations().filter(ends);"
         "Promise.allSettled(moves.map((each) => each.finished)).then(() =>"
         " axe.run(arguments[0] ?? document, {runOnly: arguments[1], resultTypes: ['violations']}))"
         ".then((told) => done(told.violations),"
