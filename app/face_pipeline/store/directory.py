@@ -385,9 +385,7 @@ def summaries(session: Session, person_ids: Several[uuid.UUID]) -> dict[uuid.UUI
             select(Person.id, Face.id)
             .join(Face, (Face.id == Person.cover_face_id) & (Face.person_id == Person.id))
             .where(Person.id.in_(person_ids))
-        )
-        .tuples()
-        .all()
+        ).all()
     )
     theirs = union(
         select(Photo.person_id, Photo.id).where(Photo.person_id.in_(person_ids)),
