@@ -34,7 +34,9 @@ from face_pipeline.client.answers import (
     Receipt,
     Rejected,
     Search,
+    Searched,
     StoredFace,
+    Thresholds,
     Unmerged,
     Upload,
     Verification,
@@ -64,17 +66,32 @@ from face_pipeline.client.operating import (
     Key,
     KeyWithText,
 )
+from face_pipeline.client.system import (
+    Doctor,
+    DoctorFinding,
+    ErasedFailures,
+    Failure,
+    Failures,
+    JobPhotos,
+    JobQueue,
+    JobRate,
+    Jobs,
+    JobScaling,
+    JobWorker,
+)
 from face_pipeline.client.transfer import ExportedCollection, ExportPage, Imported, ImportedRecord
 from face_pipeline.client.transport import Retries
 
 __all__ = [
     "Accepted", "AuditEntry", "Batch", "BestFace", "Client", "ClientError", "Cluster", "ClusterNamed",
-    "Collection", "Delivery", "DetectedFace", "Detection", "Embedding", "EmbeddingsAdded", "Enrolled",
-    "Enrolment", "Event", "EventPerson", "Events", "ExportPage", "ExportedCollection", "Face", "File",
-    "FileUnreadable", "Following", "FoundFace", "Hook", "HookWithSecret", "Imported", "ImportedRecord",
-    "Kept", "Key", "KeyWithText", "KnownPerson", "ListedCollection", "ListedEmbedding", "ListedPhoto",
-    "Match", "Merged", "Misconfigured", "Moved", "NotAnAnswer", "NotEnrolled", "Note", "OneFace",
-    "Person", "Photo", "Readiness", "Receipt", "Refused", "Rejected", "Retries", "Search", "Source",
-    "StoredFace", "Unfinished", "Unmerged", "Unreachable", "Upload", "Verification", "VerifiedFace",
-    "VerifiedPerson",
+    "Collection", "Delivery", "DetectedFace", "Detection", "Doctor", "DoctorFinding", "Embedding",
+    "EmbeddingsAdded", "Enrolled", "Enrolment", "ErasedFailures", "Event", "EventPerson", "Events",
+    "ExportPage", "ExportedCollection", "Face", "Failure", "Failures", "File", "FileUnreadable",
+    "Following", "FoundFace", "Hook", "HookWithSecret", "Imported", "ImportedRecord", "JobPhotos",
+    "JobQueue", "JobRate", "JobScaling", "JobWorker", "Jobs", "Kept", "Key", "KeyWithText",
+    "KnownPerson", "ListedCollection", "ListedEmbedding", "ListedPhoto", "Match", "Merged",
+    "Misconfigured", "Moved", "NotAnAnswer", "NotEnrolled", "Note", "OneFace", "Person", "Photo",
+    "Readiness", "Receipt", "Refused", "Rejected", "Retries", "Search", "Searched", "Source",
+    "StoredFace", "Thresholds", "Unfinished", "Unmerged", "Unreachable", "Upload", "Verification",
+    "VerifiedFace", "VerifiedPerson",
 ]  # fmt: skip
