@@ -79,7 +79,8 @@ def test_a_start_that_fails_says_so_and_everything_else_runs(host: Host) -> None
     assert not_active(host) == {}
 
 
-def test_a_start_does_not_end_with_the_failure_of_the_one_before(host: Host) -> None:
+@pytest.mark.parametrize("ended", ["", "sleep 3; pkill -KILL -fx '/bin/sleep 15'"], ids=["well", "badly"])
+def test_a_start_does_not_end_with_the_failure_of_the_one_before(host: Host, ended: str) -> None:
     host.run("systemctl stop face-flower")
     mend = broken_flower(host)
     try:
@@ -88,5 +89,5 @@ def test_a_start_does_not_end_with_the_failure_of_the_one_before(host: Host) -> 
         down = "systemctl show --value --property SubState face-flower"
         wait(lambda: host.run(down).strip() == "stop-post", 60, "Flower on its way down")
     finally:
-        host.run(f"{mend}; systemctl start face.target")
+        host.run(f"{mend}; ({ended or ':'}) & systemctl start face.target")
     assert not_active(host) == {}
