@@ -151,8 +151,8 @@ class Page:
     """A page whose examples are run.
 
     before: makes what its examples speak of; also: puts in what stands for things that only it has; goes_on:
-    its examples are about what the first of them made; prelude: what its programs in Python take as given;
-    files: those that are others than everywhere.
+    its examples are about what the first of them made; prelude, after: what its programs in Python take as
+    given, and what is true after them; files: those that are others than everywhere.
     """
 
     name: str
@@ -160,6 +160,7 @@ class Page:
     also: Callable[[World, str], str] = _as_it_is
     goes_on: bool = False
     prelude: str = ""
+    after: str = ""
     has_programs: bool = True
     files: Mapping[str, Callable[[], bytes]] = field(default_factory=dict)
 
@@ -322,7 +323,7 @@ PAGES = (
     Page("search.md", before=_search, also=_searched),
     Page("clusters.md", before=_clusters),
     Page("erasure.md", before=_erasure, also=_erased),
-    Page("events.md", prelude=SIGNED),
+    Page("events.md", prelude=SIGNED, after="assert good"),
     Page("keys.md", before=_audited, also=_keyed),
     Page("export.md", before=_exported, also=_exporting),
     Page("cli.md", before=_album),
@@ -372,7 +373,7 @@ def _of_programs(page: Page, reader: Reader) -> list[str]:
     if not found or not page.has_programs:
         return []
     text = "\n".join(each.text for each in found).replace('"https://HOST"', "url")
-    status, said = reader.runs(f"{PROGRAM}{page.prelude}\n{text}")
+    status, said = reader.runs(f"{PROGRAM}{page.prelude}\n{text}\n{page.after}")
     return [] if status == 0 else [f"docs/{page.name}:{found[0].line}: {said}"]
 
 

@@ -8,8 +8,10 @@ import os
 import re
 import shutil
 import subprocess
+import threading
 import uuid
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -154,10 +156,48 @@ def test_the_key_comes_by_the_environment_or_standard_input_too(move: Move, way:
     given = {"COMPREFACE_API_KEY": key} if way == "environment" else {}
     done = subprocess.run(
         move.person.command(*command, *([] if given else ["--source-key-file", "-"])), cwd=move.person.home,
-        env={**move.person.environment, **given}, input=f"{key}\n", capture_output=True, text=True, check=False,
+        env={**move.person.environment, **given}, input=f"{key}\n",
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "0 subjects for new" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {"subjects": b"<html>"},
+        {"subjects": b"[]"},
+        {"subjects": b'{"subjects": [1]}'},
+        {"faces": b"{}"},
+        {"faces": b'{"faces": [1], "total_pages": 1}'},
+        {"faces": b'{"faces": [{"image_id": 1, "subject": null}], "total_pages": 1}'},
+    ],
+    ids=["no-json", "a-list", "names-that-are-none", "no-faces", "faces-that-are-none", "ids-that-are-none"],
+)
+def test_a_server_that_answers_otherwise_is_told_and_nothing_is_made(
+    move: Move, answers: dict[str, bytes]
+) -> None:
+    good = {"subjects": b'{"subjects": ["Ann"]}', "faces": b'{"faces": [], "total_pages": 0}'}
+
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = {**good, **answers}[self.path.rpartition("/")[2].partition("?")[0]]
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Other) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        told = ("--source-key-file", move.key_file, "--collection", "new")
+        done = move.person.types("import", "--from", "compreface", url, *told)
+        server.shutdown()
+    assert (done.returncode, done.stdout) == (1, ""), done.stderr
+    assert "CompreFace" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert move.old.app.get("/api/v1/collections/new").status_code == 404
 
 
 def test_what_cannot_be_moved_is_told_in_a_line(move: Move, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 from urllib.parse import quote
 
 import click
@@ -145,7 +145,7 @@ class CompreFace:
         while page < pages:
             told = self._told(f"/faces?page={page}&size={PAGE}")
             faces, last = told.get("faces"), told.get("total_pages")
-            if not isinstance(faces, list) or not isinstance(last, int):
+            if not _are_objects(faces) or not isinstance(last, int):
                 raise _no_compreface(self.url)
             pages = last
             if not faces:
@@ -177,6 +177,10 @@ class CompreFace:
             return self._transport.ask("GET", RECOGNITION + path, again=Again.ALWAYS).data
         except Refused as error:
             raise click.ClickException(f"CompreFace: {printable(error.message)}") from None
+
+
+def _are_objects(values: object) -> TypeGuard[list[dict[str, Any]]]:
+    return isinstance(values, list) and all(isinstance(each, dict) for each in values)
 
 
 def _texts(values: object) -> list[str]:
