@@ -108,7 +108,7 @@ def _shown(key: ApiKey) -> dict[str, Any]:
         "scopes": list(key.scopes),
         "collections": key.collections,
         "requests_per_minute": key.requests_per_minute,
-        "service": key.service,
+        "service": Service(key.service) if key.service else None,
         "created_at": views.time(key.created_at),
         "expires_at": views.time(key.expires_at),
         "last_used_at": views.time(key.last_used_at),

@@ -61,9 +61,8 @@ class NewKeyBody(Body):
         "which has to be named, and makes no other calls; scopes may be left out for all that "
         "its clients need.",
     )
-    api_key: str | SkipJsonSchema[None] = Field(
+    api_key: Annotated[str, Field(max_length=100)] | SkipJsonSchema[None] = Field(
         None,
-        max_length=100,
         description="With service: the key that the clients have already, a UUID; left out: a new one.",
         json_schema_extra={"format": "uuid"},
     )
