@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, TypedDict
 
 from sqlalchemy import func, select, tuple_, union, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, contains_eager, defer, joinedload
 
@@ -293,7 +293,7 @@ def summaries(session: Session, person_ids: Several[uuid.UUID]) -> dict[uuid.UUI
             func.count().over(partition_by=Face.person_id).label("face_count"),
         )
         .where(Face.person_id.in_(person_ids))
-        .distinct(Face.person_id)
+        .ext(distinct_on(Face.person_id))
         .order_by(Face.person_id, Face.quality.desc(), Face.id)
     ).all()  # fmt: skip
     theirs = union(

@@ -8,7 +8,7 @@ from face_pipeline.actions import faces, looks
 from face_pipeline.engine.pictures import face_crop
 from face_pipeline.errors import BadRequest, NotFound
 from face_pipeline.store.models import Face, Scope
-from face_pipeline.web.api import parameters, views
+from face_pipeline.web.api import originals, parameters, views
 from face_pipeline.web.auth import requires
 from face_pipeline.web.contract import faces as contract
 from face_pipeline.web.contract.requests import CropQuery
@@ -57,7 +57,7 @@ def crop(face_id: str) -> Response:
     face = looks.crop(parts(), parameters.identifier(face_id, "face"), by=actor())
     if face.photo is None:
         raise NotFound(f"face {face_id} came as an embedding, without a photo", code="face_without_photo")
-    data = parts().originals.read(face.photo.sha256)
+    data = originals.data(face.photo)
     picture = face_crop(data, face.bbox, size, parts().memory)
     response = current_app.response_class(picture, mimetype="image/jpeg")
     response.headers["Cache-Control"] = "private, max-age=300"
