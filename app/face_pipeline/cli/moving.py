@@ -209,7 +209,7 @@ def source_key(file: str | None) -> str:
     key = key.strip()
     if not key.isascii() or not key.isprintable() or not key or " " in key:
         raise click.ClickException(
-            "what was given as CompreFace's key is none: it is a line like 0f3c5a7e-9b1d-…"
+            "what was given is not a key of CompreFace: such a key is a line like 0f3c5a7e-9b1d-…"
         )
     return key
 
