@@ -21,20 +21,28 @@ class KeyCalls(Calls):
     def create_key(
         self,
         name: str,
-        scopes: Iterable[str],
+        scopes: Iterable[str] | None = None,
         *,
         collections: Iterable[str] | None = None,
         expires_at: datetime | None = None,
         requests_per_minute: int | None = None,
+        service: str | None = None,
+        text: str | None = None,
     ) -> KeyWithText:
-        """Make a key, which reaches these collections (None: all); its text is told this once."""
+        """Make a key, which reaches these collections (None: all); its text is told this once.
+
+        service: `recognition`, `detection` or `verification` makes a key for clients of CompreFace, of one
+        collection; `scopes` may be left out then, and `text` is the UUID that they have already.
+        """
         fields = {
             "name": name,
-            "scopes": scopes,
             "collections": collections,
             "expires_at": expires_at,
             "requests_per_minute": requests_per_minute,
         }
+        # A service of an older release knows none of them.
+        more = {"scopes": scopes, "service": service, "api_key": text}
+        fields |= {each: value for each, value in more.items() if value is not None}
         return self._make(KeyWithText, "/keys", _body(fields))
 
     def change_key(self, key_id: Id, **fields: Any) -> Key:
