@@ -56,7 +56,7 @@ function card(hook) {
     h("div", { class: "actions" },
       h("button", { type: "button", onclick: (event) => test(parts, event.currentTarget) }, icon("hooks"), t("hooks.test")),
       more,
-      h("button", { type: "button", onclick: () => switchTo(hook, !on) }, t(on ? "hooks.pause" : "hooks.go_on")),
+      h("button", { type: "button", "data-act": "switch", onclick: () => switchTo(hook, !on) }, t(on ? "hooks.pause" : "hooks.go_on")),
       h("button", { type: "button", class: "quiet", onclick: () => change(hook) }, icon("edit"), t("hooks.change")),
       h("button", { type: "button", class: "quiet", onclick: () => renew(hook) }, icon("keys"), t("hooks.new_secret")),
       h("button", { type: "button", class: "quiet", onclick: () => remove(hook) }, icon("delete"), t("hooks.remove"))),
@@ -121,6 +121,7 @@ async function switchTo(hook, enabled) {
     await patch(`/hooks/${hook.id}`, { enabled });
     tell(t(enabled ? "hooks.goes_on" : "hooks.is_paused"), { kind: "good", undo: enabled ? null : () => switchTo(hook, true) });
     await load();
+    place.querySelector(`[data-id="${hook.id}"] [data-act=switch]`)?.focus();
   } catch (error) {
     fail(error);
   }

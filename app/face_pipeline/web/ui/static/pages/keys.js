@@ -79,6 +79,7 @@ async function change(key, own) {
   if (!changed) return;
   tell(t("keys.changed"), { kind: "good" });
   await keys.reload();
+  list.querySelector(`[data-id="${key.id}"] button`)?.focus();
 }
 
 async function rotate(key, own) {
@@ -108,6 +109,7 @@ async function revoke(key, own) {
     return;
   }
   tell(tx("keys.revoked", { name: named(key.name) }), { kind: "good" });
+  byId("keys-make").focus();
   await keys.reload();
 }
 

@@ -131,6 +131,7 @@ function finding({ check, state, found, mend }) {
 
 async function examine() {
   const again = byId("doctor-again");
+  const asked = document.activeElement === again;
   again.disabled = true;
   await during(byId("doctor"), async () => {
     const { state, findings, command } = await get("/system/doctor");
@@ -149,6 +150,7 @@ async function examine() {
     ];
   }, { kind: "line", number: 8 });
   again.disabled = false;
+  if (asked) again.focus();
 }
 
 byId("doctor-again").addEventListener("click", examine);
