@@ -7,9 +7,8 @@ import { t } from "../lib/texts.js";
 let numbered = 0;
 
 /**
- * A field for collections. `value`: names, or null for all; `one`: a single one has to be named. `help` {all, some}.
- * Returns {element, value(): names or null, only(whether): one collection from now on}. There need not be such
- * collections yet.
+ * A field for collections, which need not be there yet. `value`: names, or null for all; `help` {all, some}: what
+ * either means. Returns {element, value(): names or null, only(whether): exactly one has to be named}.
  */
 export function reachField({ value = null, legend, help }) {
   const group = `reach-${++numbered}`;
