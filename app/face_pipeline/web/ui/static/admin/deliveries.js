@@ -7,17 +7,20 @@ import { empty } from "../lib/states.js";
 import { t } from "../lib/texts.js";
 import { time } from "../lib/time.js";
 
-export const KIND = { waiting: null, delivered: "good", given_up: "bad" };
+const KIND = { waiting: null, delivered: "good", given_up: "bad" };
 const PAGE = 20;
 
 /** What the receiver said last, or what kept it from being heard. */
 export function answerOf({ last_status: status, last_answer: answer, last_error: error }) {
   if (status === null && !error) return t("hooks.no_answer");
-  return [status === null ? null : t("hooks.status", { status: String(status) }), error ?? answer].filter(Boolean).join(" · ");
+  if (status === null) return error;
+  return [t("hooks.status", { status: String(status) }), answer].filter(Boolean).join(" · ");
 }
 
-export const stateOf = ({ state, attempts }) =>
+const stateOf = ({ state, attempts }) =>
   t(state === "waiting" && attempts ? "hooks.states.again" : `hooks.states.${state}`);
+
+export const chipOf = (delivery) => h("span", { class: "chip", "data-kind": delivery.state === "waiting" && delivery.attempts ? "warning" : KIND[delivery.state] }, stateOf(delivery));
 
 const cell = (label, ...children) => h("td", { "data-label": label }, children);
 
@@ -25,7 +28,7 @@ function draw(delivery) {
   const waits = delivery.state === "waiting";
   return h("tr", { "data-id": delivery.id, "data-state": delivery.state },
     h("td", { class: "name" }, t(`hooks.kinds.${delivery.kind}`)),
-    cell(t("hooks.columns.state"), h("span", { class: "chip", "data-kind": waits && delivery.attempts ? "warning" : KIND[delivery.state] }, stateOf(delivery))),
+    cell(t("hooks.columns.state"), chipOf(delivery)),
     cell(t("hooks.columns.when"), time(delivery.created_at)),
     cell(t("hooks.columns.answer"), h("span", { class: "answer" }, answerOf(delivery)),
       h("p", { class: "help" }, t("hooks.attempts", { n: delivery.attempts }))),

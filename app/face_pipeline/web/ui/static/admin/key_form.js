@@ -79,8 +79,9 @@ function fieldsOf(key) {
   return { name, scopes, reach, expires, limit };
 }
 
-const valuesOf = ({ name, reach, expires, limit }) => {
+const valuesOf = ({ name, reach, expires, limit }, single) => {
   const collections = reach.value();
+  if (single && collections.length !== 1) throw problem("keys.form.one_collection");
   if (collections && !collections.length) throw problem("keys.form.collection_missing");
   return { name: name.value, collections, expires_at: expires.value(), requests_per_minute: limit.value() };
 };
@@ -119,9 +120,8 @@ export function makeKey() {
     oldField, fields.scopes.element, fields.reach.element,
     h("div", { class: "pair" }, fields.expires.element, fields.limit.element));
   return shown(t("keys.make"), content, t("keys.make"), () => {
-    const body = valuesOf(fields);
+    const body = valuesOf(fields, Boolean(service.value));
     if (!service.value) return post("/keys", { ...body, scopes: scopesOf(fields) });
-    if (body.collections?.length !== 1) throw problem("keys.form.one_collection");
     return post("/keys", { ...body, service: service.value, ...(old.value.trim() ? { api_key: old.value.trim() } : {}) });
   });
 }
@@ -136,7 +136,7 @@ export function changeKey(key, own) {
     fields.scopes.element, fields.reach.element,
     h("div", { class: "pair" }, fields.expires.element, fields.limit.element));
   return shown(t("keys.change"), content, t("keys.form.save"), () => {
-    const wanted = { ...valuesOf(fields), scopes: scopesOf(fields) };
+    const wanted = { ...valuesOf(fields, Boolean(key.service)), scopes: scopesOf(fields) };
     const changed = Object.entries(wanted).filter(([name, value]) => JSON.stringify(sorted(value)) !== JSON.stringify(sorted(key[name])));
     return changed.length ? patch(`/keys/${key.id}`, Object.fromEntries(changed)) : key;
   });

@@ -99,7 +99,7 @@ function draw(entry) {
   const fold = h("details", { class: "entry", ontoggle: () => fold.open && !place.firstChild && place.append(facts()) },
     h("summary", {}, h("span", { class: "when" }, time(entry.at)), who, h("span", { class: "what" }, words(entry.action)),
       h("span", { class: "where muted" }, entry.collection ? h("bdi", {}, entry.collection) : null),
-      h("span", { class: "ended" }, entry.outcome === "done" ? h("span", { class: "visually-hidden" }, t("audit.outcomes.done")) : h("span", { class: "chip", "data-kind": KINDS[entry.outcome] }, t(`audit.outcomes.${entry.outcome}`))),
+      h("span", { class: "ended" }, entry.outcome === "done" ? h("span", { class: "muted small" }, t("audit.outcomes.done")) : h("span", { class: "chip", "data-kind": KINDS[entry.outcome] }, t(`audit.outcomes.${entry.outcome}`))),
       icon("down")), place);
   return h("li", { "data-id": entry.id }, fold);
 }

@@ -7,7 +7,7 @@ import { fail, tell } from "../lib/messages.js";
 import { during, empty } from "../lib/states.js";
 import { t, tx } from "../lib/texts.js";
 import { time } from "../lib/time.js";
-import { answerOf, KIND, newest, showDeliveries, stateOf } from "../admin/deliveries.js";
+import { answerOf, chipOf, newest, showDeliveries } from "../admin/deliveries.js";
 import { hookForm, KINDS } from "../admin/hook_form.js";
 import { showOnce } from "../admin/secret.js";
 
@@ -66,7 +66,7 @@ function card(hook) {
 async function showLast({ hook, last }) {
   const delivery = await newest(hook);
   put(last, delivery
-    ? [h("span", { class: "chip", "data-kind": KIND[delivery.state] }, stateOf(delivery)), " ", t(`hooks.kinds.${delivery.kind}`), ", ", time(delivery.last_tried_at ?? delivery.created_at), " · ", h("span", { class: "answer" }, answerOf(delivery))]
+    ? [chipOf(delivery), " ", t(`hooks.kinds.${delivery.kind}`), ", ", time(delivery.last_tried_at ?? delivery.created_at), " · ", h("span", { class: "answer" }, answerOf(delivery))]
     : h("span", { class: "muted" }, t("hooks.never")));
   return delivery;
 }

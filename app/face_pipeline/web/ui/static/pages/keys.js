@@ -8,7 +8,7 @@ import { pagedList } from "../lib/paging.js";
 import { empty } from "../lib/states.js";
 import { number, t, tx } from "../lib/texts.js";
 import { moment, time } from "../lib/time.js";
-import { changeKey, makeKey } from "../admin/key_form.js";
+import { changeKey, makeKey, SCOPES } from "../admin/key_form.js";
 import { showOnce } from "../admin/secret.js";
 
 const KINDS = { active: "good", expired: "warning", revoked: null };
@@ -29,7 +29,7 @@ function draw(key) {
   const row = h("tr", { "data-id": key.id, "data-faded": key.state !== "active" },
     h("td", { class: "name" }, named(key.name), " ", own ? h("span", { class: "chip", "data-kind": "good" }, t("keys.own")) : null,
       key.service ? h("p", { class: "help" }, t(`keys.services.${key.service}`)) : null),
-    cell(t("keys.columns.scopes"), h("ul", { class: "chips" }, key.scopes.map((scope) => h("li", { class: "chip", title: t(`keys.allows.${scope}`) }, scope)))),
+    cell(t("keys.columns.scopes"), h("ul", { class: "chips" }, SCOPES.filter((scope) => key.scopes.includes(scope)).map((scope) => h("li", { class: "chip", title: t(`keys.allows.${scope}`) }, scope)))),
     cell(t("keys.columns.collections"), reach(key.collections)),
     cell(t("keys.columns.expires"), key.expires_at ? time(key.expires_at) : h("span", { class: "muted" }, t("keys.never"))),
     cell(t("keys.columns.used"), key.last_used_at ? time(key.last_used_at) : h("span", { class: "muted" }, t("keys.never_used"))),

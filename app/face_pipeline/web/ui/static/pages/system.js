@@ -81,7 +81,8 @@ function disks({ host, backups }) {
     fact(t("system.backups"), backups.configured ? chip("good", t("system.configured")) : chip("warning", t("system.not_configured")), help(sentence(backups.words)))));
 }
 
-const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
+// It may end in a command or an address: no full stop is put behind it.
+const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 function certificate({ tls }) {
   const its = tls.certificate;
@@ -125,8 +126,9 @@ const load = () => during(byId("system"), async () => {
 
 function finding({ check, state, found, mend }) {
   return h("li", { class: "finding", "data-state": state }, icon(ICONS[state]),
-    h("div", {}, h("p", {}, h("b", {}, check.charAt(0).toUpperCase() + check.slice(1)), " ", chip(KINDS[state], t(`system.states.${state}`))),
-      h("p", { class: "muted" }, sentence(found)), mend ? h("p", { class: "mend" }, h("b", {}, t("system.mend")), " ", sentence(mend)) : null));
+    h("div", {}, h("p", {}, h("b", {}, check.charAt(0).toUpperCase() + check.slice(1)), " ",
+        state === "ok" ? h("span", { class: "visually-hidden" }, t("system.states.ok")) : chip(KINDS[state], t(`system.states.${state}`))),
+      h("p", { class: "muted" }, found), mend ? h("p", { class: "mend" }, h("b", {}, t("system.mend")), " ", sentence(mend)) : null));
 }
 
 async function examine() {
