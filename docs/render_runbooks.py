@@ -18,6 +18,13 @@ from markdown_it.token import Token
 
 SOURCE = Path(__file__).parent / "runbooks"
 INDEX = "README"
+# As the pages have it (web/ui/templates/ui/_logo.html).
+LOGO = (
+    '<svg class="logo" viewBox="0 0 32 32" aria-hidden="true" focusable="false">'
+    '<path d="M4 11V6.5A2.5 2.5 0 0 1 6.5 4H11M21 4h4.5A2.5 2.5 0 0 1 28 6.5V11M28 21v4.5a2.5 2.5 0 0 '
+    '1-2.5 2.5H21M11 28H6.5A2.5 2.5 0 0 1 4 25.5V21"/><circle cx="16" cy="13" r="4"/>'
+    '<path d="M9 23.5c1-3.8 3.7-5.5 7-5.5s6 1.7 7 5.5"/></svg>'
+)
 PAGE = """\
 <!doctype html>
 <html lang="en">
@@ -28,8 +35,8 @@ PAGE = """\
 <link rel="stylesheet" href="runbooks.css">
 <a class="skip" href="#text">Skip to the text</a>
 <header>
-<nav aria-label="Where you are"><a class="brand" href="/">Face Pipeline</a><span aria-hidden="true">/</span>\
-<a href="./">Runbooks</a>{here}</nav>
+<nav aria-label="Where you are"><a class="brand" href="/">{logo}Face Pipeline</a>\
+<span aria-hidden="true">/</span><a href="./">Runbooks</a>{here}</nav>
 </header>
 <main id="text">
 {body}</main>
@@ -69,7 +76,19 @@ def _severities(body: str) -> str:
     )
 
 
-def render(name: str, text: str) -> str:
+def _sections(body: str) -> str:
+    """Each heading with what follows it is a part of its own, named by it."""
+    start, *parts = re.split(r'(?=<h2 id=")', body)
+    named = (f'<section aria-labelledby="{part.split(chr(34), 2)[1]}">\n{part}</section>\n' for part in parts)
+    return start + "".join(named)
+
+
+def severities_of(index: str) -> dict[str, str]:
+    """How grave each alert is, by its name, as the index says it."""
+    return dict(re.findall(r"\[(\w+)\]\(\w+\.md\) \((critical|warning|none)\)", index))
+
+
+def render(name: str, text: str, severity: str | None = None) -> str:
     """The page of a runbook. Markup in its text is shown as text."""
     markdown = MarkdownIt("commonmark", {"html": False})
     tokens = markdown.parse(text)
@@ -79,13 +98,17 @@ def render(name: str, text: str) -> str:
     body = markdown.renderer.render(tokens, markdown.options, {})
     # Long lines scroll within; whoever has no mouse gets there by Tab.
     body = body.replace("<pre>", '<pre tabindex="0">')
-    return PAGE.format(title=html.escape(title), here=here, body=_severities(body))
+    if severity is not None:
+        body = body.replace("</h1>", f'</h1>\n<p><span class="severity {severity}">{severity}</span></p>', 1)
+    return PAGE.format(title=html.escape(title), logo=LOGO, here=here, body=_sections(_severities(body)))
 
 
 def main(source: Path, target: Path) -> None:
+    index = source / f"{INDEX}.md"
+    severities = severities_of(index.read_text(encoding="utf-8")) if index.is_file() else {}
     for page in sorted(source.glob("*.md")):
         name = "index" if page.stem == INDEX else page.stem
-        text = render(page.stem, page.read_text(encoding="utf-8"))
+        text = render(page.stem, page.read_text(encoding="utf-8"), severities.get(page.stem))
         (target / f"{name}.html").write_text(text, encoding="utf-8")
     there = {"index" if page.stem == INDEX else page.stem for page in source.glob("*.md")}
     for old in target.glob("*.html"):
