@@ -1,7 +1,6 @@
 // What the pages of people and of unknown faces have in common.
 
-import { get } from "../../lib/api.js";
-import { cropUrl } from "../../lib/api.js";
+import { cropUrl, get } from "../../lib/api.js";
 import { h, icon, put } from "../../lib/dom.js";
 import { tell } from "../../lib/messages.js";
 import { has, number, t } from "../../lib/texts.js";
