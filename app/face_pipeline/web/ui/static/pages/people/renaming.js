@@ -86,6 +86,7 @@ export async function rename(place, person, { renamed, gone, merged, ended }) {
     if (error.status === 412) {
       // Enter once more overwrites what they can see now.
       const other = await look().catch(() => false);
+      busy = false;
       return other ? undefined : save();
     }
     if (error.code === "person_exists" && error.details.person_id) {

@@ -26,10 +26,6 @@ export function drawGroup(place, { group, guesses }, acts) {
   put(place,
     h("div", { class: "panel-head" }, title, h("span", { class: "muted small" }, group.collection)),
     question, note, grid, h("p", { class: "more" }, more));
-  grid.append(...group.faces.map(face));
-  say();
-  ask(null);
-  guesses.then((found) => question.isConnected && ask(found));
 
   function face(each) {
     const box = h("input", { type: "checkbox", checked: true, onchange: () => {
@@ -121,6 +117,11 @@ export function drawGroup(place, { group, guesses }, acts) {
         h("p", {}, certainty(similarity, thresholds), " ", h("span", { class: "muted small" }, counts(person))),
         h("p", { class: "help" }, t("unknown.number"))));
   }
+
+  grid.append(...group.faces.map(face));
+  say();
+  ask(null);
+  guesses.then((found) => question.isConnected && ask(found));
 
   return {
     yes, guessed: () => guess !== null && question.querySelector(".pair") !== null,
