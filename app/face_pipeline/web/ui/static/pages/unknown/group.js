@@ -69,9 +69,9 @@ export function drawGroup(place, { group, guesses }, acts) {
 
   /** `found`: null while the guess is on its way. */
   function ask(found) {
+    const typed = question.querySelector("form input")?.value;
     // A name that somebody began to type stays.
-    if (found && question.querySelector("form input")?.value) return;
-    guess = found?.[0] ?? null;
+    guess = typed ? null : (found?.[0] ?? null);
     if (!changes) put(question, guess && pair(guess), h("div", { class: "answers" }, further()));
     else if (guess) {
       put(question, pair(guess), h("div", { class: "answers" },
