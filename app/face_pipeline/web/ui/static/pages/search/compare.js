@@ -170,7 +170,10 @@ async function compare() {
   put(place, h("p", { class: "status loading", role: "status" }, t("search.compare.comparing")));
   try {
     const answer = await verify(one, other, mine.signal);
-    if (!mine.signal.aborted) put(place, verdict(answer, other));
+    if (mine.signal.aborted) return undefined;
+    put(place, verdict(answer, other));
+    // On a phone it lies under both photos.
+    place.scrollIntoView({ block: "nearest" });
   } catch (error) {
     if (isAbort(error) || mine.signal.aborted) return undefined;
     const text = error.code === "person_without_faces" ? t("search.compare.no_faces") : inWords(error);
@@ -209,14 +212,12 @@ function verdict(answer, other) {
 }
 
 // From 0 to 1; what is below shows no likeness at all.
-const scale = ({ similarity: value, threshold }) => {
+function scale({ similarity: value, threshold }) {
   const at = (number) => `${Math.min(100, Math.max(0, number * 100))}%`;
-  return h("div", { class: "scale", "aria-hidden": "true" }, svgScale(at(value), at(threshold)),
-    h("div", { class: "scale-words muted small" }, h("span", {}, "0"), h("span", {}, t("search.compare.threshold", { value: similarity(threshold) })), h("span", {}, "1")));
-};
-
-const svgScale = (value, threshold) =>
-  svg("svg", { class: "scale-line", width: "100%", height: 16, focusable: "false" },
+  const anchor = threshold > 0.75 ? "end" : threshold < 0.25 ? "start" : "middle";
+  return h("div", { class: "scale", "aria-hidden": "true" }, svg("svg", { class: "scale-line", width: "100%", height: 34, focusable: "false" },
     svg("rect", { class: "scale-ground", x: 0, y: 5, width: "100%", height: 6, rx: 3 }),
-    svg("rect", { class: "scale-value", x: 0, y: 5, width: value, height: 6, rx: 3 }),
-    svg("line", { class: "scale-threshold", x1: threshold, x2: threshold, y1: 0, y2: 16 }));
+    svg("rect", { class: "scale-value", x: 0, y: 5, width: at(value), height: 6, rx: 3 }),
+    svg("line", { class: "scale-threshold", x1: at(threshold), x2: at(threshold), y1: 0, y2: 16 }),
+    svg("text", { class: "scale-words", x: at(threshold), y: 31, "text-anchor": anchor }, t("search.compare.threshold", { value: similarity(threshold) }))));
+}
