@@ -39,7 +39,7 @@ pytestmark = needs_chromium
 ENOUGH = "Maximiliana " * 16 + "Herzogin"
 SMALL = """
 return [...document.querySelectorAll("main button, main summary, main a, main label.button")]
-  .filter((each) => each.checkVisibility() && !each.matches(".link, p a"))
+  .filter((each) => each.checkVisibility() && !each.matches(".link, p a, h2 a"))
   .map((each) => [each.textContent.trim(), each.getBoundingClientRect()])
   .filter(([, box]) => box.height < 43.9).map(([name, box]) => `${name} ${box.height}`);
 """
