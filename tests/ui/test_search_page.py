@@ -14,6 +14,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
+from sqlalchemy import text as sql
 
 from tests.installation import App
 from tests.photos import LABELLED, astronaut, astronaut_again, astronaut_jpeg, jpeg, labelled, no_face
@@ -225,7 +226,7 @@ def test_where_nobody_is_found_the_page_says_where_it_looked_and_what_to_try(
     search_with(browser, *write(tmp_path, known=astronaut_again()))
     says(browser, "Nobody found.")
     result = browser.find_element(By.ID, "search-result").text
-    assert "Looked in visitors: 0 faces" in result
+    assert "Looked in visitors: 0 faces, none with a similarity of" in result
     assert "no faces there yet" in result
     at(browser, 390)
     assert fits(browser)
@@ -246,6 +247,30 @@ def test_where_nobody_is_found_the_page_says_where_it_looked_and_what_to_try(
     browser.refresh()
     ready(browser)
     assert browser.find_element(By.ID, "search-where-value").text == "staff"
+    assert troubles(browser) == []
+
+
+def test_more_collections_than_a_call_takes_are_all_looked_in(
+    browser: webdriver.Chrome, live_app: App, tmp_path: Path
+) -> None:
+    for number in range(12):
+        made = live_app.request("POST", "/api/v1/collections", json={"name": f"c{number:02}"})
+        assert made.status_code == 201
+    give(live_app, astronaut_jpeg(), person="Eileen Collins", collection="c11")
+    with live_app.installation.parts.database.transaction() as session:
+        session.execute(sql("UPDATE collections SET contract_id = 'of another model' WHERE name = 'c03'"))
+    sign_in(browser, live_app, "/search")
+    search_with(browser, *write(tmp_path, known=astronaut_again()))
+    says(browser, "Looked in 11 collections: 1 face")
+    (row,) = found(browser)
+    assert "c11" in row.text
+    assert "or it is gone: c03" in browser.find_element(By.ID, "search-result").text
+    # Among many, a name is found by typing.
+    browser.find_element(By.CSS_SELECTOR, "#search-where > summary").click()
+    sieve = "#search-where-list input[type=search]"
+    wait(browser, lambda b: b.find_elements(By.CSS_SELECTOR, sieve), "the field").pop().send_keys("11")
+    shown = browser.find_elements(By.CSS_SELECTOR, ".where-names .check")
+    assert [each.text for each in shown if each.is_displayed()] == ["c11"]
     assert troubles(browser) == []
 
 
@@ -422,7 +447,7 @@ def test_a_searched_face_gets_a_name(browser: webdriver.Chrome, live_app: App, t
     one, two = write(tmp_path, one=astronaut_again(), two=two_faces())
 
     def name(words: str) -> None:
-        browser.find_element(By.ID, "search-name").click()
+        wait(browser, lambda b: b.find_elements(By.ID, "search-name"), "the button").pop().click()
         field = wait(browser, lambda b: b.find_element(By.ID, "name-person"), "the field for the name")
         field.clear()
         field.send_keys(words, Keys.ENTER)
@@ -452,14 +477,15 @@ def test_a_stored_face_gets_a_name_which_can_be_undone(browser: webdriver.Chrome
     face = f"/api/v1/faces/{photo['faces'][0]['id']}"
     sign_in(browser, live_app, f"/search?face={photo['faces'][0]['id']}")
     says(browser, "It is nobody’s yet")
-    browser.find_element(By.ID, "search-name").click()
+    wait(browser, lambda b: b.find_elements(By.ID, "search-name"), "the button").pop().click()
     field = wait(browser, lambda b: b.find_element(By.ID, "name-person"), "the field for the name")
     field.send_keys("Eileen Collins", Keys.ENTER)
     says(browser, "This is Eileen Collins now")
     says(browser, "A face of Eileen Collins")
     assert live_app.get(face).json()["person"]["name"] == "Eileen Collins"
     browser.find_element(By.CSS_SELECTOR, ".message .link").click()
-    wait(browser, lambda _: live_app.get(face).json()["person"] is None, "the face to be nobody's again")
+    says(browser, "It is nobody’s yet")
+    assert live_app.get(face).json()["person"] is None
     assert troubles(browser) == []
 
 
@@ -467,7 +493,7 @@ def test_a_key_that_may_only_read_searches_and_is_not_offered_to_name(
     browser: webdriver.Chrome, live_app: App
 ) -> None:
     (photo, _) = give(live_app, astronaut_jpeg(), astronaut_again())
-    made = live_app.installation.run("keys", "create", "--name", "reader", "--scopes", "read")
+    made = live_app.installation.run("keys", "create", "--name", "search reader", "--scopes", "read")
     key = made.stdout.split()[-1]
     sign_in(browser, live_app, f"/search?face={photo['faces'][0]['id']}", key=key)
     assert found(browser)

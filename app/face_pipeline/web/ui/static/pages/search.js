@@ -30,7 +30,7 @@ function start() {
   dropZone(byId("search-zone"), byId("search-file"), take);
   startSources(byId("search-zone"), (file) => take([file]));
   startCompare();
-  for (const tab of byId("search-tabs").children) tab.addEventListener("click", () => tab.ariaSelected === "true" || goTo(tab.dataset.mode));
+  for (const tab of byId("search-tabs").children) tab.addEventListener("click", () => tab.getAttribute("aria-selected") === "true" || goTo(tab.dataset.mode));
   byId("search-tabs").addEventListener("keydown", ({ key }) => {
     if (key !== "ArrowLeft" && key !== "ArrowRight") return;
     goTo(mode() === "find" ? "compare" : "find");
@@ -228,17 +228,15 @@ function draw() {
     weaker: (value) => settings.setThreshold(Math.floor(value * 100) / 100),
     everywhere: () => settings.lookEverywhere().catch(fail),
     anyQuality: () => settings.setMinQuality(0),
-    name: mayName(subject, answer.faces.length) ? async (index) => {
-      if (await nameFace(subject, answer, index, answer.searched.collections)) named();
-    } : null,
+    name: mayName(subject, answer.faces.length) ? (index) => nameFace(subject, answer, index, named) : null,
   }));
   const recognised = answer.faces.filter((face) => face.matches.length).length;
   say(`${t("words.faces", { n: answer.faces.length })}. ${recognised ? t("search.recognised", { n: recognised }) : t("search.nobody")}`);
 }
 
 // The picture's note says whose a stored face is now.
-function named() {
-  if (shown.subject.face) draw();
+function named(subject) {
+  if (shown.subject === subject) draw();
 }
 
 function say(text) {

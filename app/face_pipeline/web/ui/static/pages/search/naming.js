@@ -18,16 +18,16 @@ export function mayName(subject, faces) {
   return Boolean(subject.file) && may("write") && (faces === 1 || may("enrol"));
 }
 
-/** Asks for a name for the face `index`; resolves to whether it has one now. */
-export async function nameFace(subject, answer, index, places) {
+/** Asks for a name for the face `index`. `changed(subject)` is called when a stored face has another one than before. */
+export async function nameFace(subject, answer, index, changed) {
   const stored = subject.face;
   const first = answer.faces[index].matches[0];
-  const names = stored ? [stored.collection] : places;
+  const names = stored ? [stored.collection] : answer.searched.collections;
   const suggestion = first?.person_id && first.certainty !== "unsure" ? first : null;
   const collection = h("select", { id: "name-collection" },
     names.map((name) => h("option", { value: name, selected: name === (suggestion?.collection ?? names[0]) }, name)));
   const input = h("input", { id: "name-person", maxlength: 200, required: true, autocomplete: "off", dir: "auto", autofocus: true, value: suggestion?.person_name ?? "" });
-  const given = await open({
+  await open({
     title: t("search.name.title"), id: "name-dialog",
     content: () => {
       const field = h("div", { class: "field" }, h("label", { for: input.id }, t("search.name.label")), input);
@@ -41,20 +41,21 @@ export async function nameFace(subject, answer, index, places) {
       run: () => {
         const name = input.value.trim();
         if (!name) throw Object.assign(new Error(), { code: "", message: t("search.name.missing") });
-        return stored ? nameStored(stored, name) : keep(subject, answer, index, name, collection.value);
+        return stored ? nameStored(subject, name, changed) : keep(subject, answer, index, name, collection.value);
       },
     }],
   });
-  return given !== null;
 }
 
-async function nameStored(face, name) {
+async function nameStored(subject, name, changed) {
+  const { face } = subject;
   const before = face.person?.id ?? null;
-  const now = await patch(`/faces/${face.id}`, { person: name });
-  face.person = now.person;
-  tell(tx("search.name.done", { name: named(now.person.name) }), {
-    kind: "good", undo: async () => (face.person = (await patch(`/faces/${face.id}`, { person_id: before })).person),
-  });
+  const give = async (whose) => {
+    face.person = (await patch(`/faces/${face.id}`, whose)).person;
+    changed(subject);
+  };
+  await give({ person: name });
+  tell(tx("search.name.done", { name: named(face.person.name) }), { kind: "good", undo: () => give({ person_id: before }) });
 }
 
 async function keep(subject, answer, index, name, collection) {
