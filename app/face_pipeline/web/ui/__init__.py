@@ -40,6 +40,8 @@ SECURITY_HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+# Search takes pictures; no other page may.
+WITH_CAMERA = {"Permissions-Policy": "camera=(self), geolocation=(), microphone=()"}
 # nginx says here what was asked for where somebody has to sign in first.
 ASKED_HEADER = "X-Asked-URI"
 NEXT_MAX = 2048
@@ -54,6 +56,8 @@ bp.add_app_template_global(texts.language, "language")
 @bp.after_request
 def protect(response: Response) -> Response:
     response.headers.update(SECURITY_HEADERS)
+    if request.endpoint == f"{bp.name}.search":
+        response.headers.update(WITH_CAMERA)
     return response
 
 

@@ -1,161 +1,246 @@
-// Who is on this photo? The photo with a box for each face, and beside it what was found for each.
+// Who is this? A photo, or a face that is stored, and whom it is like. Photos stay in this page's memory.
 
-import { cropUrl, isAbort, photoUrl, post } from "../lib/api.js";
-import { boxedPhoto } from "../lib/boxes.js";
-import { current, onCollection } from "../lib/collection.js";
-import { byId, h } from "../lib/dom.js";
+import { get, isAbort, pictureUrl, uprightUrl } from "../lib/api.js";
+import { collections } from "../lib/collection.js";
+import { byId, h, put } from "../lib/dom.js";
 import { dropZone } from "../lib/drop.js";
+import { shortcut } from "../lib/keys.js";
+import { fail, tell } from "../lib/messages.js";
+import { empty, failed } from "../lib/states.js";
 import { t } from "../lib/texts.js";
-import { duration } from "../lib/time.js";
-import { inWords, percent } from "../lib/words.js";
+import { time } from "../lib/time.js";
+import { compareWith, comparesPasted, startCompare } from "./search/compare.js";
+import { look } from "./search/looking.js";
+import { mayName, nameFace } from "./search/naming.js";
+import { forget, pictureOf } from "./search/photo.js";
+import { failure, found, looking } from "./search/results.js";
+import * as settings from "./search/settings.js";
+import { choosePhoto, pastedPhoto, startSources } from "./search/sources.js";
 
-let photo = null;
-let address = null;
-let threshold = null; // null: the model's own
+// Searches of this visit that Back leads to, with their photos.
+const KEPT = 10;
+const kept = new Map();
+const shown = { key: null, subject: null, answer: null, chosen: 0 };
+const result = byId("search-result");
 let request = null;
+let all = null; // number of collections, once it is known
 
 function start() {
-  const slider = byId("search-threshold");
-  dropZone(byId("search-zone"), byId("search-file"), ([file]) => take(file));
-  onCollection(run);
-  slider.addEventListener("input", () => showThreshold(Number(slider.value), true));
-  slider.addEventListener("change", () => {
-    threshold = Number(slider.value);
-    run();
+  settings.start(again);
+  dropZone(byId("search-zone"), byId("search-file"), take);
+  startSources(byId("search-zone"), (file) => take([file]));
+  startCompare();
+  for (const tab of byId("search-tabs").children) tab.addEventListener("click", () => tab.getAttribute("aria-selected") === "true" || goTo(tab.dataset.mode));
+  byId("search-tabs").addEventListener("keydown", ({ key }) => {
+    if (key !== "ArrowLeft" && key !== "ArrowRight") return;
+    goTo(mode() === "find" ? "compare" : "find");
+    byId(`tab-${mode()}`).focus();
   });
-  byId("search-threshold-reset").addEventListener("click", () => {
-    threshold = null;
-    showThreshold(Number(slider.value), false);
-    slider.focus();
-    run();
-  });
+  document.addEventListener("paste", paste);
+  shortcut("o", t("search.keys.choose"), () => choosePhoto(byId(mode())), {});
+  addEventListener("popstate", () => location.pathname === "/search" && enter(history.state));
+  // The viewer puts the page's address back when it closes; it does not know what belongs to it.
+  document.addEventListener("close", () => setTimeout(stamp), true);
+  collections().then((names) => (all = names.length), () => {});
+  enter(history.state);
 }
 
-function showThreshold(value, chosen) {
-  byId("search-threshold").value = value;
-  byId("search-threshold-value").textContent = chosen ? percent(value) : t("search.own");
-  byId("search-threshold-reset").hidden = !chosen;
+const mode = () => (new URLSearchParams(location.search).has("compare") ? "compare" : "find");
+
+function showMode() {
+  for (const tab of byId("search-tabs").children) {
+    const chosen = tab.dataset.mode === mode();
+    tab.setAttribute("aria-selected", String(chosen));
+    tab.tabIndex = chosen ? 0 : -1;
+    byId(tab.dataset.mode).hidden = !chosen;
+  }
 }
 
-async function take(file) {
-  photo = file;
-  const found = await addressOf(file);
-  if (photo !== file) return URL.revokeObjectURL(found);
-  if (address) URL.revokeObjectURL(address);
-  address = found;
-  return run();
+function goTo(wanted) {
+  if (wanted === "compare") history.pushState({ search: "compare" }, "", "/search?compare=1");
+  else history.pushState(stateOf(), "", addressOf());
+  showMode();
 }
 
-// Browsers show JPEGs as the service sees them. Of the rest the service makes a picture, if it can.
-async function addressOf(file) {
-  const start = new Uint8Array(await file.slice(0, 3).arrayBuffer());
-  const isJpeg = start[0] === 0xff && start[1] === 0xd8 && start[2] === 0xff;
-  return URL.createObjectURL(isJpeg ? file : await rendition(file).catch(() => file));
+const addressOf = () => settings.query(shown.subject?.face ? { face: shown.subject.face.id } : {});
+
+// What the browser keeps of this page for Back, beside its memory: what was found, and nothing of the photo.
+const stateOf = () => ({ search: shown.key, ...(shown.subject?.file && shown.answer ? { found: shown.answer, at: shown.at } : {}) });
+
+function stamp() {
+  if (location.pathname === "/search" && history.state === null) history.replaceState(mode() === "compare" ? { search: "compare" } : stateOf(), "");
 }
 
-function search(signal) {
-  const form = new FormData();
-  form.append("photo", photo, photo.name || "photo");
-  form.append("group_by", "person");
-  if (current()) form.append("collection", current());
-  if (threshold !== null) form.append("threshold", threshold);
-  return post("/search", form, { signal });
-}
-
-/** The picture that a search of this file looks for faces in, as a JPEG. */
-function rendition(file) {
-  const form = new FormData();
-  form.append("photo", file, file.name || "photo");
-  return post("/renditions", form, { as: "blob" });
-}
-
-async function run() {
-  if (!photo) return;
+/** Shows what the address and the state of the history say. */
+function enter(state) {
+  showMode();
+  const asked = new URLSearchParams(location.search);
+  if (mode() === "compare") return compareWith(asked);
+  const face = asked.get("face");
+  if (state && state.search === shown.key && shown.key) return undefined;
+  if (!state && shown.key && (face ?? null) === (shown.subject?.face?.id ?? null)) return stamp();
   request?.abort();
-  const mine = (request = new AbortController());
-  const result = byId("search-result");
-  result.setAttribute("aria-busy", "true");
-  say(t("search.searching"));
-  if (!result.querySelector(".result")) layout([], h("p", { class: "status loading" }, t("search.looking")));
+  settings.restore(location.search);
+  const before = kept.get(state?.search);
+  if (before) {
+    Object.assign(shown, before);
+    return before.answer ? draw() : run();
+  }
+  if (face) return takeFace(face);
+  Object.assign(shown, { key: state?.search ?? keyOf(), subject: null, answer: null, chosen: 0 });
+  if (state?.found) {
+    Object.assign(shown, { subject: { gone: time(state.at).textContent }, answer: state.found });
+    return draw();
+  }
+  history.replaceState(stateOf(), "");
+  byId("find").dataset.has = "";
+  return put(result);
+}
+
+let number = 0;
+const keyOf = () => `${Date.now()}-${(number += 1)}`;
+
+/** A new search: an entry of its own in the history. */
+function begin(subject, push = true) {
+  Object.assign(shown, { key: keyOf(), subject, answer: null, chosen: 0 });
+  keep();
+  if (push) history.pushState(stateOf(), "", addressOf());
+  else history.replaceState(stateOf(), "");
+  showMode();
+  return run(true);
+}
+
+function keep() {
+  kept.set(shown.key, { ...shown });
+  if (kept.size <= KEPT) return;
+  const [[oldest, { subject }]] = kept;
+  kept.delete(oldest);
+  forget(subject);
+}
+
+async function take(files) {
+  const [file] = files;
+  if (files.length > 1) tell(t("search.first_of", { n: files.length }));
+  byId("search-live").textContent = t("search.searching");
   try {
-    show(await search(mine.signal));
+    await begin(await pictureOf(file));
+  } catch (error) {
+    refuse(error);
+  }
+}
+
+function refuse(error) {
+  byId("search-live").textContent = "";
+  fail(error);
+}
+
+async function paste(event) {
+  if (document.querySelector("dialog:modal") || event.target.closest?.("input, textarea")) return;
+  const file = await pastedPhoto(event);
+  if (!file) return;
+  if (mode() === "compare") comparesPasted(file);
+  else take([file]);
+}
+
+/** A face that is stored, with the photo it is on. */
+async function takeFace(id) {
+  Object.assign(shown, { key: history.state?.search ?? keyOf(), subject: null, answer: null, chosen: 0 });
+  byId("find").dataset.has = "result";
+  put(result, h("p", { class: "status loading", role: "status" }, t("frame.loading")));
+  try {
+    await begin(await subjectOf(await get(`/faces/${encodeURIComponent(id)}`)), false);
   } catch (error) {
     if (isAbort(error)) return;
-    fail(error);
+    const gone = error.status === 404 || error.status === 400;
+    put(result, gone ? empty({ icon: "search", title: t("search.face_gone"), text: t("search.face_gone_help") }) : failed(error, () => takeFace(id)));
+  }
+}
+
+async function subjectOf(face) {
+  if (!face.photo_id) return { face };
+  const photo = await get(`/photos/${face.photo_id}`);
+  return {
+    face, size: photo.width ? photo : null, address: pictureUrl(photo), another: () => uprightUrl(photo.id),
+    boxes: photo.faces, at: photo.faces.findIndex((each) => each.id === face.id),
+  };
+}
+
+/** The same once more, as somebody chose other settings. */
+function again() {
+  if (mode() === "compare") return;
+  history.replaceState(history.state, "", addressOf());
+  if (shown.subject && !shown.subject.gone) run();
+  else if (shown.subject?.gone) tell(t("search.gone_help"));
+}
+
+async function run(fresh = false) {
+  request?.abort();
+  const mine = (request = new AbortController());
+  const { subject, key } = shown;
+  byId("find").dataset.has = "result";
+  result.setAttribute("aria-busy", "true");
+  say(t("search.searching"));
+  if (fresh || !shown.answer) put(result, looking(subject));
+  if (fresh) toResult();
+  const told = (answer) => {
+    if (shown.key !== key || mine.signal.aborted) return;
+    Object.assign(shown, { answer, at: new Date().toISOString() });
+    draw();
+  };
+  try {
+    told(await look(subject, await settings.places(), settings.values(), { signal: mine.signal, tell: told }));
+    settings.learn(shown.answer);
+    keep();
+    remember();
+  } catch (error) {
+    if (isAbort(error) || mine.signal.aborted) return;
+    put(result, failure(subject, error, () => run(true)));
+    say("");
   }
   result.removeAttribute("aria-busy");
 }
 
+function remember() {
+  if (location.pathname !== "/search" || history.state?.search !== shown.key) return;
+  try {
+    history.replaceState(stateOf(), "");
+  } catch {
+    // A crowd on the photo: too much for the browser to keep. Back within this page still knows it.
+  }
+}
+
+// On a phone what was found lies under the fields.
+function toResult() {
+  if (result.getBoundingClientRect().top > innerHeight * 0.6) result.scrollIntoView({ block: "start" });
+}
+
+function draw() {
+  const { subject, answer } = shown;
+  byId("find").dataset.has = "result";
+  result.removeAttribute("aria-busy");
+  put(result, found(subject, answer, shown.chosen, {
+    settings: settings.values(), all,
+    choose: (index) => {
+      shown.chosen = index;
+      if (kept.has(shown.key)) kept.get(shown.key).chosen = index;
+    },
+    pick: (index) => subject.boxes[index].id !== subject.face.id && begin({ ...subject, face: { ...subject.face, ...subject.boxes[index] }, at: index }),
+    weaker: (value) => settings.setThreshold(Math.floor(value * 100) / 100),
+    everywhere: () => settings.lookEverywhere().catch(fail),
+    anyQuality: () => settings.setMinQuality(0),
+    name: mayName(subject, answer.faces.length) ? (index) => nameFace(subject, answer, index, named) : null,
+  }));
+  const recognised = answer.faces.filter((face) => face.matches.length).length;
+  say(`${t("words.faces", { n: answer.faces.length })}. ${recognised ? t("search.recognised", { n: recognised }) : t("search.nobody")}`);
+}
+
+// The picture's note says whose a stored face is now.
+function named(subject) {
+  if (shown.subject === subject) draw();
+}
+
 function say(text) {
   byId("search-live").textContent = text;
-}
-
-function layout(faces, ...beside) {
-  const picture = boxedPhoto(address, t("search.searched_photo", { name: photo.name }), faces, {
-    another: async () => (address = URL.createObjectURL(await rendition(photo))),
-    onPick: (index) => byId(`found-${index}`).focus(),
-    onBroken: () => picture.figure.replaceChildren(h("p", { class: "status" }, t("viewer.cannot_show"))),
-  });
-  byId("search-result").replaceChildren(
-    h("div", { class: "result" }, h("div", { class: "stage" }, picture.figure), h("div", { class: "side" }, ...beside)));
-  return picture.mark;
-}
-
-function show(answer) {
-  if (threshold === null) {
-    showThreshold(answer.threshold, false);
-    byId("search-threshold-value").textContent = t("search.own_is", { share: percent(answer.threshold) });
-  }
-  const found = answer.faces.filter((face) => face.matches.length).length;
-  const values = { faces: t("words.faces", { n: answer.faces.length }), time: duration(answer.duration_seconds) };
-  const summary = answer.cache === "hit" ? t("search.from_cache", values) : t("search.searched", values);
-  const list = h("ol", { class: "found" });
-  const head = answer.faces.length
-    ? h("p", { class: "muted", id: "search-summary", "data-cache": answer.cache }, summary)
-    : h("div", { class: "empty" }, h("p", { class: "empty-title" }, t("search.no_face")),
-        h("p", { class: "muted" }, t("search.no_face_help")));
-  const mark = layout(answer.faces, head, list);
-  answer.faces.forEach((face, index) => list.append(faceResult(face, index, mark)));
-  say(`${summary}. ${found ? t("search.recognised", { n: found }) : t("search.nobody")}`);
-}
-
-function faceResult(face, index, mark) {
-  const body = face.matches.length
-    ? h("ul", { class: "matches" }, ...face.matches.map(matchItem))
-    : h("p", { class: "nobody" }, h("b", {}, t("search.nobody")), " ", h("span", { class: "muted" }, t("search.nobody_help")));
-  return h("li", {
-    class: "found-face", id: `found-${index}`, tabindex: "-1",
-    onmouseenter: () => mark(index), onmouseleave: () => mark(null),
-    onfocusin: () => mark(index), onfocusout: () => mark(null),
-  },
-  h("h2", {}, h("span", { class: "number-tag" }, String(index + 1)), h("span", { class: "visually-hidden" }, t("search.face", { number: index + 1 })),
-    h("span", { class: "muted small" }, `${t("words.detection")} ${percent(face.detection_score)} · ${t("words.quality")} ${percent(face.quality)}`)),
-  body);
-}
-
-function matchItem(match) {
-  const name = match.person_name ?? t("words.unnamed");
-  const similarity = percent(match.similarity);
-  const others = match.face_count > 1 ? t("search.best_of", { n: match.face_count }) : "";
-  const told = [
-    h("span", { class: "match-text" },
-      h("bdi", { dir: "auto", class: match.person_name ? "person" : "person unnamed" }, name),
-      others && h("span", { class: "muted small" }, others),
-      h("meter", { min: 0, max: 1, value: Math.max(0, match.similarity), "aria-hidden": "true" })),
-    h("span", { class: "similarity" }, h("span", { class: "visually-hidden" }, `${t("search.similarity")} `), similarity),
-  ];
-  // A face that came as an embedding has no photo to open.
-  if (!match.photo_id) return h("li", {}, h("div", { class: "match" }, h("span", { class: "crop" }), ...told));
-  return h("li", {},
-    h("a", { class: "match", href: photoUrl(match.photo_id) },
-      h("img", { class: "crop", src: cropUrl(match.face_id), alt: "", loading: "lazy", width: 56, height: 56 }),
-      ...told));
-}
-
-function fail(error) {
-  layout([], h("div", { class: "status error", role: "alert" }, h("p", {}, inWords(error)),
-    error.temporary || error.status === 404 ? h("button", { type: "button", onclick: run }, t("search.again")) : null));
-  say("");
 }
 
 start();
