@@ -19,7 +19,7 @@ class JobQueue(Answer):
 class JobPhotos(Answer):
     waiting: int
     processing: int
-    done: int
+    done_today: int
     failed: int
     oldest_waiting_seconds: float | None = None
 

@@ -36,7 +36,7 @@ def read() -> Response:
             photos=contract.JobPhotos.model_construct(
                 waiting=found.waiting,
                 processing=found.processing,
-                done=found.done,
+                done_today=found.done_today,
                 failed=found.failed,
                 oldest_waiting_seconds=found.oldest_waiting_seconds,
             ),

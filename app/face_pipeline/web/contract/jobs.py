@@ -22,8 +22,8 @@ class JobQueue(Answer):
 class JobPhotos(Answer):
     waiting: Count
     processing: Count
-    done: Count
-    failed: Count
+    done_today: Count = Field(description="Since midnight where the service is.")
+    failed: Count = Field(description="All that are there; they stay until they are retried or erased.")
     oldest_waiting_seconds: Seconds | None = Field(description="Null: no photo waits.")
 
 
