@@ -102,6 +102,7 @@ def test_rates_and_wanted_workers_are_those_of_all_hosts(web_app: App, parts: Pa
     assert [each["unit"] for each in told["workers"]] == [
         "celery@1.service", "celery@2.service", "celery@1.service",
     ]  # fmt: skip
+    assert [each["photos_last_minute"] for each in told["workers"]] == [36, 36, 36]
     first = told["rates"][0]
     assert (first["seconds"], first["done"], first["done_per_second"]) == (60, 90, 1.5)
     assert (first["failed"], first["failed_per_second"]) == (18, 0.3)

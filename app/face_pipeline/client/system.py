@@ -46,6 +46,7 @@ class JobWorker(Answer):
     threads: int
     busy: int
     tasks_done: int
+    photos_last_minute: int
     provider: str
     pack: str
     contract_id: str

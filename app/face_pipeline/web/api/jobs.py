@@ -22,6 +22,9 @@ SCALE_WORDS = (
     "autoscaler goes on)."
 )
 
+# The window of what workers say, in seconds.
+LAST_MINUTE = "60"
+
 
 @bp.get("/jobs")
 @requires(Scope.READ)
@@ -75,6 +78,7 @@ def worker(heard: Heard) -> contract.JobWorker:
         threads=said.threads,
         busy=said.busy,
         tasks_done=said.tasks,
+        photos_last_minute=said.done.get(LAST_MINUTE, 0) + said.failed.get(LAST_MINUTE, 0),
         provider=said.provider,
         pack=said.pack,
         contract_id=said.contract,

@@ -51,6 +51,7 @@ class JobWorker(Answer):
     threads: Annotated[int, Field(ge=1)]
     busy: Count = Field(description="Threads that have a task.")
     tasks_done: Count = Field(description="Photos and searches since its start.")
+    photos_last_minute: Count = Field(description="Done and failed.")
     provider: str = Field(description="Where it computes, as CPUExecutionProvider or CUDAExecutionProvider.")
     pack: str
     contract_id: str
