@@ -52,7 +52,7 @@ export function row(alert, changed) {
       h("p", { class: "muted small" }, tx("overview.alerts.since", { time: time(alert.since) }))),
     h("div", { class: "actions" },
       alert.runbook_url && h("a", { class: "button", href: alert.runbook_url, rel: "noreferrer", "aria-label": t("overview.alerts.runbook_of", { name }) },
-        icon("docs"), t("overview.alerts.runbook")),
+        icon("info"), t("overview.alerts.runbook")),
       mayEnd && silenced && h("button", { type: "button", "data-act": "end", "aria-label": t("overview.alerts.end_of", { name }), onclick: () => finish(alert, changed) },
         icon("bell"), t("overview.alerts.end")),
       mayEnd && !silenced && alert.fingerprint && h("button", { type: "button", "data-act": "silence", "aria-label": t("overview.alerts.silence_of", { name }), onclick: () => silence(alert, changed) },

@@ -79,7 +79,7 @@ function worker(each) {
   const heard = t("jobs.workers.heard_ago", { time: duration(Math.max(1, Math.round(each.last_heard_seconds))) });
   return h("tr", { "data-worker": each.name, "data-alive": String(each.alive) },
     h("td", {}, h("span", { class: "worker-name" }, named(each.name), each.unit && h("span", { class: "muted small" }, each.unit))),
-    h("td", {}, named(each.host)),
+    h("td", {}, h("span", { class: "worker-name" }, named(each.host))),
     h("td", {}, h("span", { class: "busy" }, t("jobs.workers.busy_of", { busy: each.busy, threads: each.threads }),
       h("progress", { max: each.threads, value: each.busy, "aria-hidden": "true" }))),
     h("td", { class: "number" }, number(each.photos_last_minute)),

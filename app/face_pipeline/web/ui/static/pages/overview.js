@@ -39,7 +39,7 @@ async function refresh() {
   } catch (error) {
     showHealth(error.status === 0 ? "away" : "bad");
     if (last === null) {
-      shown.clear();
+      places.numbers.hidden = true;
       put(places.needs, failed(error, going.now));
     } else {
       places.stale.textContent = t("overview.stale", { reason: inWords(error) });
@@ -49,6 +49,7 @@ async function refresh() {
 }
 
 function draw() {
+  places.numbers.hidden = false;
   const overview = withOwn(last);
   const kinds = overview.needs.map((need) => kindOf(need, overview));
   showHealth(kinds.includes("bad") ? "bad" : kinds.length ? "warning" : "good");
