@@ -75,7 +75,9 @@ def test_workers_queues_and_rates_are_those_of_the_pipeline(browser: webdriver.C
         "Searches 0", "Photos 0",
     ]  # fmt: skip
     assert "No photo failed" in text(browser)
-    browser.execute_cdp_cmd("Browser.grantPermissions", {"permissions": ["clipboardReadWrite"]})
+    browser.execute_cdp_cmd(
+        "Browser.grantPermissions", {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
+    )
     browser.find_element(By.ID, "jobs-copy").send_keys(Keys.ENTER)
     wait(browser, lambda b: "Copied." in text(b), "the word that it is copied")
     copied = browser.execute_async_script("navigator.clipboard.readText().then(arguments[0], arguments[0])")
