@@ -11,6 +11,7 @@ import pytest
 from face_pipeline.broker import names, presence
 from face_pipeline.parts import Parts
 from face_pipeline.worker.presence import Counts
+from sqlalchemy import text
 
 from tests.app import stock
 from tests.app.test_keys_api import by, make
@@ -44,11 +45,29 @@ def test_the_jobs_of_an_installation_without_workers(web_app: App, parts: Parts)
     assert told["workers"] == []
     photos = told["photos"]
     assert photos.pop("oldest_waiting_seconds") >= 0
-    assert photos == {"waiting": 1, "processing": 0, "done": 1, "failed": 1}
+    assert photos == {"waiting": 1, "processing": 0, "done_today": 1, "failed": 1}
     assert {each["name"] for each in told["queues"]} == {"search", "ingest"}
     assert (told["scaling"]["wanted"], told["scaling"]["running"]) == (None, 0)
     assert "playbooks/scale.yml -e workers=N" in told["scaling"]["words"]
     assert [each["done"] for each in told["rates"]] == [0, 0, 0]
+
+
+def test_what_was_done_yesterday_is_not_of_today_and_is_not_looked_at(web_app: App, parts: Parts) -> None:
+    for _ in range(2):
+        stock.photo(parts)
+    with parts.database.transaction() as session:
+        session.execute(
+            text(
+                "UPDATE photos SET finished_at = now() - interval '25 hours' "
+                "WHERE id = (SELECT id FROM photos LIMIT 1)"
+            )
+        )
+    assert web_app.get(JOBS).json()["photos"]["done_today"] == 1
+    with parts.database.transaction() as session:
+        session.execute(text("SET LOCAL enable_seqscan = off"))
+        query = "SELECT count(*) FROM photos WHERE finished_at >= now() - interval '1 day' AND state = 'done'"
+        plan = session.scalars(text(f"EXPLAIN {query}")).all()
+    assert any("photos_finished" in line for line in plan), plan
 
 
 def test_a_worker_tells_of_itself_until_it_ends(web_app: App, parts: Parts) -> None:
@@ -83,6 +102,7 @@ def test_rates_and_wanted_workers_are_those_of_all_hosts(web_app: App, parts: Pa
     assert [each["unit"] for each in told["workers"]] == [
         "celery@1.service", "celery@2.service", "celery@1.service",
     ]  # fmt: skip
+    assert [each["photos_last_minute"] for each in told["workers"]] == [36, 36, 36]
     first = told["rates"][0]
     assert (first["seconds"], first["done"], first["done_per_second"]) == (60, 90, 1.5)
     assert (first["failed"], first["failed_per_second"]) == (18, 0.3)

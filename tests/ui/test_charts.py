@@ -16,8 +16,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from werkzeug.serving import make_server
 
-from tests.ui.test_page import pytestmark as needs_chromium
-from tests.ui.test_page import troubles, wait
+from tests.ui.driving import needs_chromium, troubles, wait
 
 pytestmark = needs_chromium
 
@@ -31,13 +30,16 @@ COMMON = {"table": "As a table", "time": "Time", "none": "–", "empty": "Nothin
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<title>Charts</title><link rel="stylesheet" href="/static/base.css">
-<link rel="stylesheet" href="/static/vendor/uplot/uplot.css"><link rel="stylesheet" href="/static/charts.css">
-<link rel="icon" href="/static/icon.svg"><script type="module" src="/scratch.js"></script></head>
+<title>Charts</title>
+<link rel="stylesheet" href="/static/0/css/tokens.css"><link rel="stylesheet" href="/static/0/css/base.css">
+<link rel="stylesheet" href="/static/0/css/components.css">
+<link rel="stylesheet" href="/static/0/vendor/uplot/uplot.css">
+<link rel="stylesheet" href="/static/0/css/charts.css">
+<link rel="icon" href="/static/0/icon.svg"><script type="module" src="/scratch.js"></script></head>
 <body><h2>Photos a second</h2><figure id="photos"></figure><h2>Memory</h2><figure id="memory"></figure>
 <h2>Found in the cache</h2><figure id="cache"></figure></body></html>"""
 SCRIPT = """
-import { draw } from "/static/charts.js";
+import { draw } from "/static/0/lib/charts.js";
 const told = await (await fetch("/scratch.json")).json();
 for (const chart of told.charts) {
   const figure = document.getElementById(chart.name);

@@ -33,7 +33,7 @@ class Jobs:
     queues: dict[str, int]
     waiting: int
     processing: int
-    done: int
+    done_today: int
     failed: int
     oldest_waiting_seconds: float | None
     workers: list[Heard]
@@ -57,13 +57,18 @@ class Jobs:
         ]
 
 
+def today() -> datetime:
+    """When the day began, by the clock of the host."""
+    return datetime.now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
+
+
 def look(parts: Parts) -> Jobs:
     """Raises QueueUnavailable, DatabaseUnavailable."""
     queues, workers = lengths(parts.queue), presence.heard(parts.queue)
     with parts.database.reading() as session:
         states = ledger.states(session)
         failed = ledger.failed(session)
-        ended = ledger.total(session) - failed - sum(states.values())
+        done_today = ledger.done_since(session, today())
         oldest = ledger.oldest_waiting(session)
     newest = {each.said.host: each for each in sorted(workers, key=lambda each: -each.ago_seconds)}
     hosts = [each.said for each in newest.values() if each.said.host_workers is not None]
@@ -71,7 +76,7 @@ def look(parts: Parts) -> Jobs:
         queues=queues,
         waiting=sum(states.get(state, 0) for state in WAITING),
         processing=states.get(State.PROCESSING, 0),
-        done=max(0, ended),
+        done_today=done_today,
         failed=failed,
         oldest_waiting_seconds=round((datetime.now(UTC) - oldest).total_seconds(), 1) if oldest else None,
         workers=workers,

@@ -135,7 +135,7 @@ class Overview:
             )
         if loud:
             text = f"{counted(loud, 'alert', 'fire')}."
-            found.append(Need(Needed.ALERTS_FIRING, text, "/overview#alerts", loud))
+            found.append(Need(Needed.ALERTS_FIRING, text, "/#alerts", loud))
         if (seconds := self.oldest_waiting_seconds) > LONG_WAIT_SECONDS:
             text = f"The oldest photo has waited for {counted(seconds // 60, 'minute')}."
             found.append(Need(Needed.PHOTOS_WAIT, text, "/jobs", self.numbers.waiting))

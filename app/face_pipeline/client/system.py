@@ -19,7 +19,7 @@ class JobQueue(Answer):
 class JobPhotos(Answer):
     waiting: int
     processing: int
-    done: int
+    done_today: int
     failed: int
     oldest_waiting_seconds: float | None = None
 
@@ -46,6 +46,7 @@ class JobWorker(Answer):
     threads: int
     busy: int
     tasks_done: int
+    photos_last_minute: int
     provider: str
     pack: str
     contract_id: str

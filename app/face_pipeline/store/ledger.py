@@ -393,9 +393,10 @@ def failed(session: Session) -> int:
     return session.scalar(select(func.count()).where(Photo.state == State.FAILED)) or 0
 
 
-def total(session: Session) -> int:
-    """Photos in whatever state."""
-    return session.scalar(select(func.count()).select_from(Photo)) or 0
+def done_since(session: Session, since: datetime) -> int:
+    """Photos that were done since then; an index of when photos ended tells it."""
+    query = select(func.count()).where(Photo.finished_at >= since, Photo.state == State.DONE)
+    return session.scalar(query) or 0
 
 
 def oldest_waiting(session: Session) -> datetime | None:

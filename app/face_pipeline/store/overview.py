@@ -1,7 +1,7 @@
 """The numbers of the installation on one page, read within milliseconds however large it is.
 
-What waits, is under way or failed is counted in indexes of those rows alone; faces are a sum of what each
-collection counts; persons and photos are counted in an index.
+What waits or is under way is counted in an index of those rows alone, what ended today in one of when photos
+ended; faces are a sum of what each collection counts; persons and photos are counted in an index.
 """
 
 from __future__ import annotations

@@ -22,6 +22,9 @@ SCALE_WORDS = (
     "autoscaler goes on)."
 )
 
+# The window of what workers say, in seconds.
+LAST_MINUTE = "60"
+
 
 @bp.get("/jobs")
 @requires(Scope.READ)
@@ -36,7 +39,7 @@ def read() -> Response:
             photos=contract.JobPhotos.model_construct(
                 waiting=found.waiting,
                 processing=found.processing,
-                done=found.done,
+                done_today=found.done_today,
                 failed=found.failed,
                 oldest_waiting_seconds=found.oldest_waiting_seconds,
             ),
@@ -75,6 +78,7 @@ def worker(heard: Heard) -> contract.JobWorker:
         threads=said.threads,
         busy=said.busy,
         tasks_done=said.tasks,
+        photos_last_minute=said.done.get(LAST_MINUTE, 0) + said.failed.get(LAST_MINUTE, 0),
         provider=said.provider,
         pack=said.pack,
         contract_id=said.contract,

@@ -22,8 +22,8 @@ class JobQueue(Answer):
 class JobPhotos(Answer):
     waiting: Count
     processing: Count
-    done: Count
-    failed: Count
+    done_today: Count = Field(description="Since midnight where the service is.")
+    failed: Count = Field(description="All that are there; they stay until they are retried or erased.")
     oldest_waiting_seconds: Seconds | None = Field(description="Null: no photo waits.")
 
 
@@ -51,6 +51,7 @@ class JobWorker(Answer):
     threads: Annotated[int, Field(ge=1)]
     busy: Count = Field(description="Threads that have a task.")
     tasks_done: Count = Field(description="Photos and searches since its start.")
+    photos_last_minute: Count = Field(description="Done and failed.")
     provider: str = Field(description="Where it computes, as CPUExecutionProvider or CUDAExecutionProvider.")
     pack: str
     contract_id: str

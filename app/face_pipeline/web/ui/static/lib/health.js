@@ -6,6 +6,10 @@ import { t } from "./texts.js";
 const EVERY = 60_000;
 const PATIENCE = 10_000;
 
+// What /health/ready says, and what a page knows beyond that.
+let parts = "unknown";
+let known = null;
+
 export function startHealth() {
   ask();
   setInterval(() => document.hidden || ask(), EVERY);
@@ -15,14 +19,24 @@ export function startHealth() {
 async function ask() {
   try {
     const response = await fetch("/health/ready", { signal: AbortSignal.timeout(PATIENCE), headers: { Accept: "application/json" } });
-    show(response.ok ? "good" : "bad");
+    parts = response.ok ? "good" : "bad";
   } catch {
-    show("away");
+    parts = "away";
   }
+  draw();
 }
 
-/** `state`: "good", "warning", "bad", "away" (the server cannot be reached), "unknown". */
+/**
+ * What a page knows: "good", "warning", "bad", "away" (the server cannot be reached), "unknown". It counts until the
+ * page says another, but for a part that does not answer, which is worse.
+ */
 export function show(state) {
+  known = state;
+  draw();
+}
+
+function draw() {
+  const state = known === null || ["bad", "away"].includes(parts) ? parts : known;
   const dot = byId("health");
   if (dot.dataset.state === state) return;
   const text = t(`frame.health.${state}`);

@@ -1,6 +1,6 @@
 // One chart of the overview: drawn with uPlot, with a legend of buttons and the same numbers as a table.
 
-import uPlot from "./vendor/uplot/uplot.js";
+import uPlot from "../vendor/uplot/uplot.js";
 
 /**
  * @typedef {{name: string, points: [number, number | null][]}} Series
@@ -219,7 +219,7 @@ class Drawing {
     const axis = {
       stroke: colour("--muted"),
       font: `12px ${style.fontFamily}`,
-      grid: { stroke: colour("--chart-grid"), width: 1 },
+      grid: { stroke: colour("--line"), width: 1 },
       ticks: { show: false },
     };
     const shown = clock(this.times.at(-1) - this.times[0]);
@@ -240,7 +240,7 @@ class Drawing {
   }
 
   line(series, index, colour) {
-    const stroke = (series.name === "failed" && colour("--chart-failed")) || colour(`--chart-${Math.min(index, 1)}`);
+    const stroke = colour(series.name === "failed" ? "--line-failed" : index ? "--line-second" : "--line-first");
     return {
       stroke,
       fill: index ? undefined : `${stroke}1f`,
