@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import requests
-from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
@@ -37,76 +34,11 @@ from tests.ui.driving import (
     wait,
     write,
 )
+from tests.ui.of_photos import cards, chosen, dialog, do, listed, pick, press, several, two_faces, viewed
 
 pytestmark = needs_chromium
 
 PAGE_BYTES = 400 * 1000
-
-
-def several(app: App, number: int, **form: str) -> list[str]:
-    """So many photos of one face, in the order of the page; returns their ids."""
-    names = [(f"photo {each}.jpg", astronaut_jpeg(each)) for each in range(number)]
-    app.wait_finished(app.upload(*names, **form).json()["batch_id"])
-    return [each["id"] for each in app.get("/api/v1/photos").json()["photos"]]
-
-
-def two_faces() -> bytes:
-    image = Image.new("RGB", (1024, 512))
-    image.paste(astronaut(), (0, 0))
-    image.paste(astronaut(), (512, 0))
-    return jpeg(image)
-
-
-def cards(browser: webdriver.Chrome) -> list[str]:
-    """Ids of the photos in the page, in its order."""
-    script = "return [...document.querySelectorAll('.photo')].map((each) => each.dataset.id)"
-    return list(browser.execute_script(script))
-
-
-def chosen(browser: webdriver.Chrome) -> list[str]:
-    script = "return [...document.querySelectorAll('.photo[data-chosen]')].map((each) => each.dataset.id)"
-    return list(browser.execute_script(script))
-
-
-def press(browser: webdriver.Chrome, *keys: str) -> None:
-    ActionChains(browser).send_keys(*keys).perform()
-
-
-def pick(browser: webdriver.Chrome, photo_id: str, *, shift: bool = False) -> None:
-    mark = browser.find_element(By.CSS_SELECTOR, f".photo[data-id='{photo_id}'] .pick")
-    act = ActionChains(browser)
-    if shift:
-        act = act.key_down(Keys.SHIFT)
-    act = act.move_to_element(mark).click()
-    (act.key_up(Keys.SHIFT) if shift else act).perform()
-
-
-def do(browser: webdriver.Chrome, what: str) -> None:
-    """Press a button of the bar."""
-    browser.find_element(By.XPATH, f"//*[@id='library-bar']//button[normalize-space()='{what}']").click()
-
-
-def dialog(browser: webdriver.Chrome) -> Any:
-    return wait(browser, lambda b: b.find_elements(By.CSS_SELECTOR, "dialog.dialog[open]"), "a question")[-1]
-
-
-def listed(browser: webdriver.Chrome, ids: Sequence[str]) -> None:
-    wait(browser, lambda b: cards(b) == list(ids), f"the photos {ids}")
-
-
-def viewed(browser: webdriver.Chrome, photo_id: str) -> None:
-    """Wait until the photo is open, with its own box on it."""
-    wait(browser, lambda b: b.current_url.partition("?")[0].endswith(f"/photos/{photo_id}"), "its address")
-    wait(
-        browser,
-        lambda b: b.execute_script(
-            "const image = document.querySelector('#viewer .boxed-image');"
-            "return document.querySelector('#viewer-body:not([aria-busy])') && image?.complete"
-            " && image.src.includes(arguments[0])",
-            photo_id,
-        ),
-        "the photo",
-    )
 
 
 def test_photos_go_in_and_their_faces_are_shown_in_boxes(
@@ -386,171 +318,6 @@ def test_many_are_named_and_moved_and_it_is_said_with_which_nothing_was_done(
     assert troubles(browser) == []
 
 
-def test_the_viewer_walks_the_list_that_the_filter_leaves_and_back_closes_it(
-    browser: webdriver.Chrome, live_app: App
-) -> None:
-    first = several(live_app, 3)
-    live_app.wait_finished(live_app.upload(("nobody.jpg", no_face())).json()["batch_id"])
-    sign_in(browser, live_app, "/photos?faces=some")
-    listed(browser, first)
-    browser.find_element(By.CSS_SELECTOR, f".photo[data-id='{first[0]}'] a").click()
-    viewed(browser, first[0])
-    press(browser, Keys.ARROW_RIGHT)
-    viewed(browser, first[1])
-    press(browser, Keys.ARROW_RIGHT)
-    viewed(browser, first[2])
-    wait(
-        browser,
-        lambda b: not b.find_element(By.CSS_SELECTOR, ".viewer-step.behind").is_displayed(),
-        "the end",
-    )
-    browser.find_element(By.CSS_SELECTOR, ".viewer-step.before").click()
-    viewed(browser, first[1])
-    assert browser.current_url.endswith("?faces=some")
-    browser.back()
-    viewer = browser.find_element(By.ID, "viewer")
-    wait(browser, lambda _: not viewer.is_displayed(), "the photo to close at once")
-    assert browser.current_url.endswith("/photos?faces=some")
-    focused = browser.switch_to.active_element.find_element(By.XPATH, "./..").get_attribute("data-id")
-    assert focused == first[1], "the focus is on the photo that was looked at last"
-
-    # By its link alone: the list that is loaded is another's, and its neighbours are found all the same.
-    show(browser, live_app, f"/photos/{first[1]}?faces=some&sort=oldest")
-    viewed(browser, first[1])
-    press(browser, Keys.ARROW_LEFT)
-    viewed(browser, first[2])
-    assert troubles(browser) == []
-
-
-def test_a_photo_is_zoomed_and_its_boxes_can_be_taken_away(browser: webdriver.Chrome, live_app: App) -> None:
-    (photo,) = several(live_app, 1)
-    sign_in(browser, live_app, f"/photos/{photo}")
-    viewed(browser, photo)
-
-    def scale() -> str:
-        return browser.find_element(By.ID, "viewer-scale").text.replace("\u202f", "")
-
-    def width() -> float:
-        script = "return document.querySelector('#viewer .boxed-image').getBoundingClientRect().width"
-        return float(browser.execute_script(script))
-
-    whole = width()
-    press(browser, "+", "+")
-    assert width() > 1.5 * whole
-    assert_box_is_around_the_face(browser, live_app, "photo 0.jpg")
-    press(browser, "0")
-    assert (scale(), width()) == ("100%", whole)
-    image = browser.find_element(By.CSS_SELECTOR, "#viewer .boxes")
-    ActionChains(browser).move_to_element_with_offset(image, -whole / 4, whole / 4).double_click().perform()
-    assert width() > 2 * whole
-    press(browser, "0")
-    browser.execute_script(
-        "document.querySelector('.viewer-picture').dispatchEvent("
-        "new WheelEvent('wheel', {deltaY: -300, bubbles: true, cancelable: true}))"
-    )
-    assert width() > whole
-    press(browser, "b")
-    assert not browser.find_element(By.CSS_SELECTOR, "#viewer rect.box").is_displayed()
-    browser.refresh()
-    viewed(browser, photo)
-    wait(browser, lambda b: b.find_elements(By.CSS_SELECTOR, "#viewer rect.box"), "the box")
-    assert not browser.find_element(By.CSS_SELECTOR, "#viewer rect.box").is_displayed(), "it is remembered"
-    assert troubles(browser) == []
-
-
-def test_a_swipe_goes_to_the_next_photo(browser: webdriver.Chrome, live_app: App) -> None:
-    ids = several(live_app, 2)
-    at(browser, 390)
-    browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True, "maxTouchPoints": 2})
-    sign_in(browser, live_app, f"/photos/{ids[0]}")
-    viewed(browser, ids[0])
-    for kind, x in (("touchStart", 300), ("touchMove", 220), ("touchMove", 120), ("touchEnd", None)):
-        points = [] if x is None else [{"x": x, "y": 300}]
-        browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
-    viewed(browser, ids[1])
-    for kind, wide in (("touchStart", 20), ("touchMove", 60), ("touchMove", 120), ("touchEnd", None)):
-        points = [] if wide is None else [{"x": 195 + way * wide, "y": 300, "id": way} for way in (-1, 1)]
-        browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
-    scale = browser.find_element(By.ID, "viewer-scale").text
-    assert int(scale.rstrip("%").strip()) > 300, "two fingers zoom"
-    assert troubles(browser) == []
-
-
-def test_a_face_is_named_by_its_box_corrected_and_deleted(browser: webdriver.Chrome, live_app: App) -> None:
-    ids = several(live_app, 1)
-    sign_in(browser, live_app, f"/photos/{ids[0]}")
-    viewed(browser, ids[0])
-
-    def names() -> list[str | None]:
-        faces = live_app.get(f"/api/v1/photos/{ids[0]}").json()["faces"]
-        return [(face["person"] or {}).get("name") for face in faces]
-
-    wait(browser, lambda b: b.find_elements(By.CSS_SELECTOR, "#viewer rect.box"), "the box")
-    browser.find_element(By.CSS_SELECTOR, "#viewer .face-box").click()
-    field = browser.switch_to.active_element
-    assert field.tag_name == "input", "one can type at once"
-    field.send_keys("Eileen Collins")
-    wait(browser, lambda b: "new person" in text(b), "that nobody is called so")
-    field.send_keys(Keys.ENTER)
-    wait(browser, lambda _: names() == ["Eileen Collins"], "the name")
-    wait(
-        browser,
-        lambda b: b.find_element(By.CSS_SELECTOR, ".face .person").text == "Eileen Collins",
-        "it shown",
-    )
-    face = live_app.get(f"/api/v1/photos/{ids[0]}").json()["faces"][0]["id"]
-    browser.find_element(By.CSS_SELECTOR, "#viewer button.face").click()
-    assert browser.find_elements(By.CSS_SELECTOR, f".face-acts a[href='/search?face={face}']")
-    browser.find_element(By.XPATH, "//button[normalize-space()='Not this person']").click()
-    wait(browser, lambda _: names() == [None], "the name to be off")
-    browser.find_elements(By.XPATH, "//button[text()='Undo']")[-1].click()
-    wait(browser, lambda _: names() == ["Eileen Collins"], "the name again")
-
-    trail = browser.find_element(By.ID, "viewer-trail")
-    trail.find_element(By.TAG_NAME, "summary").click()
-    wait(browser, lambda _: "A face was named Eileen Collins." in trail.text, "what happened to it")
-    assert "Received; it waits for a worker." in trail.text
-    browser.find_element(By.CSS_SELECTOR, "#viewer button.face").click()
-    browser.find_element(By.XPATH, "//button[normalize-space()='Delete this face']").click()
-    dialog(browser).find_element(By.CSS_SELECTOR, ".danger").click()
-    wait(browser, lambda b: "No face found" in b.find_element(By.ID, "viewer").text, "the face to be gone")
-    assert names() == []
-    assert troubles(browser) == []
-
-
-def test_a_failed_photo_says_why_and_is_tried_again_and_a_photo_deleted(
-    browser: webdriver.Chrome, live_app: App
-) -> None:
-    ids = several(live_app, 2)
-    with live_app.installation.parts.database.transaction() as session:
-        session.execute(
-            sql(
-                "UPDATE photos SET state = 'failed', reason_code = 'engine_error', reason_message = 'x',"
-                " attempts = 3 WHERE id = :id"
-            ),
-            {"id": ids[0]},
-        )
-    sign_in(browser, live_app, "/photos?state=failed")
-    listed(browser, [ids[0]])
-    browser.find_element(By.CSS_SELECTOR, ".photo-card").click()
-    viewer = browser.find_element(By.ID, "viewer")
-    wait(browser, lambda _: "The recognition engine failed" in viewer.text, "why")
-    assert "Tried 3 times." in viewer.text
-    download = browser.find_element(By.ID, "viewer-download")
-    assert download.get_attribute("href").endswith(f"/api/v1/photos/{ids[0]}/image")
-    assert ids[0] in str(browser.find_element(By.ID, "viewer-details").get_attribute("textContent"))
-    browser.find_element(By.ID, "viewer-retry").click()
-    wait(browser, lambda _: "1 face" in viewer.text, "the photo to be done")
-    assert live_app.get(f"/api/v1/photos/{ids[0]}").json()["state"] == "done"
-    browser.find_element(By.ID, "viewer-delete").click()
-    dialog(browser).find_element(By.CSS_SELECTOR, ".danger").click()
-    wait(
-        browser, lambda _: live_app.get(f"/api/v1/photos/{ids[0]}").status_code == 404, "the photo to be gone"
-    )
-    wait(browser, lambda _: not viewer.is_displayed(), "the viewer to close where there is no other")
-    assert troubles(browser) == []
-
-
 def test_what_the_key_may_not_do_is_not_shown(browser: webdriver.Chrome, live_app: App) -> None:
     (photo,) = several(live_app, 1)
     key = live_app.installation.run("keys", "create", "--name", "looks", "--scopes", "read").stdout.strip()
@@ -578,11 +345,12 @@ def test_a_hundred_thousand_photos_take_no_more_of_the_page_than_some(
 ) -> None:
     (photo,) = several(live_app, 1)
     with live_app.installation.parts.database.transaction() as session:
-        # Of a hundred thousand only what a browser would ask for is there: one page less is a page less.
+        # As many as take some pages; failed, so that there are no pictures to ask for.
         session.execute(
             sql(
                 "INSERT INTO photos SELECT (jsonb_populate_record(p, jsonb_build_object("
                 " 'id', gen_random_uuid(), 'sha256', md5(n::text) || md5(n::text), 'filename', 'copy ' || n,"
+                " 'state', 'failed', 'reason_code', 'engine_error', 'reason_message', 'x',"
                 " 'received_at', p.received_at - make_interval(mins => n)))).*"
                 " FROM photos p, generate_series(1, 1500) n WHERE p.id = :id"
             ),
@@ -592,27 +360,31 @@ def test_a_hundred_thousand_photos_take_no_more_of_the_page_than_some(
     sign_in(browser, live_app, "/photos")
     wait(browser, lambda b: len(cards(b)) > 1, "the photos")
     most = 0
-    last = "return document.body.textContent.includes('copy 1500')"
-    for _ in range(400):
-        browser.execute_script("scrollTo(0, document.documentElement.scrollHeight)")
-        wait(
-            browser,
-            lambda b: b.execute_script(
-                "const place = document.getElementById('library-grid');"
-                "const bottom = innerHeight - place.getBoundingClientRect().top;"
-                "return place.clientHeight > bottom - 200 || document.body.textContent.includes('copy 1500')"
-            ),
-            "more of them",
-        )
+    last = "document.body.textContent.includes('copy 1500')"
+    height = "document.documentElement.scrollHeight"
+    for _ in range(100):
+        before = browser.execute_script(f"scrollTo(0, {height}); return {height}")
+        grown = f"return {height} > {before} || {last}"
+        wait(browser, lambda b, grown=grown: b.execute_script(grown), "more of them")
         most = max(most, len(cards(browser)))
-        if browser.execute_script(last):
+        if browser.execute_script(f"return {last}"):
             break
-    assert browser.execute_script(last), "the last one can be reached"
+    assert browser.execute_script(f"return {last}"), "the last one can be reached"
     assert most < 60
     wait(browser, lambda b: "1,501 photos" in text(b), "their number")
-    focus = browser.find_elements(By.CSS_SELECTOR, ".photo-card")[-1]
-    focus.send_keys(Keys.HOME)
+    browser.find_elements(By.CSS_SELECTOR, ".photo-card")[-1].send_keys(Keys.HOME)
     wait(browser, lambda b: photo in cards(b), "the first one again")
+
+    def copy(number: int) -> str:
+        found = live_app.get("/api/v1/photos", params={"filename": f"copy {number}"}).json()["photos"]
+        return next(str(each["id"]) for each in found if each["filename"] == f"copy {number}")
+
+    # Far behind what is loaded, a link's photo has its neighbours all the same.
+    show(browser, live_app, f"/photos/{copy(700)}")
+    title = browser.find_element(By.ID, "viewer-title")
+    wait(browser, lambda _: title.text == "copy 700", "the photo")
+    press(browser, Keys.ARROW_RIGHT)
+    wait(browser, lambda b: copy(701) in b.current_url, "the photo behind")
     assert troubles(browser) == []
 
 
