@@ -1,9 +1,9 @@
 """What became of the tests, over several runs of pytest, and where the time went.
 
 A run that finds the directory FACE_RESULTS writes a file into it. `python -m tests.results DIRECTORY` tells
-of all of them: what failed, what was skipped and why, and one line with the numbers. With `--times` it tells
-of the time instead: of Ansible's runs and tasks (`times-*.jsonl`, from plugins/callback/times.py) and of the
-files of tests.
+of all of them: what failed, what was skipped and why, and one line with the numbers. With `--causes` it says
+in one line each why tests failed. With `--times` it tells of the time instead: of Ansible's runs and tasks
+(`times-*.jsonl`, from plugins/callback/times.py) and of the files of tests.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from typing import Any
 # The end of what pytest says of a failed test.
 LINES_OF_A_FAILURE = 25
 LONGEST = 25
+# Of a line that says why a test failed, and of tests that have one: they fit into the end of a long output.
+CAUSE_CHARACTERS = 300
+CAUSES = 6
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: Any) -> None:
@@ -77,6 +80,16 @@ def summary(results: Iterable[dict[str, Any]]) -> list[str]:
     return [*lines, f"{passed} passed, {len(failed)} failed, {number} skipped"]
 
 
+def causes(results: Iterable[dict[str, Any]]) -> list[str]:
+    """The first failed tests, each with the lines in which pytest says what was wrong, in short."""
+    failed = [test for result in results for test in result["failed"]]
+    lines = []
+    for test, text in failed[:CAUSES]:
+        said = " ".join(line[1:].strip() for line in text.splitlines() if line.startswith("E "))
+        lines.append(f"{test}: {said[:CAUSE_CHARACTERS] or text[-CAUSE_CHARACTERS:]}")
+    return lines + ([f"and {len(failed) - CAUSES} more"] if len(failed) > CAUSES else [])
+
+
 def ansible_times(file: Path) -> Iterator[str]:
     """Ansible's runs in their order, then their longest tasks."""
     lines = [json.loads(line) for line in file.read_text().splitlines()]
@@ -105,9 +118,14 @@ def file_times(results: Iterable[dict[str, Any]]) -> Iterator[str]:
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("directory", type=Path)
+    arguments.add_argument("--causes", action="store_true")
     arguments.add_argument("--times", action="store_true")
     given = arguments.parse_args()
     results = read(given.directory)
+    if given.causes:
+        for line in causes(results):
+            print(line)
+        return
     if not given.times:
         print("\n".join(summary(results)))
         return

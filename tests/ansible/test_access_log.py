@@ -8,6 +8,7 @@ from pathlib import Path
 import requests
 import yaml
 
+from tests.installation import wait_until
 from tests.monitoring.rendering import ONE_HOST, ROOT, play
 from tests.services import Nginx
 
@@ -43,7 +44,8 @@ def test_others_may_not_read_the_access_log_from_its_first_line_on() -> None:
         assert done.returncode == 0, done.stdout
         nginx.start()
         assert requests.get(f"http://127.0.0.1:{nginx.port}/", timeout=5).text == "well"
-        assert "GET / HTTP" in log.read_text()
+        # nginx writes the line after the answer has gone out.
+        wait_until(lambda: "GET / HTTP" in log.read_text(), 60, "the request's line in the log")
         assert _mode(log) == "0o640"
 
         before = log.read_text(), log.stat().st_mtime_ns

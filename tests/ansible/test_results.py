@@ -69,6 +69,18 @@ def test_the_numbers_are_those_of_all_runs_and_each_failure_and_reason_is_said(t
     ]
 
 
+def test_the_cause_of_each_failure_fits_into_a_line(tmp_path: Path) -> None:
+    left = tmp_path / "left"
+    run(tmp_path, FACE_RESULTS=str(left))
+    bad, broken = results.causes(results.read(left))
+    assert bad == "test_it.py::test_bad: AssertionError: the cause assert 1 == 2"
+    assert broken == "test_it.py::test_without_its_server: RuntimeError: no server"
+    many = {"passed": 0, "failed": [[f"test_{n}", "E   why" * 1000] for n in range(9)], "skipped": []}
+    lines = results.causes([many])
+    assert lines[-1] == "and 3 more"
+    assert max(map(len, lines)) < 350
+
+
 def test_without_a_directory_a_run_leaves_nothing(tmp_path: Path) -> None:
     run(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["test_it.py"]

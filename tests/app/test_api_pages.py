@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import uuid
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -79,6 +80,24 @@ def test_every_code_of_an_error_stands_on_its_page(web_app: App) -> None:
     shown = {each.split("-")[2] for each in page.ids if each.startswith("code-")}
     assert shown == set(COMPONENTS["Problem"]["properties"]["code"]["examples"])
     assert len(page.ids) == len(set(page.ids))
+
+
+def test_an_error_leads_to_where_its_code_stands(web_app: App) -> None:
+    ids = _read(f"{web_app.url}/docs/errors").ids
+    for answer, code in (
+        (web_app.get(f"/api/v1/photos/{uuid.uuid4()}"), "photo_not_found"),
+        (web_app.get("/api/v1/nothing"), "not_found"),
+        (web_app.get("/api/v1/photos?limit=many"), "parameter"),
+        (web_app.request("DELETE", "/api/v1/search"), "method_not_allowed"),
+        (requests.get(f"{web_app.url}/api/v1/photos", timeout=30), "api_key_missing"),
+    ):
+        assert answer.json()["error"]["code"] == code
+        (link,) = requests.utils.parse_header_links(answer.headers["Link"])
+        target = urlsplit(link["url"])
+        assert (link["rel"], target.path) == ("help", "/docs/errors")
+        assert target.fragment == f"code-{answer.status_code}-{code}"
+        assert target.fragment in ids
+    assert "Link" not in web_app.get("/api/v1/photos").headers
 
 
 def test_every_link_leads_to_something_that_is_there(web_app: App) -> None:

@@ -196,7 +196,24 @@ def test_a_key_is_made_changed_rotated_and_revoked(web_app: App, anna: Person, t
     assert anna.types("keys", "revoke", "--name", name).stdout == f"revoked {name}\n"
     assert "401 api_key_invalid" in camera.types("photos", "list").stderr
     assert "there is no key named" in anna.types("keys", "show", "--name", name).stderr
+    old = str(uuid.uuid4())
+    (tmp_path / "old.key").write_text(old + "\n")
+    moved = anna.types(
+        "keys", "create", "--name", f"{name} moved", "--compreface", "recognition", "--collection", "door",
+        "--uuid-file", tmp_path / "old.key",
+    )  # fmt: skip
+    assert (moved.returncode, moved.stdout) == (0, f"{old}\n"), moved.stderr
+    assert (
+        "for clients of CompreFace's recognition alone"
+        in anna.types("keys", "show", "--name", f"{name} moved").stdout
+    )
+    assert "compreface recognition" in anna.types("keys", "list").stdout
     for wrong, words in (
+        (("create", "--name", "x", "--compreface", "recognition"), "name it with --collection"),
+        (
+            ("create", "--name", "x", "--scopes", "read", "--collection", "a"),
+            "are for keys with --compreface",
+        ),
         (("create", "--name", "x"), "say what it may do"),
         (("create", "--name", "x", "--scopes", "read", "--expires", "soon"), "is no duration"),
         (("change", "--name", "admin"), "say what is to change"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import json
 import re
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -151,6 +152,67 @@ def test_keys_are_made_by_command_also_with_the_text_that_clients_have(
     for wrong in (None, ["a", "b"]):
         answer = web_app.request("PATCH", f"/api/v1/keys/{key.id}", json={"collections": wrong})
         assert answer.status_code == 400, "it would reach no collection, or two"
+
+
+def test_keys_of_a_service_are_made_by_the_api_too(web_app: App) -> None:
+    def made(**wish: Any) -> requests.Response:
+        return web_app.request("POST", "/api/v1/keys", json={"name": f"cf-{uuid.uuid4()}", **wish})
+
+    answer = made(service="recognition", collections=["moved-by-api"])
+    assert answer.status_code == 201, answer.text
+    told = answer.json()
+    assert (told["service"], told["collections"]) == ("recognition", ["moved-by-api"])
+    assert sorted(told["scopes"]) == ["enrol", "erase", "read"]
+    assert str(uuid.UUID(told["api_key"])) == told["api_key"]
+    assert Client(web_app, told["api_key"]).subjects() == []
+    ours = web_app.get("/api/v1/photos", headers={"Authorization": f"Bearer {told['api_key']}"})
+    assert (ours.status_code, ours.json()["error"]["code"]) == (403, "scope_missing")
+    (entry,) = web_app.get("/api/v1/audit", params={"subject": told["id"], "action": "key.create"}).json()[
+        "entries"
+    ]
+    assert (entry["outcome"], entry["details"]["service"]) == ("done", "recognition")
+    assert told["api_key"] not in json.dumps(entry)
+    had = str(uuid.uuid4())
+    brought = made(service="detection", collections=["a"], api_key=had.upper(), scopes=["read"])
+    assert (brought.status_code, brought.json()["api_key"]) == (201, had)
+    twice = made(service="detection", collections=["a"], api_key=had)
+    assert (twice.status_code, twice.json()["error"]["code"]) == (409, "key_exists")
+    change = web_app.request("PATCH", f"/api/v1/keys/{told['id']}", json={"scopes": ["read", "admin"]})
+    assert (change.status_code, change.json()["error"]["code"]) == (400, "scope")
+    change = web_app.request("PATCH", f"/api/v1/keys/{told['id']}", json={"scopes": ["read"]})
+    assert change.json()["scopes"] == ["read"]
+
+
+@pytest.mark.parametrize(
+    ("wish", "code", "words"),
+    [
+        ({"service": "recognition"}, "collection_name", "reaches one collection"),
+        ({"service": "recognition", "collections": ["a", "b"]}, "collection_name", "reaches one collection"),
+        (
+            {"service": "detection", "collections": ["a"], "scopes": ["read", "erase"]},
+            "scope",
+            "no scope but read",
+        ),
+        (
+            {"service": "recognition", "collections": ["a"], "scopes": ["admin"]},
+            "scope",
+            "read, enrol, erase",
+        ),
+        ({"service": "recognition", "collections": ["a"], "scopes": []}, "scope", "scopes are"),
+        ({"service": "recognition", "collections": ["a"], "api_key": "fp_mine"}, "bad_request", "is a UUID"),
+        ({"service": "config", "collections": ["a"]}, "parameter", "service"),
+        ({"scopes": ["read"], "api_key": str(uuid.uuid4())}, "parameter", "bring its own text"),
+        ({}, "scope", "say what the key may do"),
+    ],
+)
+def test_a_key_of_a_service_that_makes_no_sense_is_refused_with_words(
+    web_app: App, wish: dict[str, Any], code: str, words: str
+) -> None:
+    name = f"wrong-{uuid.uuid4()}"
+    answer = web_app.request("POST", "/api/v1/keys", json={"name": name, **wish})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, code), answer.text
+    assert words in answer.json()["error"]["message"]
+    assert name not in web_app.installation.run("keys", "list").stdout
 
 
 @pytest.mark.parametrize(

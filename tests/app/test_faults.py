@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import collections
+import json
 import signal
+import sys
 import time
 import uuid
 from typing import Any
@@ -16,6 +18,7 @@ from tests.installation import App, Installation, wait_until
 from tests.photos import astronaut_jpeg
 
 PHOTOS = 50
+COMMAND = (sys.executable, "-m", "face_pipeline.cli")
 # Lease (15 s) + timer (10 s) + start, with room for a busy machine.
 RECOVERY_SECONDS = 180
 
@@ -185,3 +188,40 @@ def _claim_and_lapse(parts: Parts, photo_id: uuid.UUID) -> Any:
         held = ledger.claim(connection, photo_id, worker="gone@tests", lease_seconds=-1)
     assert held is not None
     return held
+
+
+def _said(installation: Installation) -> list[str]:
+    lines = installation.log("reconciler.log").splitlines()
+    return [json.loads(line)["message"] for line in lines]
+
+
+def test_a_reconciler_that_stays_brings_back_what_is_lost_and_outlives_the_database(
+    web_app: App, parts: Parts
+) -> None:
+    installation = web_app.installation
+    process = installation.spawn("reconciler.log", *COMMAND, "reconcile", "--every", "1s")
+    try:
+        _upload_many(web_app, 5)
+        parts.queue.flushall()
+        web_app.start_worker()
+        wait_until(lambda: _all_done(parts, 5), RECOVERY_SECONDS, "the photos to be done")
+
+        installation.postgres.stop()
+        away = "lost work stays lost for now"
+        wait_until(lambda: any(away in line for line in _said(installation)), 60, "a word of the database")
+        time.sleep(3)
+        installation.postgres.start()
+        back = "lost work is looked for again"
+        wait_until(lambda: back in _said(installation), 120, "the database to be back")
+        # Said once, however often it was tried.
+        assert sum(away in line for line in _said(installation)) == 1
+
+        _upload_many(web_app, 10)
+        parts.queue.flushall()
+        wait_until(lambda: _all_done(parts, 10), RECOVERY_SECONDS, "the photos of after it to be done")
+    finally:
+        assert installation.end(process, signal.SIGTERM) == 0
+
+
+def test_a_reconciler_that_stays_ends_after_its_time(clean: Installation) -> None:
+    assert clean.run("reconcile", "--every", "1s", "--for", "2s").returncode == 0

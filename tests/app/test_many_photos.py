@@ -7,10 +7,12 @@ import threading
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 import requests
+from face_pipeline.client import Client
 from face_pipeline.parts import Parts
 from face_pipeline.store.models import Face, Person, Photo
 from sqlalchemy import func, select
@@ -323,3 +325,28 @@ def test_the_address_of_many_is_no_photo(web_app: App, path: str) -> None:
     for method in ("GET", "DELETE", "PUT"):
         answer = web_app.request(method, f"/api/v1/photos/{path}")
         assert (answer.status_code, answer.json()["error"]["code"]) == (405, "method_not_allowed")
+
+
+def test_the_client_chooses_names_moves_and_erases_many(web_app: App, parts: Parts) -> None:
+    client = Client(web_app.url, web_app.api_key)
+    stock.person(parts, "Somebody", "other")
+    seen, failed = stock.photo(parts, None, data=astronaut_jpeg()), stock.photo(parts, state="failed")
+    assert [each.id for each in client.photos(faces="unknown", state=["done", "failed"])] == [seen]
+    assert [each.id for each in client.photos(sort="oldest", filename="A.J")] == [seen, failed]
+    assert list(client.photos(since=datetime.now(UTC) + timedelta(days=1))) == []
+    assert client.thumbnail(seen)[8:12] == b"WEBP"
+    given = client.give_faces(stock.faces_of(parts, seen), "Anna")
+    assert given.person is not None
+    assert (given.person.name, given.face_count) == ("Anna", 1)
+    assert [each.id for each in client.photos(person_id=given.person.id)] == [seen]
+    assert [each.certainty for each in client.faces_of(given.person.id, sort="least_sure")] == [None]
+    (most, *_) = client.persons(sort="faces")
+    assert (most.id, most.cover) == (given.person.id, f"/api/v1/faces/{most.cover_face_id}/crop?v=1")
+    assert client.give_faces(stock.faces_of(parts, seen)).person is None
+    assert [each.what for each in client.trail(seen).steps][-1] == "taken_off"
+    tried = client.retry_listed([failed, seen])
+    assert (tried.retried, [each.id for each in tried.refused]) == (1, [seen])
+    assert client.move_photos([seen], "other").moved == 1
+    assert client.erase_photos([seen, failed], dry_run=True).photos == 2
+    assert client.erase_photos([seen, failed]).refused == ()
+    assert there(parts) == 0

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 import requests
+from face_pipeline.parts import Parts
+from face_pipeline.web import create_app
 from face_pipeline.web.ui import assets, pages, safe_next, texts
 
 from tests.installation import App
@@ -192,3 +194,19 @@ def test_an_error_in_a_browser_is_a_page_and_elsewhere_what_it_was(web_app: App)
     )
     # Neither is an id that is none.
     assert browser.get(f"{web_app.url}/photos/none", headers=html, timeout=30).status_code == 404
+
+
+def test_doors_to_what_is_installed_are_there_for_admins(parts: Parts, web_app: App) -> None:
+    settings = parts.settings.model_copy(update={"doors": "grafana flower"})
+    browser = create_app(Parts(settings)).test_client()
+    browser.post("/session", json={"api_key": web_app.api_key}, base_url=settings.public_url)
+    page = browser.get("/", base_url=settings.public_url).text
+    assert page.count('href="/grafana/"') == page.count('href="/flower/"') == 2
+    assert "/kibana/" not in page
+    made = web_app.installation.run("keys", "create", "--name", "doors", "--scopes", "read")
+    try:
+        browser.post("/session", json={"api_key": made.stdout.strip()}, base_url=settings.public_url)
+        page = browser.get("/", base_url=settings.public_url).text
+        assert ('class="rail"' in page, "/grafana/" in page) == (True, False)
+    finally:
+        web_app.installation.run("keys", "revoke", "--name", "doors")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import uuid
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 import requests
 from face_pipeline.parts import Parts
-from face_pipeline.store import ledger
+from face_pipeline.store import directory, ledger
 from face_pipeline.store.models import ApiKey, AuditEntry, Collection, Face, Person, Photo
 from sqlalchemy import select, update
 
@@ -21,7 +22,7 @@ from tests.app.test_contract import _check
 from tests.app.test_ledger import a_face, accept_as, add_photo, take
 from tests.app.test_names import COMPOSED, DECOMPOSED, NAME, send_and_wait, two_faces
 from tests.app.test_parameters import CURSORS, ID, RAW_CURSORS
-from tests.installation import App
+from tests.installation import App, Installation
 from tests.photos import astronaut_again, astronaut_jpeg, no_face
 
 PERSONS = "/api/v1/persons"
@@ -494,3 +495,11 @@ def test_no_face_and_two_faces_are_photos_of_a_person_too(live_app: App) -> None
 def test_a_photo_of_nobody_is_nobodys(web_app: App, parts: Parts) -> None:
     add_photo(parts)
     assert found(web_app) == []
+
+
+def test_what_persons_have_is_asked_without_what_sqlalchemy_gives_up(
+    clean: Installation, parts: Parts
+) -> None:
+    with warnings.catch_warnings(), parts.database.reading() as session:
+        warnings.simplefilter("error")
+        assert directory.summaries(session, [uuid.uuid4()])

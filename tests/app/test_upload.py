@@ -159,6 +159,28 @@ def test_the_original_and_a_crop_of_the_face_come_back(live_app: App) -> None:
     assert max(Image.open(io.BytesIO(crop.content)).size) == 96
 
 
+def test_a_lost_original_is_told_and_comes_back_with_the_same_file(live_app: App, parts: Parts) -> None:
+    original = astronaut_jpeg()
+    body = live_app.upload(("a.jpg", original)).json()
+    live_app.wait_finished(body["batch_id"])
+    photo = live_app.get(f"/api/v1/photos/{body['photos'][0]['id']}").json()
+    calls = (
+        f"/api/v1/photos/{photo['id']}/image",
+        f"/api/v1/photos/{photo['id']}/image?rendition=upright",
+        f"/api/v1/faces/{photo['faces'][0]['id']}/crop",
+    )
+    parts.originals.path(photo["sha256"]).unlink()
+    for path in calls:
+        answer = live_app.get(path)
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"]) == (404, "original_missing"), path
+        assert "upload the same file again" in error["message"]
+    assert live_app.get(f"/api/v1/photos/{photo['id']}").json() == photo, "all but the file is there"
+    assert live_app.upload(("a.jpg", original)).json()["photos"][0]["duplicate"]
+    for path in calls:
+        assert live_app.get(path).status_code == 200, path
+
+
 def test_without_a_valid_key_nothing_is_taken_or_shown(web_app: App) -> None:
     url = f"{web_app.url}/api/v1/photos"
     photo = {"photos": ("a.jpg", astronaut_jpeg())}

@@ -51,9 +51,9 @@ def test_a_start_brings_back_what_was_stopped_by_hand(host: Host) -> None:
 def broken_flower(host: Host) -> str:
     """Let every start of Flower fail, and take its time to end; returns the command that mends it."""
     drop_in = "/run/systemd/system/face-flower.service.d"
-    broken = "printf '[Service]\\nExecStartPre=/bin/false\\nExecStopPost=/bin/sleep 15\\n'"
+    broken = "printf '[Service]\\nExecStartPre=/bin/false\\nExecStopPost=\\nExecStopPost=/bin/sleep 15\\n'"
     host.run(f"mkdir -p {drop_in}; {broken} >{drop_in}/test.conf; systemctl daemon-reload")
-    return f"rm -r {drop_in}; systemctl daemon-reload; systemctl reset-failed"
+    return f"rm {drop_in}/test.conf; systemctl daemon-reload; systemctl reset-failed"
 
 
 def not_active(host: Host) -> dict[str, str]:
@@ -79,14 +79,18 @@ def test_a_start_that_fails_says_so_and_everything_else_runs(host: Host) -> None
     assert not_active(host) == {}
 
 
-def test_a_start_does_not_end_with_the_failure_of_the_one_before(host: Host) -> None:
+@pytest.mark.parametrize("seconds", [60, 10], ids=["in time", "too late"])
+def test_a_start_does_not_end_with_the_failure_of_the_one_before(host: Host, seconds: int) -> None:
     host.run("systemctl stop face-flower")
+    limits = "/run/systemd/system/face-flower.service.d/limits.conf"
     mend = broken_flower(host)
+    host.run(f"printf '[Service]\\nTimeoutStopSec={seconds}\\n' >{limits}; systemctl daemon-reload")
     try:
         host.run("systemctl start --no-block face-flower")
         # On its way down: who forgets its failure now ends its restarts, and its start counts as done.
         down = "systemctl show --value --property SubState face-flower"
         wait(lambda: host.run(down).strip() == "stop-post", 60, "Flower on its way down")
-    finally:
         host.run(f"{mend}; systemctl start face.target")
-    assert not_active(host) == {}
+        assert not_active(host) == {}
+    finally:
+        host.run(f"rm {limits}; systemctl daemon-reload")

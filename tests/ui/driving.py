@@ -137,7 +137,11 @@ def accessible(browser: webdriver.Chrome, *, within: str | None = None) -> None:
     browser.execute_cdp_cmd("Runtime.evaluate", {"expression": f"{source};undefined"})
     found = browser.execute_async_script(
         "const done = arguments[2];"
-        "axe.run(arguments[0] ?? document, {runOnly: arguments[1], resultTypes: ['violations']})"
+        # What slides in has its own colours once it is there.
+        "const ends = (each) => each.effect.getComputedTiming().endTime < 1e6;"
+        "const moves = document.getAnimations().filter(ends);"
+        "Promise.allSettled(moves.map((each) => each.finished)).then(() =>"
+        " axe.run(arguments[0] ?? document, {runOnly: arguments[1], resultTypes: ['violations']}))"
         ".then((told) => done(told.violations),"
         " (error) => done([{id: 'error', help: String(error), nodes: []}]))",
         within,
@@ -148,7 +152,7 @@ def accessible(browser: webdriver.Chrome, *, within: str | None = None) -> None:
         + "; ".join(f"{node['target']} {node['failureSummary']}" for node in each["nodes"][:3])
         for each in found
     ]
-    assert told == []
+    assert not told, "\n".join(told)
 
 
 def _axe() -> Path:

@@ -188,6 +188,7 @@ def test_an_upload_outlives_its_session_and_a_sign_in_in_another_tab(
     # Another tab signs in: the token of this page is one of before.
     page = browser.current_window_handle
     browser.switch_to.new_window("tab")
+    browser.get(f"{live_app.url}/docs")
     browser.delete_all_cookies()
     sign_in(browser, live_app)
     browser.close()

@@ -10,7 +10,7 @@ from selenium.webdriver.common.by import By
 
 from tests.installation import App
 from tests.photos import astronaut_again, astronaut_jpeg, no_face
-from tests.ui.driving import needs_chromium, sideways, sign_in, troubles, wait, write
+from tests.ui.driving import accessible, at, fits, needs_chromium, sideways, sign_in, troubles, wait, write
 
 pytestmark = needs_chromium
 
@@ -74,4 +74,20 @@ def test_a_searched_photo_that_browsers_show_differently_has_its_box_around_the_
     assert shown == 512
     shares = (x1 / 512, y1 / 400, x2 / 512, y2 / 400)
     assert (x, y, x + width, y + height) == pytest.approx(shares, abs=0.01)
+    assert troubles(browser) == []
+
+
+def test_what_a_search_found_can_be_read_by_everybody(
+    browser: webdriver.Chrome, live_app: App, tmp_path: Path
+) -> None:
+    body = live_app.upload(("a.jpg", astronaut_jpeg()), person="Eileen Collins").json()
+    live_app.wait_finished(body["batch_id"])
+    sign_in(browser, live_app, "/search")
+    (known,) = write(tmp_path, known=astronaut_again())
+    browser.find_element(By.ID, "search-file").send_keys(known)
+    wait(browser, lambda b: b.find_elements(By.CSS_SELECTOR, "a.match"), "the match")
+    for width, dark in ((1440, True), (390, False)):
+        at(browser, width, dark=dark)
+        assert fits(browser)
+        accessible(browser)
     assert troubles(browser) == []

@@ -22,7 +22,8 @@ class Wish:
     """A key that is to be made; see models.ApiKey for what its bounds mean."""
 
     name: str
-    scopes: Iterable[str]
+    # Of a key of a service, None: what its clients need.
+    scopes: Iterable[str] | None
     collections: Iterable[str] | None = None
     expires_at: datetime | None = None
     requests_per_minute: int | None = None

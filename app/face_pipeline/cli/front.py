@@ -46,7 +46,7 @@ PEOPLE: Mapping[str, Place] = {
     "keys": Place("keys", "keys", "List, make, change, rotate and revoke API keys."),
     "audit": Place("keys", "audit", "Show who did what."),
     "export": Place("exporting", "export", "Write a collection to a directory or a tar archive."),
-    "import": Place("importing", "take", "Put in what an export holds."),
+    "import": Place("importing", "take", "Put in what an export, or a CompreFace, holds."),
     "status": Place("status", "status", "Show whether the service is ready, what waits and what failed."),
     "completion": Place("completion", "completion", "Print what completes commands in bash, zsh or fish."),
 }

@@ -45,11 +45,14 @@ def _migrate(_: argparse.Namespace) -> int:
     return 0
 
 
-def _reconcile(_: argparse.Namespace) -> int:
+def _reconcile(options: argparse.Namespace) -> int:
     from face_pipeline.broker import log_level
-    from face_pipeline.ops.reconciler import reconcile
+    from face_pipeline.ops.reconciler import reconcile, run
 
     parts = _begin_service("face-reconciler")
+    if options.every:
+        run(parts, every=options.every, seconds=options.seconds)
+        return 0
     log_level.look_once("face-reconciler", parts.settings.log_level, lambda: parts.queue)
     reconcile(parts)
     return 0
@@ -246,7 +249,9 @@ def _parser() -> argparse.ArgumentParser:
         return command
 
     add("migrate", _migrate, "bring the database to this release's schema")
-    add("reconcile", _reconcile, "queue lost photos again (face-reconciler.timer runs it)")
+    again = add("reconcile", _reconcile, "queue lost photos again (face-reconciler.service runs it)")
+    again.add_argument("--every", type=_duration, help="stay, and look every 10s, 1m (default: look once)")
+    again.add_argument("--for", dest="seconds", type=_duration, default=3600, help="for 1h (default), 15m")
     add("index", _index, "build vector indexes of large collections (face-indexer.timer runs it)")
     add("cluster", _cluster, "group faces of unknown people (face-clusterer.timer runs it)")
     add("autoscaler", _autoscaler, "run as many workers as the queues need (face-autoscaler.service runs it)")

@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import click
 
+from face_pipeline.cli import moving
 from face_pipeline.cli.common import Door, connected, examples, print_json
 from face_pipeline.cli.exporting import GO_ON, LINES, check
 from face_pipeline.cli.ingest import SHOWN, bar, patient, stoppable
@@ -125,18 +126,46 @@ class Report:
 
 @click.command(
     "import",
-    epilog=examples("import backup/", "import staff.tar --collection team", "import old.tar --reprocess"),
+    epilog=examples(
+        "import backup/",
+        "import staff.tar --collection team",
+        "import old.tar --reprocess",
+        "import --from compreface http://OLD:8000 --source-key-file old.key --collection door --dry-run",
+    ),
 )
-@click.argument("source", type=click.Path(exists=True, path_type=Path))
-@click.option("--collection", help="Where to; by its own name unless given.")
+@click.argument("source")
+@click.option("--collection", help="Where to. Left out: its own name; from CompreFace, `default`.")
 @click.option("--reprocess", is_flag=True, help="Find the faces anew, whatever made those of the export.")
+@moving.options
 @connected
-def take(door: Door, source: Path, collection: str | None, reprocess: bool) -> int:
-    """Put in what an export holds.
+def take(
+    door: Door,
+    source: str,
+    collection: str | None,
+    reprocess: bool,
+    origin: str | None,
+    source_key_file: str | None,
+    source_ca: Path | None,
+    **how: Any,
+) -> int:
+    """Put in what an export holds, or (--from compreface) the subjects and images of a CompreFace.
 
-    For a key with the scope admin. What is there stays as it is. Stop it (Ctrl-C, or worse) and run the same
-    command again: it goes on where it was. The exit status is 1 if a line is refused.
+    An export needs a key with the scope admin. What is there stays as it is. Stop it (Ctrl-C, or worse) and
+    run the same command again: it goes on where it was. The exit status is 1 if a line or an image is
+    refused.
     """
+    if origin is not None:
+        if reprocess:
+            raise click.UsageError("--reprocess is for exports; faces of CompreFace are always found anew")
+        key = moving.source_key(source_key_file)
+        return moving.move(door, source, key, source_ca, moving.Wish(collection or "default", **how))
+    if source_key_file or source_ca or how != moving.NOT_SAID:
+        raise click.UsageError("that is for --from compreface; --help shows what an export takes")
+    path = click.Path(exists=True, path_type=Path).convert(source, None, click.get_current_context())
+    return _take(door, Path(path), collection, reprocess=reprocess)
+
+
+def _take(door: Door, source: Path, collection: str | None, *, reprocess: bool) -> int:
     from face_pipeline.client import Refused
 
     stop = threading.Event()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -71,7 +71,7 @@ def list_keys(door: Door, state: str | None) -> None:
         door.client().api_keys(state=state),
         (
             ("NAME", lambda each: each.name),
-            ("SCOPES", lambda each: ",".join(each.scopes)),
+            ("SCOPES", lambda each: f"compreface {each.service}" if each.service else ",".join(each.scopes)),
             ("COLLECTIONS", lambda each: "all" if each.collections is None else ",".join(each.collections)),
             ("EXPIRES (UTC)", lambda each: moment(each.expires_at)),
             ("LAST USED (UTC)", lambda each: moment(each.last_used_at)),
@@ -92,6 +92,8 @@ def show_key(door: Door, name: str) -> None:
 def _in_words(key: Key) -> str:
     reach = "all collections" if key.collections is None else ", ".join(key.collections)
     lines = [f"{key.name}: {key.state}", f"id {key.id}", f"may {', '.join(key.scopes)} in {reach}"]
+    if key.service is not None:
+        lines.append(f"for clients of CompreFace's {key.service} alone")
     lines.append(f"expires {moment(key.expires_at) or NEVER}, last used {moment(key.last_used_at) or NEVER}")
     if key.requests_per_minute is not None:
         lines.append(f"requests a minute {key.requests_per_minute or 'without a limit'}")
@@ -105,6 +107,7 @@ def _in_words(key: Key) -> str:
     epilog=examples(
         "keys create --name 'door camera' --scopes write --collections door --expires 365d",
         "keys create --name wall --scopes read --limit 600 > wall.key",
+        "keys create --name door --compreface recognition --collection door",
     ),
 )
 @NAME
@@ -112,6 +115,19 @@ def _in_words(key: Key) -> str:
 @COLLECTIONS
 @EXPIRES
 @LIMIT
+@click.option(
+    "--compreface",
+    "service",
+    type=click.Choice(["recognition", "detection", "verification"]),
+    help="A key for clients of CompreFace, a UUID, of this service; --scopes may be left out then.",
+)
+@click.option("--collection", metavar="NAME", help="With --compreface: where its subjects are.")
+@click.option(
+    "--uuid-file",
+    type=click.File(),
+    metavar="FILE",
+    help="With --compreface: holds the key that the clients have already; -: standard input.",
+)
 @connected
 def create_key(
     door: Door,
@@ -120,14 +136,31 @@ def create_key(
     collections: list[str] | None,
     expires: timedelta | str | None,
     limit: int | None,
+    service: str | None,
+    collection: str | None,
+    uuid_file: IO[str] | None,
 ) -> None:
     """Make a key, and print its text once."""
-    if scopes is None:
-        raise click.UsageError("say what it may do: --scopes read,write")
+    if service is None and (collection is not None or uuid_file is not None):
+        raise click.UsageError("--collection and --uuid-file are for keys with --compreface")
+    if service is None and scopes is None:
+        raise click.UsageError("say what it may do: --scopes read,write; or whom it is for: --compreface")
+    if service is not None and (collections is not None or collection is None):
+        raise click.UsageError("a key with --compreface reaches one collection; name it with --collection")
     made = door.client().create_key(
-        name, scopes, collections=collections, expires_at=_expiry(expires), requests_per_minute=limit
-    )
+        name, scopes,
+        collections=collections if collection is None else [collection],
+        expires_at=_expiry(expires), requests_per_minute=limit,
+        service=service, text=_read(uuid_file) if uuid_file else None,
+    )  # fmt: skip
     _show_text(door, made)
+
+
+def _read(file: IO[str]) -> str:
+    try:
+        return file.read(1000).strip()
+    except (OSError, ValueError) as error:
+        raise click.ClickException(f"{file.name} cannot be read as a key ({error})") from None
 
 
 def _show_text(door: Door, key: KeyWithText) -> None:

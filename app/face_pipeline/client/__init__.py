@@ -34,7 +34,9 @@ from face_pipeline.client.answers import (
     Receipt,
     Rejected,
     Search,
+    Searched,
     StoredFace,
+    Thresholds,
     Unmerged,
     Upload,
     Verification,
@@ -77,19 +79,34 @@ from face_pipeline.client.overview import (
     Step,
     Workers,
 )
+from face_pipeline.client.system import (
+    Doctor,
+    DoctorFinding,
+    ErasedFailures,
+    Failure,
+    Failures,
+    JobPhotos,
+    JobQueue,
+    JobRate,
+    Jobs,
+    JobScaling,
+    JobWorker,
+)
 from face_pipeline.client.transfer import ExportedCollection, ExportPage, Imported, ImportedRecord
 from face_pipeline.client.transport import Retries
 
 __all__ = [
     "Accepted", "Alert", "AuditEntry", "Batch", "BestFace", "Chart", "Charts", "Client",
     "ClientError", "Cluster", "ClusterNamed", "Collection", "Delivery", "DetectedFace", "Detection",
-    "Embedding", "EmbeddingsAdded", "Enrolled", "Enrolment", "Event", "EventPerson", "Events",
-    "ExportPage", "ExportedCollection", "Face", "File", "FileUnreadable", "Following", "FoundFace",
-    "Hook", "HookWithSecret", "Imported", "ImportedRecord", "Kept", "Key", "KeyWithText",
-    "KnownPerson", "ListedCollection", "ListedEmbedding", "ListedPhoto", "Match", "Merged",
-    "Misconfigured", "Moved", "Need", "NotAnAnswer", "NotEnrolled", "Note", "Numbers",
-    "Observation", "OneFace", "Overview", "Person", "Photo", "Readiness", "Receipt", "Refused",
-    "Rejected", "Retries", "Search", "Series", "Silence", "Source", "Step", "StoredFace",
+    "Doctor", "DoctorFinding", "Embedding", "EmbeddingsAdded", "Enrolled", "Enrolment",
+    "ErasedFailures", "Event", "EventPerson", "Events", "ExportPage", "ExportedCollection", "Face",
+    "Failure", "Failures", "File", "FileUnreadable", "Following", "FoundFace", "Hook",
+    "HookWithSecret", "Imported", "ImportedRecord", "JobPhotos", "JobQueue", "JobRate",
+    "JobScaling", "JobWorker", "Jobs", "Kept", "Key", "KeyWithText", "KnownPerson",
+    "ListedCollection", "ListedEmbedding", "ListedPhoto", "Match", "Merged", "Misconfigured",
+    "Moved", "Need", "NotAnAnswer", "NotEnrolled", "Note", "Numbers", "Observation", "OneFace",
+    "Overview", "Person", "Photo", "Readiness", "Receipt", "Refused", "Rejected", "Retries",
+    "Search", "Searched", "Series", "Silence", "Source", "Step", "StoredFace", "Thresholds",
     "Unfinished", "Unmerged", "Unreachable", "Upload", "Verification", "VerifiedFace",
     "VerifiedPerson", "Workers",
 ]  # fmt: skip

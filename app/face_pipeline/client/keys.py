@@ -21,20 +21,28 @@ class KeyCalls(Calls):
     def create_key(
         self,
         name: str,
-        scopes: Iterable[str],
+        scopes: Iterable[str] | None = None,
         *,
         collections: Iterable[str] | None = None,
         expires_at: datetime | None = None,
         requests_per_minute: int | None = None,
+        service: str | None = None,
+        text: str | None = None,
     ) -> KeyWithText:
-        """Make a key, which reaches these collections (None: all); its text is told this once."""
+        """Make a key, which reaches these collections (None: all); its text is told this once.
+
+        service: `recognition`, `detection` or `verification` makes a key for clients of CompreFace, of one
+        collection; `scopes` may be left out then, and `text` is the UUID that they have already.
+        """
         fields = {
             "name": name,
-            "scopes": scopes,
             "collections": collections,
             "expires_at": expires_at,
             "requests_per_minute": requests_per_minute,
         }
+        # A service of an older release knows none of them.
+        more = {"scopes": scopes, "service": service, "api_key": text}
+        fields |= {each: value for each, value in more.items() if value is not None}
         return self._make(KeyWithText, "/keys", _body(fields))
 
     def change_key(self, key_id: Id, **fields: Any) -> Key:
@@ -74,8 +82,8 @@ class KeyCalls(Calls):
             subject=subject,
             collection=collection,
             outcome=outcome,
-            since=_moment(since),
-            until=_moment(until),
+            since=moment(since),
+            until=moment(until),
         )
 
 
@@ -85,10 +93,10 @@ def _body(fields: dict[str, Any]) -> dict[str, Any]:
         if body.get(name) is not None:
             body[name] = list(body[name])
     if "expires_at" in body:
-        body["expires_at"] = _moment(body["expires_at"])
+        body["expires_at"] = moment(body["expires_at"])
     return body
 
 
-def _moment(at: datetime | None) -> str | None:
+def moment(at: datetime | None) -> str | None:
     """As the service takes it; a time without a zone is one of this machine's."""
     return None if at is None else at.astimezone(UTC).isoformat()

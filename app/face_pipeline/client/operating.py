@@ -80,7 +80,10 @@ class Delivery(Answer):
 
 
 class Key(Answer):
-    """A key without its text. collections: None: all. state: `active`, `expired` or `revoked`."""
+    """A key without its text. collections: None: all. state: `active`, `expired` or `revoked`.
+
+    service: of CompreFace, whose clients it is for; None: it is for the calls of this client.
+    """
 
     id: UUID
     name: str
@@ -88,6 +91,7 @@ class Key(Answer):
     scopes: tuple[str, ...]
     collections: tuple[str, ...] | None = None
     requests_per_minute: int | None = None
+    service: str | None = None
     created_at: datetime | None = None
     expires_at: datetime | None = None
     last_used_at: datetime | None = None

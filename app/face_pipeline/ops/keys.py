@@ -50,7 +50,7 @@ def add_commands(
         metavar="SERVICE",
         choices=SERVICES,
         help=f"a key for clients of CompreFace, a UUID, of one service ({', '.join(SERVICES)}); "
-        "--scopes is left out then",
+        "--scopes may be left out then",
     )
     create.add_argument("--collection", metavar="NAME", help="with --compreface: where its subjects are")
     create.add_argument(
@@ -103,20 +103,15 @@ def _ensure(parts: Parts, options: argparse.Namespace) -> int:
 
 def _create(parts: Parts, options: argparse.Namespace) -> int:
     from face_pipeline.actions import keys
-    from face_pipeline.store.keys import SCOPES_OF_SERVICE, check_limit
+    from face_pipeline.store.keys import check_limit
     from face_pipeline.store.models import Service
 
     service = None if options.compreface is None else Service(options.compreface)
     _check_fits(options)
     reach = options.collection if service else options.collections
-    scopes = (
-        options.scopes.split(",")
-        if options.scopes is not None
-        else (SCOPES_OF_SERVICE[service] if service else ())
-    )
     wish = keys.Wish(
         name=options.name,
-        scopes=scopes,
+        scopes=options.scopes.split(",") if options.scopes is not None else None,
         collections=reach.split(",") if reach is not None else None,
         service=service,
         text=_read(options.uuid_file) if options.uuid_file is not None else None,

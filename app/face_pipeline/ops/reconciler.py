@@ -1,22 +1,27 @@
 """Bring lost work back: rows whose worker died, and rows whose message Redis no longer has.
 
-Run every ten seconds by face-reconciler.timer. Any number of hosts may run it: every step changes a row only
-in the state it expects, and a message too many does no harm.
+Every ten seconds, by face-reconciler.service, which its timer starts again whenever it ends. Any number of
+hosts may run it: every step changes a row only in the state it expects, and a message too many does no harm.
 """
 
 from __future__ import annotations
 
 import logging
+import signal
+import threading
+import time
 import uuid
 from dataclasses import dataclass
 
 from face_pipeline.actions import uploads
+from face_pipeline.broker import log_level
 from face_pipeline.broker.names import QUEUE_INGEST
 from face_pipeline.broker.queues import length, queued_photos
-from face_pipeline.errors import QueueUnavailable, root_cause
+from face_pipeline.errors import QueueUnavailable, Unavailable, in_full, root_cause
 from face_pipeline.parts import Parts
 from face_pipeline.store import ledger
 from face_pipeline.store.models import State
+from face_pipeline.telemetry.systemd import notify
 from face_pipeline.words import counted
 
 log = logging.getLogger(__name__)
@@ -79,3 +84,36 @@ def _publish(parts: Parts, photo_ids: list[uuid.UUID]) -> list[uuid.UUID]:
             extra={"operation": "reconcile", "reason_code": error.code},
         )  # fmt: skip
         return []
+
+
+def run(parts: Parts, *, every: float, seconds: float) -> None:
+    """Reconcile every `every` seconds, for `seconds` or until SIGTERM.
+
+    To start Python costs a hundred times what a look at an idle pipeline does.
+    """
+    ending = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ending.set())
+    level = log_level.Follower("face-reconciler", parts.settings.log_level, lambda: parts.queue)
+    until = time.monotonic() + seconds
+    notify("READY=1")
+    trouble = None
+    while not ending.is_set() and time.monotonic() < until:
+        notify("WATCHDOG=1")
+        level.look()
+        trouble = _try(parts, trouble)
+        ending.wait(every)
+    notify("STOPPING=1")
+
+
+def _try(parts: Parts, before: str | None) -> str | None:
+    """Reconcile once; returns what keeps it from that, which is logged when it begins and when it is over."""
+    try:
+        reconcile(parts)
+    except Unavailable as error:
+        trouble = in_full(error)
+        if before is None:
+            log.warning("lost work stays lost for now: %s", trouble, extra={"operation": "reconcile"})
+        return trouble
+    if before is not None:
+        log.info("lost work is looked for again", extra={"operation": "reconcile"})
+    return None

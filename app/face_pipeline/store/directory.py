@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, TypedDict
 
 from sqlalchemy import ColumnElement, func, select, tuple_, union, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, contains_eager, defer, joinedload
 
@@ -376,7 +376,7 @@ def summaries(session: Session, person_ids: Several[uuid.UUID]) -> dict[uuid.UUI
             func.count().over(partition_by=Face.person_id).label("face_count"),
         )
         .where(Face.person_id.in_(person_ids))
-        .distinct(Face.person_id)
+        .ext(distinct_on(Face.person_id))
         # One that came as an embedding shows nobody.
         .order_by(Face.person_id, Face.photo_id.is_(None), Face.quality.desc(), Face.id)
     ).all()  # fmt: skip
@@ -385,9 +385,7 @@ def summaries(session: Session, person_ids: Several[uuid.UUID]) -> dict[uuid.UUI
             select(Person.id, Face.id)
             .join(Face, (Face.id == Person.cover_face_id) & (Face.person_id == Person.id))
             .where(Person.id.in_(person_ids))
-        )
-        .tuples()
-        .all()
+        ).all()
     )
     theirs = union(
         select(Photo.person_id, Photo.id).where(Photo.person_id.in_(person_ids)),

@@ -149,7 +149,7 @@ def photos(
         .join(Collection, Collection.id == Photo.collection_id)
         .where(Photo.id == _any(rows))
         .order_by(Collection.id, Photo.id)
-    ).tuples():
+    ):
         erased.setdefault(collection_id, (Erased(collection_id, name), []))[1].append(photo_id)
     for found, ids in erased.values():
         _count_photos(found, [rows[each] for each in ids])

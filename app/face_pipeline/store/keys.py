@@ -135,10 +135,28 @@ def check_collections(names: Iterable[str] | None) -> list[str] | None:
     return wanted
 
 
-def check_service(collections: Sequence[str] | None) -> None:
-    """Raises BadRequest where these are no collections for a key of a service."""
+def scopes_for(service: Service | None, scopes: Iterable[str] | None) -> Iterable[str]:
+    """What a key is to do: left out (None), what the clients of its service do."""
+    if scopes is not None:
+        return scopes
+    if service is None:
+        raise BadRequest(
+            f"say what the key may do: scopes ({', '.join(Scope)}), or a service of CompreFace", code="scope"
+        )
+    return SCOPES_OF_SERVICE[service]
+
+
+def check_service(service: Service, scopes: Iterable[str], collections: Sequence[str] | None) -> None:
+    """Raises BadRequest where a key of the service cannot have these scopes and collections."""
+    fitting = SCOPES_OF_SERVICE[service]
+    if any(scope not in fitting for scope in scopes):
+        raise BadRequest(
+            f"a key for CompreFace's {service} may have no scope but {', '.join(fitting)}; leave scopes "
+            "out for all that its clients need",
+            code="scope",
+        )
     if collections is None or len(collections) != 1:
-        raise BadRequest("a key of CompreFace reaches one collection; name it", code="collection_name")
+        raise BadRequest("a key of CompreFace reaches one collection; name just that", code="collection_name")
 
 
 def check_uuid(text: str) -> str:
@@ -189,7 +207,7 @@ def session_marks(key: ApiKey) -> list[str]:
 def create(
     session: Session,
     name: str,
-    scopes: Iterable[str],
+    scopes: Iterable[str] | None,
     *,
     collections: Iterable[str] | None = None,
     expires_at: datetime | None = None,
@@ -199,18 +217,21 @@ def create(
 ) -> tuple[ApiKey, str]:
     """Make a key; returns it and its text, which is kept nowhere. Conflict where one in use has its name.
 
-    `text`: the UUID that it is to have, of a key of a service; Conflict where a key has it, or had.
+    `scopes` of a key of a service may be None: all that its clients need. `text`: the UUID that such a key is
+    to have; Conflict where a key has it, or had.
     """
+    if text is not None and service is None:
+        raise BadRequest("only a key of a service of CompreFace may bring its own text", code="parameter")
     name, text = check_name(name), new_key(service) if text is None else check_uuid(text)
+    wanted, collections = check_scopes(scopes_for(service, scopes)), check_collections(collections)
     if service is not None:
-        collections = None if collections is None else list(collections)
-        check_service(collections)
+        check_service(service, wanted, collections)
     _check_free(session, name)
     if session.scalar(select(ApiKey.id).where(ApiKey.key_hash == hash_key(text))) is not None:
         raise Conflict("a key of this text is here already, or was; make another one", code="key_exists")
     key = ApiKey(
-        name=name, key_hash=hash_key(text), scopes=check_scopes(scopes),
-        collections=check_collections(collections), expires_at=check_expiry(expires_at),
+        name=name, key_hash=hash_key(text), scopes=wanted,
+        collections=collections, expires_at=check_expiry(expires_at),
         requests_per_minute=requests_per_minute, service=service,
     )  # fmt: skip
     session.add(key)
@@ -328,8 +349,8 @@ def change(session: Session, key_id: uuid.UUID, to: Mapping[str, Any], *, guarde
     key, others = _to_be_changed(session, key_id)
     if key.revoked_at is not None:
         raise Conflict(f"key {key_id} is revoked; make another one", code="key_revoked")
-    if key.service is not None and "collections" in to:
-        check_service(to["collections"])
+    if key.service is not None:
+        check_service(Service(key.service), to.get("scopes", ()), to.get("collections", key.collections))
     was_master, ended = _is_master(key), key.expires_at
     if "name" in to and to["name"] != key.name:
         _check_free(session, to["name"])

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import urllib3.exceptions
 
-from face_pipeline.errors import FacePipelineError, disk_full
+from face_pipeline.errors import FacePipelineError, NotFound, disk_full
 from face_pipeline.network import http_pool
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,9 @@ NAMES_AT_ONCE = 250
 SWEPT = ".swept"
 
 
-class OriginalMissing(FacePipelineError):
+class OriginalMissing(NotFound):
+    """The row of a photo is there, and its file is not."""
+
     code = "original_missing"
 
 

@@ -68,9 +68,7 @@ def retry(
             select(Photo.id, Collection.name)
             .join(Collection, Collection.id == Photo.collection_id)
             .where(Photo.id == _any(started))
-        )
-        .tuples()
-        .all()
+        ).all()
     )
     for each in started:
         audit.write(session, by, "photo.retry", collection=names[each], subject=each)

@@ -16,6 +16,7 @@ from face_pipeline.telemetry import context
 from face_pipeline.web import ui
 from face_pipeline.web.api import views
 from face_pipeline.web.contract.answers import Error
+from face_pipeline.web.contract.calls import CODES
 
 API_PREFIX = "/api/"
 # Where werkzeug's own words do not say what to do.
@@ -51,12 +52,19 @@ def envelope(
         response = _page(status, message)
     else:
         response = views.answer(Error.of(code, message, context.request_id.get(), details))
+        response.headers["Link"] = f'<{_help(status, code)}>; rel="help"'
     response.status_code = status
     # For the request's line (observe.py).
     g.reason_code = code
     if retry_after is not None:
         response.headers["Retry-After"] = str(retry_after)
     return response
+
+
+def _help(status: int, code: str) -> str:
+    """Where /docs tells of the error."""
+    known = code in CODES.get(status, ())
+    return f"/docs/errors#code-{status}-{code}" if known else "/docs/errors"
 
 
 def _is_read_by_a_person() -> bool:

@@ -9,8 +9,7 @@ from face_pipeline.engine.pictures import face_crop
 from face_pipeline.engine.types import THUMBNAIL_RECIPE
 from face_pipeline.errors import BadRequest, NotFound
 from face_pipeline.store.models import Face, Scope
-from face_pipeline.store.originals import OriginalMissing
-from face_pipeline.web.api import parameters, pictures, views
+from face_pipeline.web.api import originals, parameters, pictures, views
 from face_pipeline.web.auth import requires
 from face_pipeline.web.contract import faces as contract
 from face_pipeline.web.contract.requests import CropQuery, PictureVersion
@@ -64,9 +63,6 @@ def crop(face_id: str) -> Response:
     if request.if_none_match.contains(tag):
         # Box and original of a face never change: nothing is decoded again.
         return pictures.kept(current_app.response_class(mimetype="image/jpeg"), version, tag)
-    try:
-        data = parts().originals.read(face.photo.sha256)
-    except OriginalMissing:
-        raise NotFound("the original of this photo is lost", code="original_missing") from None
+    data = originals.data(face.photo)
     picture = face_crop(data, face.bbox, size, parts().memory)
     return pictures.kept(current_app.response_class(picture, mimetype="image/jpeg"), version, tag)

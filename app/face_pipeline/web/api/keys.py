@@ -10,7 +10,7 @@ from flask import Blueprint, Response, request
 from face_pipeline.actions import keys as actions
 from face_pipeline.errors import BadRequest
 from face_pipeline.store import keys
-from face_pipeline.store.models import ApiKey, Scope
+from face_pipeline.store.models import ApiKey, Scope, Service
 from face_pipeline.web.api import cursors, parameters, views
 from face_pipeline.web.auth import requires
 from face_pipeline.web.contract import keys as contract
@@ -47,6 +47,8 @@ def make() -> Response:
         collections=body.collections,
         expires_at=_moment(body.expires_at),
         requests_per_minute=body.requests_per_minute,
+        service=None if body.service is None else Service(body.service),
+        text=body.api_key,
     )
     return _with_text(actions.make(parts(), wish, by=actor()), 201)
 
@@ -106,7 +108,7 @@ def _shown(key: ApiKey) -> dict[str, Any]:
         "scopes": list(key.scopes),
         "collections": key.collections,
         "requests_per_minute": key.requests_per_minute,
-        "service": key.service,
+        "service": Service(key.service) if key.service else None,
         "created_at": views.time(key.created_at),
         "expires_at": views.time(key.expires_at),
         "last_used_at": views.time(key.last_used_at),

@@ -8,12 +8,12 @@ from urllib.parse import quote
 from flask import Blueprint, Response, current_app, request, send_file
 
 from face_pipeline.actions import batches, looks, uploads
-from face_pipeline.errors import BadRequest, NotFound
+from face_pipeline.errors import BadRequest
 from face_pipeline.store import collections, photos
 from face_pipeline.store.models import Photo, Scope
 from face_pipeline.store.originals import relative
 from face_pipeline.telemetry.metrics import web as metrics
-from face_pipeline.web.api import cursors, files, parameters, renditions, views
+from face_pipeline.web.api import cursors, files, originals, parameters, renditions, views
 from face_pipeline.web.auth import requires
 from face_pipeline.web.contract import answers
 from face_pipeline.web.contract.requests import PhotosQuery
@@ -103,9 +103,8 @@ def show(photo_id: str) -> Response:
 @requires(Scope.READ)
 def image(photo_id: str) -> Response:
     photo = looks.original(parts(), parameters.identifier(photo_id, "photo"), by=actor())
-    originals = parts().originals
     if renditions.is_wanted(request.args):
-        return renditions.of_an_original(originals.read(photo.sha256), request.args)
+        return renditions.of_an_original(originals.data(photo), request.args)
     return original(photo)
 
 
@@ -117,8 +116,7 @@ def original(photo: Photo) -> Response:
     else:
         path = parts().originals.path(photo.sha256)
         if not path.exists():
-            # As nginx says it.
-            raise NotFound("the original of this photo is lost", code="original_missing")
+            raise originals.lost(photo)
         response = send_file(path, mimetype=photo.media_type)
     # Content never changes under an id, but who may see it does.
     response.headers["Cache-Control"] = "private, max-age=300"

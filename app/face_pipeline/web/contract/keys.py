@@ -51,10 +51,21 @@ PerMinute = Annotated[
 
 class NewKeyBody(Body):
     name: KeyName
-    scopes: Scopes
+    scopes: Scopes | SkipJsonSchema[None] = None
     collections: Reach = None
     expires_at: Moment = None
     requests_per_minute: PerMinute = None
+    service: Literal["recognition", "detection", "verification"] | None = Field(
+        None,
+        description="A key for clients of CompreFace, of one of its services. It reaches one collection, "
+        "which has to be named, and makes no other calls; scopes may be left out for all that "
+        "its clients need.",
+    )
+    api_key: Annotated[str, Field(max_length=100)] | SkipJsonSchema[None] = Field(
+        None,
+        description="With service: the key that the clients have already, a UUID; left out: a new one.",
+        json_schema_extra={"format": "uuid"},
+    )
 
 
 class KeyChange(Body):
@@ -127,10 +138,11 @@ CALLS: tuple[Call, ...] = (
     Call(
         "post", "/api/v1/keys", "make_key", "Make a key",
         {201: Reply("The key, with its text.", KeyWithText)},
+        "scopes may be left out for a key of a service of CompreFace alone.",
         scope=Scope.ADMIN,
         body=NewKeyBody,
         errors=(400, 409, 413, 503),
-        words={409: "A key in use has that name (key_exists)."},
+        words={409: "A key in use has that name, or a key has, or had, that text (key_exists)."},
     ),
     Call(
         "get", "/api/v1/keys/{key_id}", "get_key", "One key",

@@ -128,7 +128,7 @@ function faceResult(face, index, mark) {
     onmouseenter: () => mark(index), onmouseleave: () => mark(null),
     onfocusin: () => mark(index), onfocusout: () => mark(null),
   },
-  h("h3", {}, h("span", { class: "number-tag" }, String(index + 1)), h("span", { class: "visually-hidden" }, t("search.face", { number: index + 1 })),
+  h("h2", {}, h("span", { class: "number-tag" }, String(index + 1)), h("span", { class: "visually-hidden" }, t("search.face", { number: index + 1 })),
     h("span", { class: "muted small" }, `${t("words.detection")} ${percent(face.detection_score)} · ${t("words.quality")} ${percent(face.quality)}`)),
   body);
 }
@@ -142,12 +142,12 @@ function matchItem(match) {
       h("bdi", { dir: "auto", class: match.person_name ? "person" : "person unnamed" }, name),
       others && h("span", { class: "muted small" }, others),
       h("meter", { min: 0, max: 1, value: Math.max(0, match.similarity), "aria-hidden": "true" })),
-    h("span", { class: "similarity" }, similarity),
+    h("span", { class: "similarity" }, h("span", { class: "visually-hidden" }, `${t("search.similarity")} `), similarity),
   ];
   // A face that came as an embedding has no photo to open.
   if (!match.photo_id) return h("li", {}, h("div", { class: "match" }, h("span", { class: "crop" }), ...told));
   return h("li", {},
-    h("a", { class: "match", href: photoUrl(match.photo_id), "aria-label": [t("search.open_match", { name, similarity }), others].filter(Boolean).join(", ") },
+    h("a", { class: "match", href: photoUrl(match.photo_id) },
       h("img", { class: "crop", src: cropUrl(match.face_id), alt: "", loading: "lazy", width: 56, height: 56 }),
       ...told));
 }

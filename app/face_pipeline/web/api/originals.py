@@ -1,0 +1,30 @@
+"""Originals as answers need them: a file that is lost is told to who asks for it, and to the log."""
+
+from __future__ import annotations
+
+import logging
+
+from face_pipeline.store.models import Photo
+from face_pipeline.store.originals import OriginalMissing
+from face_pipeline.web.current import parts
+
+log = logging.getLogger(__name__)
+
+
+def data(photo: Photo) -> bytes:
+    """The file, as it was sent. Raises OriginalMissing."""
+    try:
+        return parts().originals.read(photo.sha256)
+    except OriginalMissing as error:
+        raise lost(photo) from error
+
+
+def lost(photo: Photo) -> OriginalMissing:
+    """The error for a photo without its file. All else of it is there: it is no photo_not_found."""
+    log.error(
+        "the original %s of a photo is lost", photo.sha256,
+        extra={"photo_id": str(photo.id), "reason_code": OriginalMissing.code},
+    )  # fmt: skip
+    return OriginalMissing(
+        "the service has lost the file of this photo; upload the same file again, and the photo has it back"
+    )
