@@ -35,19 +35,19 @@ export function facts(photo) {
     ["batch", copied(photo.batch_id)],
     ["sha", copied(photo.sha256)],
   ];
-  return section("details", h("dl", { class: "facts" }, rows.filter(([, value]) => value !== null && value !== undefined)
+  return section("details", t("viewer.details"), h("dl", { class: "facts" }, rows.filter(([, value]) => value !== null && value !== undefined)
     .map(([name, value]) => h("div", {}, h("dt", {}, t(`viewer.fact.${name}`)), h("dd", {}, value)))));
 }
 
 /** What happened to it, asked for when somebody looks. */
 export function trail(photo) {
   const place = h("div", { class: "trail-place" });
-  const made = section("trail", place);
+  const made = section("trail", t("viewer.trail"), place);
   made.addEventListener("toggle", () => made.open && !place.children.length && during(place, () => steps(photo), { kind: "line", number: 4 }));
   return made;
 }
 
-const section = (name, content) => h("details", { class: "more-of-it", id: `viewer-${name}` }, h("summary", {}, h("h3", {}, t(`viewer.${name}`)), icon("down")), content);
+const section = (name, title, content) => h("details", { class: "more-of-it", id: `viewer-${name}` }, h("summary", {}, h("h3", {}, title), icon("down")), content);
 
 async function steps(photo) {
   const told = await get(`/photos/${photo.id}/trail`);
