@@ -65,10 +65,10 @@ function follow(photo) {
 }
 
 function drawAll() {
+  byId("library-grid").hidden = !list.items().length;
+  put(byId("library-status"), list.items().length ? null : nothing());
   grid.set(list.items());
   end();
-  put(byId("library-status"), list.items().length ? null : nothing());
-  byId("library-grid").hidden = !list.items().length;
   count();
 }
 
