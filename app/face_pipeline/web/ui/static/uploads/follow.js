@@ -25,6 +25,8 @@ export class Follower {
   #pause = FASTEST;
   #asking = false;
   #quiet = 0;
+  // Events of photos whose upload is not answered yet: a worker may be faster than the answer.
+  #early = new Map();
 
   constructor(queue) {
     this.#queue = queue;
@@ -66,12 +68,18 @@ export class Follower {
 
   /** Photos are under way; the next question stands if there is one already. */
   more() {
+    for (const item of this.#open) {
+      const event = this.#early.get(item.photoId);
+      if (event) this.#hear(event);
+    }
     if (this.#pause > FASTEST) this.soon();
     else this.#schedule();
   }
 
   #schedule() {
+    if (!this.#queue.sends) this.#early.clear();
     if (!this.#open.length && !this.#queue.sends) this.#marked = null;
+    if (this.#queue.condition?.kind === "signed_out") return;
     if (this.#asking || this.#timer !== null || document.hidden || !this.#open.length) return;
     this.#timer = setTimeout(() => this.#ask(), this.#pause);
   }
@@ -90,6 +98,7 @@ export class Follower {
       this.#pause = changed ? FASTEST : Math.min(SLOWEST, this.#pause * SLOWDOWN);
     } catch (error) {
       if (error.status === 400) this.#cursor = null;
+      if (error.status === 401) this.#queue.signedOut();
       this.#pause = Math.max(SLOWEST / 2, (error.retryAfter ?? 0) * 1000);
     }
     this.#asking = false;
@@ -111,9 +120,11 @@ export class Follower {
     return changed;
   }
 
-  #hear({ kind, photo_id: id, face_count: faces, reason_code: code }) {
+  #hear(event) {
+    const { kind, photo_id: id, face_count: faces, reason_code: code } = event;
+    if (kind !== "photo.done" && kind !== "photo.failed") return false;
+    if (this.#queue.sends) this.#early.set(id, event);
     if (kind === "photo.done") return this.#queue.finish(id, { state: "done", faces, reason: code ? { code } : null });
-    if (kind !== "photo.failed") return false;
     if (has(`words.reasons.${code}`)) return this.#queue.finish(id, { state: "failed", faces, reason: { code } });
     // The photo has the reason in words.
     const items = this.#open.filter((item) => item.photoId === id);

@@ -6,7 +6,7 @@
 // whose answer was lost is made once more and puts nothing in twice.
 
 import { post } from "../lib/api.js";
-import { pair, send, unreadable } from "./send.js";
+import { meaning, pair, send, unreadable } from "./send.js";
 import { finished, UNSENT } from "./states.js";
 import * as store from "./store.js";
 
@@ -16,12 +16,12 @@ const TOGETHER = 8;
 const SMALL = 1024 ** 2;
 const TOGETHER_BYTES = 4 * 1024 ** 2;
 const LONGEST_WAIT = 60;
-const DISK_WAIT = 30;
 const ATTEMPTS = 4;
 const SETTLE = 200;
 const KEPT_FOR = 24 * 3600 * 1000;
 const NAME = "face-uploads";
-const COLLECTION_ERRORS = new Set([400, 403, 404, 409, 422]);
+// Nothing goes on by itself.
+const NEEDS_A_KEY = new Set(["signed_out", "not_allowed"]);
 
 export const newId = () =>
   crypto.randomUUID?.() ?? [...crypto.getRandomValues(new Uint8Array(16))].map((each) => each.toString(16).padStart(2, "0")).join("");
@@ -48,8 +48,9 @@ export class Queue extends EventTarget {
   #batches = new Map(); // drop -> promise of its batch
   #backoff = 1;
   #timer = null;
-  #changed = new Set();
-  #unsaved = new Set();
+  // id -> what changed: another tab may change something else of it meanwhile.
+  #changed = new Map();
+  #unsaved = new Map();
   #flushing = null;
   #keeping = Promise.resolve();
   #room = null;
@@ -66,6 +67,7 @@ export class Queue extends EventTarget {
   async start() {
     this.#channel?.addEventListener("message", ({ data }) => this.#hear(data));
     await this.#load();
+    this.#channel?.postMessage({ hello: true });
     if (!navigator.locks) return this.#lead();
     return navigator.locks.request(NAME, () => {
       this.#lead();
@@ -77,10 +79,12 @@ export class Queue extends EventTarget {
   async #load() {
     const told = [];
     const old = [];
+    this.foreign = [];
     for (const record of await store.all()) {
       if (!UNSENT.has(record.state) && record.at < Date.now() - KEPT_FOR) old.push(record.id);
-      else if (record.who !== this.#who) (UNSENT.has(record.state) ? this.foreign : old).push(UNSENT.has(record.state) ? record : record.id);
-      else told.push(record);
+      else if (record.who === this.#who) told.push(record);
+      else if (UNSENT.has(record.state)) this.foreign.push(record);
+      else old.push(record.id);
     }
     if (old.length) store.remove(old);
     told.sort((a, b) => a.at - b.at || a.order - b.order);
@@ -89,7 +93,8 @@ export class Queue extends EventTarget {
   }
 
   #merge(records) {
-    const touched = records.map((record) => {
+    // A change of what is no longer there has no name.
+    const touched = records.filter(({ id, name }) => name !== undefined || this.items.has(id)).map((record) => {
       const item = this.items.get(record.id) ?? {};
       Object.assign(item, record);
       this.items.set(item.id, item);
@@ -109,14 +114,15 @@ export class Queue extends EventTarget {
     setTimeout(() => this.pump(), SETTLE);
   }
 
-  #hear({ records, removed, files, give, go, condition, cancel }) {
+  #hear({ records, removed, files, give, go, condition, cancel, hello }) {
+    if (go) this.go({ who: go, tell: false });
+    if (hello && this.leads && this.condition) this.#channel.postMessage({ condition: this.condition });
     if (records) this.#merge(records.filter((record) => record.who === this.#who));
     if (files) for (const [id, file] of files) this.files.set(id, file);
     if (removed) this.#drop(removed);
     if (give) this.#give();
     if (condition !== undefined && !this.leads) this.#setCondition(condition, { tell: false });
     if (cancel && this.leads) this.cancel(cancel);
-    if (go && this.leads) this.go({ tell: false });
     if (this.leads && (records || files)) this.pump();
   }
 
@@ -133,8 +139,9 @@ export class Queue extends EventTarget {
   set(items, values, { save = true } = {}) {
     for (const item of items) {
       Object.assign(item, values);
-      this.#changed.add(item);
-      if (save) this.#unsaved.add(item);
+      for (const changes of save ? [this.#changed, this.#unsaved] : [this.#changed]) {
+        changes.set(item.id, { ...changes.get(item.id), id: item.id, who: item.who, ...values });
+      }
     }
     if (items.length) this.#emit("change", items);
     this.#flushing ??= setTimeout(() => this.flush(), SETTLE);
@@ -143,7 +150,7 @@ export class Queue extends EventTarget {
   flush() {
     clearTimeout(this.#flushing);
     this.#flushing = null;
-    const known = (items) => [...items].filter((item) => this.items.has(item.id)).map((item) => ({ ...item }));
+    const known = (changes) => [...changes.values()].filter(({ id }) => this.items.has(id));
     const [records, unsaved] = [known(this.#changed), known(this.#unsaved)];
     this.#changed.clear();
     this.#unsaved.clear();
@@ -163,7 +170,7 @@ export class Queue extends EventTarget {
       this.items.set(item.id, item);
       if (item.state !== "rejected") this.files.set(item.id, given[index].file);
     });
-    this.set(items, {});
+    for (const item of items) this.set([item], { ...item });
     this.#give(items.map((item) => item.id).filter((id) => this.files.has(id)));
     this.#keeping = this.#keeping.then(() => this.#keep(items));
     this.pump();
@@ -242,11 +249,12 @@ export class Queue extends EventTarget {
   /** Somebody signed in, the connection is back, or a person wants it now. */
   go({ who = this.#who, tell = true } = {}) {
     if (who !== this.#who) {
+      // Somebody signed in over this very list: it is theirs.
       this.#who = who;
       this.set([...this.items.values()], { who });
     }
-    if (tell) this.#channel?.postMessage({ go: true });
-    if (this.leads) this.#setCondition(null);
+    if (tell) this.#channel?.postMessage({ go: who });
+    this.#setCondition(null, { tell: false });
     this.pump();
   }
 
@@ -256,11 +264,17 @@ export class Queue extends EventTarget {
     if (!yes) store.remove(items.map((item) => item.id));
     else {
       for (const item of items) this.items.set(item.id, item);
+      for (const item of items) this.set([item], { ...item });
       this.set(items, { who: this.#who });
       this.again(items.filter((item) => item.state === "sending"));
     }
     this.#emit("foreign");
     this.pump();
+  }
+
+  /** Nothing can be asked or sent until somebody signs in. */
+  signedOut() {
+    if (this.condition?.kind !== "signed_out") this.#setCondition({ kind: "signed_out", until: null });
   }
 
   #setCondition(condition, { tell = true } = {}) {
@@ -319,7 +333,8 @@ export class Queue extends EventTarget {
       await this.flush();
       await this.#beforeSending();
       const progress = (bytes) => this.#progress(items, bytes);
-      const answer = await send(files, { request, batch, person: items[0].person }, { signal: controller.signal, progress });
+      const what = { names: items.map((item) => item.name), request, batch, person: items[0].person };
+      const answer = await send(files, what, { signal: controller.signal, progress });
       this.#learn(items, answer);
       this.#well();
     } catch (error) {
@@ -346,7 +361,7 @@ export class Queue extends EventTarget {
       const made = post("/batches", { collection }, { headers: { "Idempotency-Key": drop }, signIn: false });
       this.#batches.set(drop, made.then(({ id }) => id, (error) => {
         this.#batches.delete(drop);
-        error.ofCollection = COLLECTION_ERRORS.has(error.status) && !error.temporary && error.code !== "idempotency_in_progress";
+        error.ofCollection = true;
         throw error;
       }));
     }
@@ -399,35 +414,32 @@ export class Queue extends EventTarget {
 
   async #failed(all, error, aborted) {
     const items = all.filter((item) => this.items.has(item.id));
-    const wait = (kind, seconds) => {
-      this.set(items, { state: "waiting", progress: 0 });
-      this.#setCondition({ kind, until: seconds === null ? null : Date.now() + seconds * 1000 });
-    };
-    const backoff = () => Math.min(LONGEST_WAIT, (this.#backoff *= 2));
+    const { waits, seconds, rejected, does } = aborted ? { does: "anew" } : meaning(error, items.length);
     const reason = { code: error.code, message: error.message };
-    if (aborted) {
+    const waiting = { state: "waiting", progress: 0 };
+    if (waits) {
+      this.set(items, waiting);
+      this.#wait(waits, seconds ?? null);
+    } else if (rejected) this.#learn(items, { rejected });
+    else if (does === "anew") {
       this.#anew(items);
-      this.set(items, { state: "waiting", progress: 0 });
-    } else if (error.ofCollection) {
-      this.set([...this.items.values()].filter((item) => item.drop === all[0].drop && (item.state === "waiting" || items.includes(item))), { state: "held", reason, request: null });
-    } else if (error.status === 0) wait("offline", backoff());
-    else if (error.status === 401) wait("signed_out", null);
-    else if (error.code === "scope_missing") wait("not_allowed", null);
-    else if (error.code === "disk_full") wait("disk_full", error.retryAfter ?? DISK_WAIT);
-    else if (error.temporary) wait("busy", error.retryAfter ?? backoff());
-    else if (error.code === "idempotency_in_progress") {
-      this.set(items, { state: "waiting", progress: 0 });
-      this.#setCondition({ kind: "again", until: Date.now() + 1000 });
-    } else if (error.status === 413 && items.length > 1) this.#split(items);
-    else if (error.status === 413) this.#end(items, { state: "rejected", reason: { code: "request_too_large" } });
-    else if (error.details?.rejected) this.#learn(items, { rejected: error.details.rejected });
-    else if (error.code?.startsWith("idempotency_") && this.#mayTryAgain(items)) this.#split(items);
-    else if (error.code === "batch_not_found" && this.#mayTryAgain(items)) {
-      // Somebody deleted the collection meanwhile; it is made again.
-      this.set(items, { drop: newId(), batch: null, request: null, state: "waiting" });
-    } else if ([400, 403, 404, 409].includes(error.status)) this.set(items, { state: "held", reason, request: null });
-    else this.set(items, { state: "stopped", reason, request: null });
+      this.set(items, waiting);
+    } else if (does === "split" && this.#mayTryAgain(items)) this.#split(items);
+    else if (does === "batch" && this.#mayTryAgain(items)) {
+      this.set(items, { ...waiting, drop: newId(), batch: null, request: null });
+    } else if (does === "hold") {
+      const others = error.ofCollection ? [...this.items.values()].filter((item) => item.drop === all[0].drop && item.state === "waiting") : [];
+      this.set([...items, ...others], { state: "held", reason, request: null });
+    } else this.set(items, { state: "stopped", reason, request: null });
     await this.flush();
+  }
+
+  #wait(kind, seconds) {
+    // Requests that were on their way together fail together.
+    if (this.condition?.kind === kind && (this.condition.until ?? Infinity) > Date.now()) return;
+    if (seconds === null) this.#backoff = Math.min(LONGEST_WAIT, this.#backoff * 2);
+    const until = NEEDS_A_KEY.has(kind) ? null : Date.now() + Math.max(1, seconds ?? this.#backoff) * 1000;
+    this.#setCondition({ kind, until });
   }
 
   #mayTryAgain(items) {

@@ -2,24 +2,26 @@
 
 import { ApiError, parse, renew, sessionHeaders, waitOf } from "../lib/api.js";
 
+const DISK_WAIT = 30;
+
 /**
- * Sends `files` under the key `request`: the same request once more puts nothing in twice. `progress(bytes)`: so much
+ * Sends `files`, called `names`, under the key `request`: the same request once more puts nothing in twice. `progress(bytes)`: so much
  * is sent. Resolves to the answer of POST /photos; raises ApiError, or what `signal` was aborted with. A session that
  * has ended is an error; the token of an old one is not.
  */
-export async function send(files, { request, batch, person }, { signal, progress }) {
+export async function send(files, what, { signal, progress }) {
   for (let renewed = 0; ; renewed += 1) {
     try {
-      return await sent(files, { request, batch, person }, { signal, progress });
+      return await sent(files, what, { signal, progress });
     } catch (error) {
       if (renewed === 2 || error.code !== "csrf_token" || !(await renew(error, { signIn: false }))) throw error;
     }
   }
 }
 
-function sent(files, { request: key, batch, person }, { signal, progress }) {
+function sent(files, { names, request: key, batch, person }, { signal, progress }) {
   const form = new FormData();
-  for (const file of files) form.append("photos", file, file.name);
+  files.forEach((file, index) => form.append("photos", file, names[index]));
   form.append("batch", batch);
   if (person) form.append("person", person);
   return new Promise((resolve, reject) => {
@@ -54,6 +56,27 @@ export function pair(names, { photos = [], rejected = [] }) {
     return photo ? { photo: good.shift() } : { rejected: bad.shift() };
   });
   return told.includes(null) ? null : told;
+}
+
+/**
+ * What an error means for the `count` files of its request: {waits: condition, seconds} where it goes on later,
+ * {rejected} as an answer has it, or {does}: "split" (one by one, under new keys), "batch" (in a new batch), "hold"
+ * (somebody has to mend what they typed), "stop".
+ */
+export function meaning({ status, code, details, retryAfter, temporary }, count) {
+  if (status === 0) return { waits: "offline" };
+  if (status === 401) return { waits: "signed_out" };
+  if (code === "scope_missing") return { waits: "not_allowed" };
+  if (code === "disk_full") return { waits: "disk_full", seconds: retryAfter ?? DISK_WAIT };
+  if (temporary) return { waits: "busy", seconds: retryAfter };
+  // The same request is under way, of the page before.
+  if (code === "idempotency_in_progress") return { waits: "again", seconds: 1 };
+  if (details?.rejected) return { rejected: details.rejected };
+  if (status === 413) return count > 1 ? { does: "split" } : { rejected: [{ code: "request_too_large" }] };
+  if (code?.startsWith("idempotency_")) return { does: "split" };
+  // Somebody deleted the collection meanwhile; it is made again.
+  if (code === "batch_not_found") return { does: "batch" };
+  return { does: [400, 403, 404, 409, 422].includes(status) ? "hold" : "stop" };
 }
 
 /** Which of `files` can no longer be read: somebody changed, moved or deleted them since they were chosen. */

@@ -41,9 +41,15 @@ const orElse = (value) => () => value;
 /** The records of all items. */
 export const all = () => within("readonly", (items) => items.getAll()).catch(orElse([]));
 
-export const save = (records) =>
+/** Writes changes of items, each with its id; one of an item that is gone changes nothing. */
+export const save = (changes) =>
   within("readwrite", (items) => {
-    for (const record of records) items.put(record);
+    for (const change of changes) {
+      const found = items.get(change.id);
+      found.onsuccess = () => {
+        if (found.result || change.name !== undefined) items.put({ ...found.result, ...change });
+      };
+    }
   }).catch(orElse(null));
 
 export const remove = (ids) =>

@@ -47,9 +47,12 @@ export function startUploads() {
   byId("uploads-retry").addEventListener("click", () => retry(all((item) => AGAIN.has(item.state))));
   byId("uploads-clear").addEventListener("click", () => clear(all((item) => ENDED.has(item.state))));
   byId("uploads-cancel").addEventListener("click", () => cancelAll(all((item) => UNSENT.has(item.state))));
-  for (const type of ["change", "removed", "condition", "kept", "foreign"]) queue.addEventListener(type, drawNotices);
+  for (const type of ["change", "removed", "condition", "kept", "foreign"]) queue.addEventListener(type, drawSoon);
   queue.addEventListener("change", ({ detail }) => noticeEnds(detail));
-  queue.addEventListener("condition", signInWhereSeen);
+  queue.addEventListener("condition", () => {
+    signInWhereSeen();
+    if (!queue.condition) follower.soon();
+  });
   document.addEventListener("visibilitychange", signInWhereSeen);
   document.addEventListener("signed-in", ({ detail }) => queue.go({ who: detail.name }));
   addEventListener("online", () => queue.condition?.kind === "offline" && queue.go());
@@ -116,6 +119,7 @@ function startSources() {
       if (files.length) take(files, { folder: input === folder, unread: 0 });
     });
   }
+  hint(false);
   takeDrops(take, hint);
 }
 
@@ -216,10 +220,18 @@ async function signIn() {
   await signInHere();
 }
 
+let drawing = false;
 let drawnNotices = "";
 let spokenNotices = "";
 
+function drawSoon() {
+  if (drawing) return;
+  drawing = true;
+  requestAnimationFrame(drawNotices);
+}
+
 function drawNotices() {
+  drawing = false;
   const items = [...queue.items.values()];
   const notices = [conditionNotice(items), heldNotice(items), unsafeNotice(), foreignNotice(), slowNotice(items)].filter(Boolean).map((each) => ({ said: each.text, ...each }));
   const key = JSON.stringify(notices.map(({ text, actions }) => [text, actions.map((each) => each.text)]));
@@ -239,7 +251,7 @@ function drawNotices() {
 
 function conditionNotice(items) {
   const { kind, until } = queue.condition ?? {};
-  if (!kind || kind === "again" || !items.some((item) => UNSENT.has(item.state))) return null;
+  if (!kind || kind === "again" || !items.some((item) => UNSENT.has(item.state) || item.state === "underway")) return null;
   if (kind === "signed_out" || kind === "not_allowed") {
     const text = t(`uploads.conditions.${kind}`);
     return { kind: "warning", text, said: text, actions: [{ text: t("uploads.sign_in"), run: signIn }] };
