@@ -47,7 +47,7 @@ def test_photos_go_in_and_their_faces_are_shown_in_boxes(
     sign_in(browser, live_app, "/photos")
     paths = write(tmp_path, portrait=astronaut_jpeg(), nobody=no_face(), broken=astronaut_jpeg()[:5000])
     open_uploads(browser).send_keys("\n".join(paths))
-    wait(browser, lambda b: "2 done" in text(b) and "1 rejected" in text(b), "two photos done, one rejected")
+    wait(browser, lambda b: "1 done, 1 nobody found, 1 rejected" in text(b), "what became of each")
     assert "cut off" in text(browser)
 
     browser.find_element(By.XPATH, "//*[contains(text(), 'portrait.jpg')]")
@@ -130,13 +130,13 @@ def test_a_name_for_a_known_photo_is_shown_or_the_row_says_why_it_was_not_given(
     assert "Eileen Collins" not in text(browser)
     person.send_keys("Eileen Collins")
     files.send_keys(path)
-    wait(browser, lambda b: "2 done" in text(b), "the photo to be known")
+    wait(browser, lambda b: "1 already there" in text(b), "the photo to be known")
     wait(browser, lambda b: "Eileen Collins" in b.find_element(By.ID, "library-grid").text, "the name")
     assert "Not named" not in text(browser)
     person.clear()
     person.send_keys("Sally Ride")
     files.send_keys(path)
-    wait(browser, lambda b: "3 done" in text(b), "the photo to be known")
+    wait(browser, lambda b: "2 already there" in text(b), "the photo to be known")
     assert "Not named: it already belongs to another person." in browser.find_element(By.ID, "uploads").text
     assert troubles(browser) == []
 
