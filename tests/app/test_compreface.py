@@ -377,8 +377,7 @@ def test_images_are_put_in_listed_shown_and_taken_out(client: Client, parts: Par
 
 
 def test_an_image_that_cannot_be_an_example_leaves_nothing(client: Client, parts: Parts) -> None:
-    sent = {hashlib.sha256(data).hexdigest() for data in (two_faces(), no_face(), astronaut_jpeg())}
-    add, before = f"{FACES}?subject=X", set(stock.files(parts)) - sent
+    add, before = f"{FACES}?subject=X", set(stock.files(parts))
     assert refused(client.photo(add, two_faces())) == (400, 31, "More than one face in the source image")
     assert refused(client.photo(add, no_face())) == NOBODY
     assert refused(client.photo(add, b"no picture")) == NOBODY
@@ -401,7 +400,7 @@ def test_an_image_that_cannot_be_an_example_leaves_nothing(client: Client, parts
         400, 26, "Subject name is empty; ",
     )  # fmt: skip
     assert code(client.photo(f"{FACES}?subject=a%00b", astronaut_jpeg())) == (400, 26)
-    assert (client.subjects(), client.images(), set(stock.files(parts))) == ([], [], before)
+    assert (client.subjects(), client.images(), set(stock.files(parts)) - before) == ([], [], set())
     client.add("Ann", astronaut_jpeg())
     taken = client.photo(add, astronaut_jpeg())
     assert code(taken) == (400, 0)
