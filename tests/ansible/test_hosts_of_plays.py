@@ -104,3 +104,26 @@ def test_the_group_face_holds_the_hosts_of_our_groups_that_are_in_the_run(
     assert json.loads((tmp_path / "ran-worker1").read_text())["groups"] == ["workers"]
     facts, _, _ = done.stdout.partition("ran-")
     assert "group face" not in facts, "the group is made in each run, and is no change"
+
+
+def test_the_hosts_stand_in_the_order_of_the_inventory_also_where_the_first_one_answers_last(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "group_vars").symlink_to(ROOT / "group_vars")
+    late = "{{ ['front', 'worker1'] if lookup('ansible.builtin.pipe', 'sleep 2; echo late') else [] }}"
+    inventory = json.loads(json.dumps(INVENTORY))
+    inventory["all"]["hosts"] = {"front": {"face_all_hosts": late}, "worker1": {}}
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump(inventory, sort_keys=False))
+    shown = {"ansible.builtin.debug": {"msg": "in order: {{ groups.face }}"}, "run_once": True}
+    made = [
+        {"ansible.builtin.import_playbook": str(ROOT / "playbooks/facts.yml")},
+        {"hosts": "face", "gather_facts": False, "tasks": [shown]},
+    ]
+    (tmp_path / "play.yml").write_text(yaml.safe_dump(made))
+    done = subprocess.run(
+        [ROOT / ".venv/bin/ansible-playbook", "-i", tmp_path / "hosts.yml", tmp_path / "play.yml"],
+        cwd=ROOT, env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_STRATEGY": "linear"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "in order: ['front', 'worker1']" in " ".join(done.stdout.split())

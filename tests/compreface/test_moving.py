@@ -207,7 +207,7 @@ def test_what_cannot_be_moved_is_told_in_a_line(move: Move, tmp_path: Path) -> N
     for arguments, status, words in (
         ((url,), 2, "COMPREFACE_API_KEY"),
         ((url, "--source-key-file", "wrong.key"), 1, "not found"),
-        ((url, "--source-key-file", "empty.key"), 1, "is none"),
+        ((url, "--source-key-file", "empty.key"), 1, "is not a key"),
         ((url, "--source-key-file", "nothing.key"), 1, "cannot be read"),
         ((f"{url}/docs", "--source-key-file", "old.key"), 1, "CompreFace"),
         (("old:8000", "--source-key-file", "old.key"), 1, "is not an http or https address"),
