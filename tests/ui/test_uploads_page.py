@@ -132,7 +132,7 @@ def test_every_file_is_in_exactly_one_count_and_says_what_became_of_it(
     wait_for(browser, "5 photos: 1 done, 1 nobody found, 1 already there, 2 rejected")
     batch = live_app.get("/api/v1/batches").json()["batches"][0]["id"]
     link = browser.find_element(By.ID, "uploads-photos")
-    assert link.get_attribute("href") == f"{live_app.url}/photos?batch={batch}"
+    assert link.get_attribute("href") == f"{live_app.url}/photos?collection=default&batch={batch}"
     # What a browser has to show is small, and the photo opens over it.
     opener = browser.find_element(By.CSS_SELECTOR, "a[aria-label='Open portrait.jpg']")
     opener.send_keys(Keys.ENTER)

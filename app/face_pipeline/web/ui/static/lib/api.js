@@ -94,7 +94,8 @@ export async function renew(error, { signIn = true } = {}) {
   return signInHere();
 }
 
-async function renewToken() {
+/** The token of the session as it is now; whether there is one. */
+export async function renewToken() {
   try {
     const response = await once("GET", "/session", {});
     if (response.ok) take(await response.json());

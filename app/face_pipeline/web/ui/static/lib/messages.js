@@ -7,6 +7,7 @@ import { inWords } from "./words.js";
 const SHOWN = 6000;
 const SHOWN_WITH_ACTION = 12_000;
 const MOST = 4;
+const places = byId("messages");
 
 /**
  * Shows `text` (a text, or nodes as of tx()). Options: `kind` ("info", "good", "bad"); `undo`: a function that takes
@@ -16,7 +17,6 @@ export function tell(text, { kind = "info", undo = null, action = null } = {}) {
   const acts = undo ? { text: t("frame.undo"), run: undo } : action;
   const words = h("p", { class: "message-text" }, text);
   const message = h("div", { class: "message", "data-kind": kind }, words);
-  const places = byId("messages");
   if (acts) {
     message.append(h("button", {
       type: "button", class: "link",
@@ -52,17 +52,24 @@ export function tell(text, { kind = "info", undo = null, action = null } = {}) {
   // A live region speaks of what comes into it: the words come in once it is there.
   words.remove();
   places.append(message);
-  raise(places);
+  raise();
   requestAnimationFrame(() => message.prepend(words));
   if (kind !== "bad") leave();
   return close;
 }
 
-// Above an open dialog.
-function raise(places) {
+// Above an open dialog, and inside it: what lies outside a modal dialog cannot be clicked.
+function raise() {
+  const dialog = [...document.querySelectorAll("dialog:modal")].at(-1);
+  const home = dialog ?? document.body;
+  if (places.parentNode !== home) {
+    home.append(places);
+    // First of its listeners: the dialog may be removed by the next one.
+    dialog?.addEventListener("close", raise, { once: true, capture: true });
+  }
   if (!places.showPopover) return;
   if (places.matches(":popover-open")) places.hidePopover();
-  places.showPopover();
+  if (places.children.length) places.showPopover();
 }
 
 /** Says what went wrong: an ApiError or any other. */

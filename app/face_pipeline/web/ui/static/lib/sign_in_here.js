@@ -1,6 +1,6 @@
 // Signing in without leaving the page: what was chosen and typed stays, and the calls that waited go on.
 
-import { signIn } from "./api.js";
+import { renewToken, signIn } from "./api.js";
 import { h } from "./dom.js";
 import { t } from "./texts.js";
 import { explain } from "./sign_in_words.js";
@@ -22,6 +22,7 @@ function ask() {
     });
     const error = h("p", { id: "sign-in-here-error", class: "error-text", role: "alert" });
     const submit = h("button", { class: "primary", type: "submit" }, t("sign_in.submit"));
+    const closed = new AbortController();
     let done = false;
     const form = h("form", { class: "dialog-body" },
       h("p", {}, t("sign_in.here_lead")),
@@ -36,8 +37,6 @@ function ask() {
       error.textContent = "";
       try {
         await signIn(key.value.trim());
-        done = true;
-        dialog.close();
       } catch (problem) {
         error.textContent = explain(problem);
         key.setAttribute("aria-invalid", "true");
@@ -45,7 +44,15 @@ function ask() {
         key.select();
       }
     });
+    // Here, or in another tab meanwhile.
+    document.addEventListener("signed-in", () => {
+      done = true;
+      dialog.close();
+    }, { signal: closed.signal });
+    document.addEventListener("visibilitychange", () => document.hidden || renewToken(), { signal: closed.signal });
+    addEventListener("focus", renewToken, { signal: closed.signal });
     dialog.addEventListener("close", () => {
+      closed.abort();
       dialog.remove();
       resolve(done);
     });

@@ -118,8 +118,12 @@ function keep() {
   forget(subject);
 }
 
+// Closes what was said about the photo before.
+let refused = () => {};
+
 async function take(files) {
   const [file] = files;
+  refused();
   if (files.length > 1) tell(t("search.first_of", { n: files.length }));
   byId("search-live").textContent = t("search.searching");
   try {
@@ -131,7 +135,7 @@ async function take(files) {
 
 function refuse(error) {
   byId("search-live").textContent = "";
-  fail(error);
+  refused = fail(error);
 }
 
 async function paste(event) {

@@ -12,13 +12,14 @@ const FIELDS = {
   reason: (value) => REASON.test(value),
   faces: one("some", "none", "unknown"),
   person_id: (value) => UUID.test(value),
+  batch: (value) => UUID.test(value),
   from: (value) => DAY.test(value) && dayAt(value) !== null,
   to: (value) => DAY.test(value) && dayAt(value) !== null,
   sort: one("oldest"),
 };
 const NAMES = Object.keys(FIELDS);
 
-/** The filter of an address' query: {filename, state, reason, faces, person_id, from, to, sort}, "" for any. */
+/** The filter of an address' query: {filename, state, reason, faces, person_id, batch, from, to, sort}, "" for any. */
 export function read(search) {
   const given = new URLSearchParams(search);
   return Object.fromEntries(NAMES.map((name) => {

@@ -41,6 +41,7 @@ export function filterForm(changed) {
     byId("library-clear").hidden = set === 0;
     byId("library-reason-field").hidden = filter.state !== "failed" && !filter.reason;
     if (!byId("library-reason-field").hidden) reasons();
+    byId("library-batch").hidden = !filter.batch;
     if (filter.person_id) nameOf(filter.person_id);
   }
 
@@ -95,6 +96,7 @@ export function filterForm(changed) {
   // What was typed and not chosen filters nothing.
   field("person").addEventListener("blur", () => filter.person_id && nameOf(filter.person_id));
   byId("library-clear").addEventListener("click", clear);
+  byId("library-whole").addEventListener("click", () => take({ batch: "" }));
   byId("library-filters").addEventListener("click", () => {
     const open = byId("library-fields").toggleAttribute("data-open");
     byId("library-filters").setAttribute("aria-expanded", String(open));

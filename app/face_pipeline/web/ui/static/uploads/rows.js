@@ -187,7 +187,7 @@ export class Rows {
     const place = byId("uploads-photos");
     const last = this.#canRead ? all.findLast((item) => item.batch && item.photoId) : null;
     place.hidden = !last;
-    if (last) place.href = `/photos?batch=${last.batch}`;
+    if (last) place.href = `/photos?${new URLSearchParams({ collection: last.collection, batch: last.batch })}`;
   }
 
   #speak(text, last) {
