@@ -55,7 +55,9 @@ def bound(world: World) -> World:  # noqa: F811
     stock.photo(world.parts, None, collection=MINE)
     world.fresh()
     # Nothing of the others' names is a word of the service.
-    world.secrets = {value for name, value in world.ids.items() if name not in ("collection", "merge", "silence", "reason")}
+    world.secrets = {
+        value for name, value in world.ids.items() if name not in ("collection", "merge", "silence", "reason")
+    }
     world.bound = stock.key(world.parts, "admin", collections=[MINE])
     return world
 
