@@ -26,6 +26,8 @@ OF_ALL = ("/api/v1/keys", "/api/v1/audit")
 UNREAD = {"body_malformed", "parameter"}
 # Fields that are ids, and of what.
 IDS = {"face_id": "face", "other_face_id": "face", "person_id": "person", "from": "person"}
+# Names that are words of the service, and ids of nothing.
+NO_SECRETS = ("collection", "merge", "silence", "reason")
 # Calls whose address names no thing of a collection: they do what they do within the key's own.
 OF_MANY = ("/api/v1/failures/",)
 # Calls that look at their photos only after they know whom they are for; the others would wait for a worker.
