@@ -23,7 +23,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests import oddities
-from tests.installation import App
+from tests.installation import PATIENCE, App
 from tests.packs import CACHE
 from tests.photos import astronaut
 
@@ -32,7 +32,7 @@ needs_chromium = pytest.mark.skipif(
     not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver (tests/services/prepare installs them)"
 )
 
-WAIT_SECONDS = 30
+WAIT_SECONDS = 30 * PATIENCE
 NPM_SECONDS = 240
 OPTIONS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-sync",

@@ -198,7 +198,9 @@ def test_a_group_fits_with_a_long_name_and_a_reader_sees_no_button_that_it_may_n
 ) -> None:
     first, second, _ = grouped(live_app, parts)
     change(live_app, person(live_app, "Anna")["id"], name="W" * 200)
-    made = live_app.request("POST", "/api/v1/keys", json={"name": "looks", "scopes": ["read"]}).json()
+    made = live_app.request(
+        "POST", "/api/v1/keys", json={"name": f"looks {width}", "scopes": ["read"]}
+    ).json()
     at(browser, width)
     sign_in(browser, live_app, "/unknown", made["api_key"])
     shows(browser, first)
