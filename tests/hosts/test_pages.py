@@ -25,6 +25,8 @@ BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 def session(host: Host) -> requests.Session:
     """Somebody who signed in with the admin's key."""
     session = requests.Session()
+    # The authority of the host, whatever the environment names.
+    session.trust_env = False
     session.verify = host.ca
     session.headers.update(BROWSER)
     answer = session.post(f"{host.url}/session", json={"api_key": host.key}, timeout=300)
