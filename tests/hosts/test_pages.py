@@ -66,7 +66,7 @@ def test_every_page_comes_compressed_and_its_first_paint_is_small(
 def test_the_doors_lead_to_the_programs_that_are_installed(host: Host, session: requests.Session) -> None:
     first = page_of(session, f"{host.url}/").text
     (doors,) = re.findall(r'<ul class="further doors".*?</ul>', first, re.DOTALL)
-    paths = addresses(doors, r'href="([^"]+)"')
+    paths = addresses(doors, r'<a href="([^"]+)"')
     assert {"/prometheus/", "/alertmanager/", "/flower/"} <= paths
     for path in sorted(paths):
         answer = page_of(session, host.url + path)
