@@ -191,6 +191,24 @@ def test_photos_can_be_used_by_everybody_on_every_screen(browser: webdriver.Chro
     assert troubles(browser) == []
 
 
+def test_the_photos_of_one_upload_are_shown_alone_until_somebody_wants_all(
+    browser: webdriver.Chrome, live_app: App
+) -> None:
+    first, second = (live_app.upload((f"{n}.jpg", astronaut_jpeg(n))).json() for n in (1, 2))
+    for each in (first, second):
+        live_app.wait_finished(each["batch_id"])
+    (one,), (other,) = ([each["id"] for each in answer["photos"]] for answer in (first, second))
+    sign_in(browser, live_app, f"/photos?batch={second['batch_id']}")
+    listed(browser, [other])
+    assert "Only the photos of one upload are shown." in text(browser)
+    browser.find_element(By.ID, "library-whole").click()
+    listed(browser, [other, one])
+    assert "Only the photos of one upload" not in text(browser)
+    browser.back()
+    listed(browser, [other])
+    assert troubles(browser) == []
+
+
 def test_filters_stand_in_the_address_and_back_takes_them_away(
     browser: webdriver.Chrome, live_app: App
 ) -> None:
@@ -395,16 +413,17 @@ def test_a_page_of_24_large_photos_is_small(browser: webdriver.Chrome, live_app:
     for some in (photos[:8], photos[8:16], photos[16:]):
         live_app.wait_finished(live_app.upload(*some).json()["batch_id"], seconds=120)
     at(browser, 1440, height=1400)
-    sign_in(browser, live_app, "/photos")
-    browser.get_log("performance")
-    # As at a first visit.
-    browser.execute_cdp_cmd("Network.clearBrowserCache", {})
-    show(browser, live_app, "/photos")
     shown = (
         "const all = [...document.querySelectorAll('.photo img')];"
         "return all.length === 24 && all.every((each) => each.complete && each.naturalWidth)"
     )
+    sign_in(browser, live_app, "/photos")
     wait(browser, lambda b: b.execute_script(shown), "all pictures")
+    browser.get_log("performance")
+    # As at a first visit.
+    browser.execute_cdp_cmd("Network.clearBrowserCache", {})
+    show(browser, live_app, "/photos")
+    wait(browser, lambda b: b.execute_script(shown), "all pictures once more")
     assert sum(_sent(browser)) < PAGE_BYTES
     assert troubles(browser) == []
 

@@ -19,8 +19,8 @@ log = logging.getLogger(__name__)
 
 SIDE = 320
 # Of one picture: a page of 24 stays far under 400 kB. Nearly all photos keep the first quality.
-MOST_BYTES = 14_000
-QUALITIES = (70, 55, 40, 25, 10, 1)
+MOST_BYTES = 12_000
+QUALITIES = (62, 50, 40, 25, 10, 1)
 # Of 0 to 6: at 4, which is usual, it takes twice the time for 3 % fewer bytes.
 EFFORT = 2
 
