@@ -79,6 +79,27 @@ return performance.getEntriesByType("resource")
 """
 
 
+# How many files the browser keeps, and on how many of the list's records it says so.
+KEPT = """
+const done = arguments[0];
+const request = indexedDB.open("face-uploads");
+request.onsuccess = () => {
+  const transaction = request.result.transaction(["files", "items"]);
+  const files = transaction.objectStore("files").count();
+  const items = transaction.objectStore("items").getAll();
+  transaction.oncomplete = () => {
+    request.result.close();
+    done([files.result, items.result.filter((each) => each.kept).length]);
+  };
+};
+"""
+
+
+def keeps(browser: webdriver.Chrome, files: int) -> None:
+    """Until then a browser asks before the page is closed."""
+    wait(browser, lambda b: b.execute_async_script(KEPT) == [files, files], f"{files} files to be kept")
+
+
 def summary(browser: webdriver.Chrome) -> str:
     return str(browser.find_element(By.ID, "uploads-summary").get_attribute("textContent"))
 
@@ -181,6 +202,7 @@ def test_a_collection_name_that_cannot_be_keeps_the_photos_until_it_is_mended(
     wait_for(browser, "2 photos: 2 need you")
     assert "summer-2024 would do" in notices(browser)
     assert live_app.get("/api/v1/collections").json()["collections"] == []
+    keeps(browser, 2)
     # They wait through a reload, too.
     browser.refresh()
     ready(browser)
@@ -215,6 +237,7 @@ def test_photos_that_are_not_sent_yet_survive_other_pages_and_go_on_there(
     stop_sending(browser)
     open_uploads(browser).send_keys("\n".join(write(tmp_path, one=astronaut_jpeg(1), two=astronaut_jpeg(2))))
     wait(browser, lambda b: "No connection. It goes on by itself." in notices(b), "a word about it")
+    keeps(browser, 2)
     show(browser, live_app, "/people")
     wait_for(browser, "2 photos: 2 waiting")
     assert browser.find_element(By.CSS_SELECTOR, "#open-uploads .upload-badge").text == "2"

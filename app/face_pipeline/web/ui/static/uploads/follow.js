@@ -25,6 +25,7 @@ export class Follower {
   #pause = FASTEST;
   #asking = false;
   #quiet = 0;
+  #first = true;
   // Events of photos whose upload is not answered yet: a worker may be faster than the answer.
   #early = new Map();
 
@@ -106,7 +107,9 @@ export class Follower {
   }
 
   async #news() {
-    let changed = await this.#look(this.#open.filter((item) => item.recheck));
+    // The page before this one may have left after it kept the cursor, and before it kept what it had heard.
+    let changed = await this.#look(this.#first ? this.#open : this.#open.filter((item) => item.recheck));
+    this.#first = false;
     if (!this.#cursor) return (await this.#lookAtAll()) || changed;
     const names = new Set(this.#open.map((item) => item.collection));
     const collection = names.size === 1 ? [...names][0] : "";
