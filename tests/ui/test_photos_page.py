@@ -157,14 +157,14 @@ def test_an_upload_without_a_connection_is_sent_again(
 
 
 def test_a_key_without_write_shows_no_upload(browser: webdriver.Chrome, web_app: App) -> None:
-    made = web_app.installation.run("keys", "create", "--name", "reader", "--scopes", "read")
+    made = web_app.installation.run("keys", "create", "--name", "reader of photos", "--scopes", "read")
     try:
         sign_in(browser, web_app, "/photos", made.stdout.strip())
         wait(browser, lambda b: "may look and search" in text(b), "the word about the key's scope")
         assert not browser.find_elements(By.ID, "upload-files")
         assert not browser.find_elements(By.ID, "open-uploads")
     finally:
-        web_app.installation.run("keys", "revoke", "--name", "reader")
+        web_app.installation.run("keys", "revoke", "--name", "reader of photos")
     browser.find_element(By.ID, "library-refresh").click()
     wait(browser, lambda b: "You are signed out" in text(b), "the word that the key was revoked")
     assert troubles(browser) == []
