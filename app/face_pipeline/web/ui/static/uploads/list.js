@@ -62,7 +62,8 @@ export class List extends EventTarget {
   /** Takes over what another tab told of the list. */
   take({ records, files, removed, give }) {
     if (records) this.#merge(records.filter((record) => record.who === this.#who));
-    if (files) for (const [id, file] of files) this.files.set(id, file);
+    // Chromium sends no file of the disk for a tab that was not given it itself, but a file around it.
+    if (files) for (const [id, file] of files) this.files.set(id, new File([file], file.name, { type: file.type, lastModified: file.lastModified }));
     if (removed) this.#drop(removed);
     if (give) this.#give();
   }
