@@ -320,7 +320,8 @@ def test_many_are_named_and_moved_and_it_is_said_with_which_nothing_was_done(
 
 def test_what_the_key_may_not_do_is_not_shown(browser: webdriver.Chrome, live_app: App) -> None:
     (photo,) = several(live_app, 1)
-    key = live_app.installation.run("keys", "create", "--name", "looks", "--scopes", "read").stdout.strip()
+    made = live_app.installation.run("keys", "create", "--name", "looks at photos", "--scopes", "read")
+    key = made.stdout.strip()
     try:
         sign_in(browser, live_app, "/photos", key)
         listed(browser, [photo])
@@ -336,7 +337,7 @@ def test_what_the_key_may_not_do_is_not_shown(browser: webdriver.Chrome, live_ap
         assert browser.find_elements(By.ID, "viewer-delete") == []
         accessible(browser, within="#viewer")
     finally:
-        live_app.installation.run("keys", "revoke", "--name", "looks")
+        live_app.installation.run("keys", "revoke", "--name", "looks at photos")
     assert troubles(browser) == []
 
 
