@@ -129,6 +129,17 @@ def _signed_in(app: App) -> requests.Session:
     return browser
 
 
+def test_signing_out_empties_the_cache_of_the_browser_and_leaves_its_storage(web_app: App) -> None:
+    """Pictures of faces are kept in the one, uploads that wait in the other."""
+    browser = _signed_in(web_app)
+    answer = browser.delete(f"{web_app.url}/session", timeout=30)
+    assert (answer.status_code, answer.headers["Clear-Site-Data"]) == (204, '"cache"')
+    # A session that had ended already has left as much.
+    assert browser.delete(f"{web_app.url}/session", timeout=30).headers["Clear-Site-Data"] == '"cache"'
+    others = [browser.get(f"{web_app.url}{path}", timeout=30) for path in ("/sign-in", "/session")]
+    assert not any("Clear-Site-Data" in each.headers for each in others)
+
+
 def test_a_session_says_who_it_is_and_the_token_that_changes_need(web_app: App) -> None:
     browser = requests.Session()
     made = browser.post(f"{web_app.url}/session", json={"api_key": web_app.api_key}, timeout=30).json()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import uuid
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -299,6 +300,9 @@ def test_the_best_face_of_a_person_is_taken_from_the_index(
     assert "faces_hnsw" in _plan(
         parts, make_collection(parts, "default"), axis(0), search=vectors.nearest_people
     )
+    for search in (vectors.nearest, vectors.nearest_people):
+        plan = _plan(parts, make_collection(parts, "default"), axis(0), search=partial(search, named=True))
+        assert "faces_hnsw" in plan, "each face that the index gives is asked for its person"
 
 
 def _plan(

@@ -242,7 +242,7 @@ def test_the_dot_says_whether_the_service_is_well(browser: webdriver.Chrome, web
 def test_a_read_key_sees_what_it_may_use_and_a_page_says_which_key_it_needs(
     browser: webdriver.Chrome, web_app: App
 ) -> None:
-    made = web_app.installation.run("keys", "create", "--name", "reader", "--scopes", "read")
+    made = web_app.installation.run("keys", "create", "--name", "reader of the frame", "--scopes", "read")
     try:
         sign_in(browser, web_app, "/", made.stdout.strip())
         assert not browser.find_elements(By.ID, "open-uploads")
@@ -251,7 +251,7 @@ def test_a_read_key_sees_what_it_may_use_and_a_page_says_which_key_it_needs(
         show(browser, web_app, "/audit")
         assert "needs a key with the scope admin" in text(browser)
     finally:
-        web_app.installation.run("keys", "revoke", "--name", "reader")
+        web_app.installation.run("keys", "revoke", "--name", "reader of the frame")
 
 
 def test_a_question_mark_shows_the_keys_of_the_page(browser: webdriver.Chrome, web_app: App) -> None:

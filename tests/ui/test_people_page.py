@@ -369,7 +369,8 @@ def test_a_key_that_may_only_read_sees_people_and_no_button_that_it_may_not_use(
     browser: webdriver.Chrome, live_app: App
 ) -> None:
     stocked(live_app)
-    made = live_app.request("POST", "/api/v1/keys", json={"name": "looks", "scopes": ["read"]}).json()
+    wanted = {"name": "looks at people", "scopes": ["read"]}
+    made = live_app.request("POST", "/api/v1/keys", json=wanted).json()
     sign_in(browser, live_app, "/people", made["api_key"])
     card(browser, "Anna").find_element(By.CSS_SELECTOR, ".person-name").click()
     wait(browser, lambda b: len(b.find_elements(By.CSS_SELECTOR, ".face-card")) == 3, "her faces")

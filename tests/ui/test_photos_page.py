@@ -157,14 +157,14 @@ def test_an_upload_without_a_connection_is_sent_again(
 
 
 def test_a_key_without_write_shows_no_upload(browser: webdriver.Chrome, web_app: App) -> None:
-    made = web_app.installation.run("keys", "create", "--name", "reader", "--scopes", "read")
+    made = web_app.installation.run("keys", "create", "--name", "reader of photos", "--scopes", "read")
     try:
         sign_in(browser, web_app, "/photos", made.stdout.strip())
         wait(browser, lambda b: "may look and search" in text(b), "the word about the key's scope")
         assert not browser.find_elements(By.ID, "upload-files")
         assert not browser.find_elements(By.ID, "open-uploads")
     finally:
-        web_app.installation.run("keys", "revoke", "--name", "reader")
+        web_app.installation.run("keys", "revoke", "--name", "reader of photos")
     browser.find_element(By.ID, "library-refresh").click()
     wait(browser, lambda b: "You are signed out" in text(b), "the word that the key was revoked")
     assert troubles(browser) == []
@@ -338,7 +338,8 @@ def test_many_are_named_and_moved_and_it_is_said_with_which_nothing_was_done(
 
 def test_what_the_key_may_not_do_is_not_shown(browser: webdriver.Chrome, live_app: App) -> None:
     (photo,) = several(live_app, 1)
-    key = live_app.installation.run("keys", "create", "--name", "looks", "--scopes", "read").stdout.strip()
+    made = live_app.installation.run("keys", "create", "--name", "looks at photos", "--scopes", "read")
+    key = made.stdout.strip()
     try:
         sign_in(browser, live_app, "/photos", key)
         listed(browser, [photo])
@@ -354,7 +355,7 @@ def test_what_the_key_may_not_do_is_not_shown(browser: webdriver.Chrome, live_ap
         assert browser.find_elements(By.ID, "viewer-delete") == []
         accessible(browser, within="#viewer")
     finally:
-        live_app.installation.run("keys", "revoke", "--name", "looks")
+        live_app.installation.run("keys", "revoke", "--name", "looks at photos")
     assert troubles(browser) == []
 
 

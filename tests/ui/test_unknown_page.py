@@ -7,20 +7,35 @@ from typing import Any
 import pytest
 from face_pipeline.ops import clusterer
 from face_pipeline.parts import Parts
-from face_pipeline.store.models import Face
+from face_pipeline.store.models import Collection, Face
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
-from sqlalchemy import select, update
+from sqlalchemy import insert, select, update
 
 from tests.app.test_clusters import faces_of, people
+from tests.app.test_vectors import axis, near
 from tests.installation import App
 from tests.photos import astronaut_jpeg
 from tests.ui.driving import accessible, at, fits, needs_chromium, show, sign_in, text, troubles, wait
 from tests.ui.test_people_page import asked, change, message, person, press, undo
 
 pytestmark = needs_chromium
+
+
+# The server's answer to one question is held back, until the test lets it go.
+HOLD = """
+const held = arguments[0];
+const ask = window.fetch;
+window.fetch = async (...asked) => {
+  if (String(asked[0]).includes(held)) {
+    window.asked = true;
+    await new Promise((go) => (window.letGo = go));
+  }
+  return ask(...asked);
+};
+"""
 
 
 def grouped(app: App, parts: Parts) -> list[dict[str, Any]]:
@@ -52,6 +67,12 @@ def shows(browser: webdriver.Chrome, group: dict[str, Any]) -> None:
 def guess(browser: webdriver.Chrome) -> str:
     found: WebElement = wait(browser, lambda b: b.find_element(By.CSS_SELECTOR, ".pair-question"), "a guess")
     return found.text
+
+
+def offered(browser: webdriver.Chrome) -> list[str]:
+    """Names in the list of suggestions."""
+    names = browser.find_elements(By.CSS_SELECTOR, "[role=option] bdi")
+    return [each.text for each in names if each.is_displayed()]
 
 
 def sizes(app: App, **query: str) -> list[int]:
@@ -133,6 +154,72 @@ def test_no_asks_who_it_is_then_and_takes_somebody_from_the_list(
     assert troubles(browser) == []
 
 
+def test_a_list_for_an_older_text_is_never_taken(
+    browser: webdriver.Chrome, live_app: App, parts: Parts
+) -> None:
+    _, second, third = grouped(live_app, parts)
+    live_app.request("POST", "/api/v1/persons", json={"name": "Greta"})
+    sign_in(browser, live_app, f"/unknown?group={second['id']}")
+    shows(browser, second)
+    wait(browser, lambda b: "Choose somebody from the list" in text(b), "that there is no guess")
+    press(browser, "n")
+    wait(browser, lambda b: offered(b) == ["Anna", "Greta"], "everybody")
+    press(browser, Keys.ARROW_DOWN)
+    browser.execute_script(HOLD, "name=Berta")
+    press(browser, "Berta")
+    wait(browser, lambda b: b.execute_script("return window.asked === true"), "the question for the text")
+    field = browser.switch_to.active_element
+    assert (offered(browser), field.get_attribute("aria-expanded")) == ([], "false")
+    press(browser, Keys.ENTER)
+    message(browser, "3 faces are Berta now.")
+    assert person(live_app, "Anna")["face_count"] == 1
+
+    # The answer for the text as it is now is offered again.
+    shows(browser, third)
+    wait(browser, lambda b: "Choose somebody from the list" in text(b), "that there is no guess")
+    browser.execute_script("window.asked = false")
+    browser.execute_script(HOLD, "name=Gre")
+    press(browser, "n")
+    wait(browser, lambda b: offered(b) == ["Anna", "Berta", "Greta"], "everybody")
+    press(browser, "Gre")
+    wait(browser, lambda b: b.execute_script("return window.asked === true"), "the question for the text")
+    press(browser, Keys.ARROW_DOWN)
+    assert offered(browser) == []
+    browser.execute_script("window.letGo()")
+    wait(browser, lambda b: offered(b) == ["Greta"], "the one with such a name")
+    press(browser, Keys.ARROW_DOWN, Keys.ENTER)
+    assert browser.switch_to.active_element.get_attribute("value") == "Greta"
+    press(browser, Keys.ENTER)
+    message(browser, "2 faces are Greta now.")
+    assert troubles(browser) == []
+
+
+def test_the_guess_comes_also_for_a_group_that_is_larger_than_an_answer(
+    browser: webdriver.Chrome, live_app: App, parts: Parts
+) -> None:
+    """More faces of it are like its best ones than a search has matches, and all are more so than Anna's."""
+    grouped(live_app, parts)
+    anna = near(axis(0), 1, (parts.pack.match_threshold + 1) / 2, 1)[0]
+    same = ("photo_id", "collection_id", "bbox", "landmarks", "detection_score", "quality")
+    with parts.database.transaction() as session:
+        faces = list(session.scalars(select(Face).where(Face.person_id.is_(None)).order_by(Face.id)))[:4]
+        for face in faces:
+            face.embedding = axis(0)
+        copied = {name: getattr(faces[0], name) for name in same}
+        copies = [{**copied, "embedding": axis(0), "position": position} for position in range(1, 111)]
+        session.execute(insert(Face), copies)
+        session.execute(update(Face).where(Face.person_id.is_not(None)).values(embedding=anna))
+        counted = {"face_count": Collection.face_count + 110, "version": Collection.version + 1}
+        session.execute(update(Collection).values(**counted))
+    clusterer.cluster(parts)
+    largest, *_ = live_app.get("/api/v1/clusters").json()["clusters"]
+    assert largest["face_count"] > 100
+    sign_in(browser, live_app, "/unknown")
+    shows(browser, largest)
+    assert guess(browser) == "Is this Anna?"
+    assert troubles(browser) == []
+
+
 def test_the_place_is_kept_over_a_reload_and_other_pages(
     browser: webdriver.Chrome, live_app: App, parts: Parts
 ) -> None:
@@ -198,9 +285,8 @@ def test_a_group_fits_with_a_long_name_and_a_reader_sees_no_button_that_it_may_n
 ) -> None:
     first, second, _ = grouped(live_app, parts)
     change(live_app, person(live_app, "Anna")["id"], name="W" * 200)
-    made = live_app.request(
-        "POST", "/api/v1/keys", json={"name": f"looks {width}", "scopes": ["read"]}
-    ).json()
+    wanted = {"name": f"looks at groups, {width} px", "scopes": ["read"]}
+    made = live_app.request("POST", "/api/v1/keys", json=wanted).json()
     at(browser, width)
     sign_in(browser, live_app, "/unknown", made["api_key"])
     shows(browser, first)

@@ -67,6 +67,7 @@ def _by_photo() -> tuple[searches.Wish, searches.Answer]:
         min_quality=form.min_quality,
         group_by=form.group_by,
         min_face_size=form.min_face_size,
+        named=form.named == "true",
     )
     photo = files.read_one(request, "photo")
     return wish, searches.search(
@@ -80,6 +81,7 @@ def _by_face(body: SearchBody) -> tuple[searches.Wish, searches.Answer]:
         threshold=_threshold(body.threshold),
         min_quality=body.min_quality,
         group_by=GroupBy(body.group_by),
+        named=body.named,
     )
     names = body.collection or []
     if (body.face_id is None) == (body.embedding is None):

@@ -175,7 +175,7 @@ _CALLS = (
     ),
     Call(
         "delete", "/session", "sign_out", "Sign the page out",
-        {204: Reply("Signed out.")},
+        {204: Reply("Signed out; the browser is told to empty its cache of this service.")},
     ),
     Call(
         "get", "/health/live", "live", "The process answers",

@@ -108,6 +108,8 @@ export function combobox(input, { suggest, onPick = () => {} }) {
   box.append(input, list);
   for (const [name, value] of Object.entries({ role: "combobox", "aria-autocomplete": "list", "aria-expanded": "false", "aria-controls": id, autocomplete: "off" })) input.setAttribute(name, value);
   let items = [];
+  // The text that they are for; null: none.
+  let known = null;
   let at = -1;
   let request = null;
   let timer = null;
@@ -130,13 +132,25 @@ export function combobox(input, { suggest, onPick = () => {} }) {
     show(false);
     onPick(items[index]);
   };
+  // What is offered is for the text as it is: nobody is picked from a list for what was typed before.
+  const forget = () => {
+    request?.abort();
+    show(false);
+    items = [];
+    known = null;
+    put(list);
+  };
   async function look() {
+    clearTimeout(timer);
     request?.abort();
     const mine = (request = new AbortController());
+    const text = input.value.trim();
     try {
-      const found = await suggest(input.value.trim(), mine.signal);
+      const found = await suggest(text, mine.signal);
       if (mine.signal.aborted) return;
+      mark(-1);
       items = found.slice(0, SUGGESTIONS);
+      known = text;
       put(list, items.map((item, index) => h("li", {
         id: `${id}-${index}`, role: "option", "aria-selected": "false",
         onpointerdown: (event) => event.preventDefault(), onclick: () => pick(index),
@@ -145,11 +159,12 @@ export function combobox(input, { suggest, onPick = () => {} }) {
       show(items.length > 0 && document.activeElement === input);
     } catch (error) {
       // Suggestions are a help; without them the text is typed.
-      if (!isAbort(error)) show(false);
+      if (!mine.signal.aborted && !isAbort(error)) forget();
     }
   }
   input.addEventListener("input", () => {
     clearTimeout(timer);
+    if (input.value.trim() !== known) forget();
     timer = setTimeout(look, PAUSE);
   });
   input.addEventListener("focus", look);

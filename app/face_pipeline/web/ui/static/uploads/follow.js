@@ -117,6 +117,8 @@ export class Follower {
       if (page === PAGES) return this.#lookAtAll();
       const answer = await get("/events", { query: { after: this.#cursor, limit: PAGE, collection }, signIn: false });
       for (const event of answer.events) changed = this.#hear(event) || changed;
+      // What became of the photos is kept first: who leaves the page in between asks for the same events again.
+      await this.#queue.flush();
       await this.#take(answer.next_cursor);
       if (answer.events.length < PAGE) break;
     }
@@ -138,6 +140,7 @@ export class Follower {
   async #lookAtAll() {
     const { next_cursor: cursor } = await get("/events", { query: { last: 0 }, signIn: false });
     const changed = await this.#look(this.#open);
+    await this.#queue.flush();
     await this.#take(cursor);
     return changed;
   }

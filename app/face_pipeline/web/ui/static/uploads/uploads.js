@@ -9,7 +9,8 @@ import { t } from "../lib/texts.js";
 import { bytes, inWords } from "../lib/words.js";
 import { takeDrops } from "./drops.js";
 import { Follower } from "./follow.js";
-import { newId, Queue } from "./queue.js";
+import { newId } from "./list.js";
+import { Queue } from "./queue.js";
 import { Rows } from "./rows.js";
 import { AGAIN, ENDED, UNSENT } from "./states.js";
 

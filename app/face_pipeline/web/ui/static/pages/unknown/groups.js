@@ -7,10 +7,8 @@ import { assign } from "../people/shared.js";
 const LIST = 50;
 const FACES = 60;
 const ALL = 200;
-// As many of the best faces are looked for among the people, each with so many matches: among them are the other
-// faces of the group itself, which have no name.
+// As many of the best faces are looked for among the people.
 const ASKED = 2;
-const MATCHES = 100;
 const GUESSES = 4;
 const PICTURES = 12;
 
@@ -62,12 +60,12 @@ export const prepare = (id) =>
 
 /** People that the best faces of the group are like: [{person, similarity, certainty, thresholds}], best first. */
 async function guess(group) {
-  const asked = group.faces.slice(0, ASKED).map((face) => post("/search", { face_id: face.id, group_by: "person", limit: MATCHES }));
+  const asked = group.faces.slice(0, ASKED).map((face) => post("/search", { face_id: face.id, group_by: "person", named: true, limit: GUESSES }));
   const answers = await Promise.all(asked);
   const best = new Map();
   for (const answer of answers) {
     for (const match of answer.faces.flatMap((face) => face.matches)) {
-      if (!match.person_id || (best.get(match.person_id)?.similarity ?? -1) >= match.similarity) continue;
+      if ((best.get(match.person_id)?.similarity ?? -1) >= match.similarity) continue;
       best.set(match.person_id, { ...match, thresholds: answer.thresholds });
     }
   }
