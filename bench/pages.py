@@ -1,12 +1,13 @@
 """How long the pages' own answers take in a full installation, as ratios to one that is empty.
 
-    python -m bench.pages [--photos-count 100000] [--persons 5000] [--rounds 15] [--bound 300]
+    python -m bench.pages [--photos-count 100000] [--persons 5000] [--rounds 15] [--bound 300] [--searches]
 
 Two installations in one run: one as full as asked, whose contents are made up, and one with a single photo,
 so that each page has something to open. Both are asked in turns, signed in as a browser is: for the HTML of
 each page, and for what its modules ask for when it opens or is filtered. Times are medians, from the request
 to the last byte; whatever takes longer than the bound in the full one is named, and the exit status is 1.
 
+With --searches vector indexes are built, and what Unknown looks for among the people is measured too.
 What the pages weigh is told too: the first paint of Photos, compressed as nginx does it, and one question of
 an upload that waits.
 """
@@ -89,7 +90,6 @@ CALLS = {
         "/clusters?limit=50&hidden=true&min_faces=1",
         "/clusters/{cluster}?limit=60",
         "/collections/default",
-        "POST /search {face}",
     ),
     "search": ("/faces/{face}",),
     "jobs": ("/jobs", "/failures", "/failures?collection=default"),
@@ -108,6 +108,7 @@ CALLS = {
     "system": ("/system", "/system/doctor"),
     "uploads": ("/events?last=0", "/events?after={end}&limit=200&collection=default"),
 }
+SEARCH = "POST /api/v1/search"
 # Asked by a key that reaches two collections alone, too.
 LIMITED = (
     "/overview",
@@ -151,7 +152,7 @@ class Visitor:
 
     def ask(self, path: str) -> requests.Response:
         """The answer to a path of the pages, or to a call of the API as CALLS has it."""
-        if path.startswith("POST /search"):
+        if path == SEARCH:
             body = {"face_id": self.places["face"], "group_by": "person", "limit": 100}
             return self._send("POST", "/api/v1/search", json=body)
         return self._send("GET", path.format(**self.places))
@@ -199,7 +200,7 @@ class Case:
         return f"{what} (limited key)" if self.limited else what
 
 
-def cases() -> Iterator[Case]:
+def cases(searches: bool) -> Iterator[Case]:
     opened = {"photos": "/photos/{photo}", "people": "/people/{most}"}
     for page in PAGES:
         yield Case(HTML, page.path)
@@ -207,8 +208,9 @@ def cases() -> Iterator[Case]:
             yield Case(HTML, opened[page.name])
     for name, paths in CALLS.items():
         for path in paths:
-            bare = path.startswith(("POST", "/health"))
-            yield Case(name, path if bare else f"/api/v1{path}")
+            yield Case(name, path if path.startswith("/health") else f"/api/v1{path}")
+    if searches:
+        yield Case("unknown", SEARCH)
     for path in LIMITED:
         yield Case("limited", f"/api/v1{path}", limited=True)
 
@@ -221,13 +223,15 @@ def limited_key(app: App) -> str:
     return str(answer.json()["api_key"])
 
 
-def measure(apps: dict[str, App], rounds: int) -> dict[Case, dict[str, float]]:
+def measure(apps: dict[str, App], searches: bool, rounds: int) -> dict[Case, dict[str, float]]:
     """Median milliseconds of each case, in each of the installations."""
     visitors = {
         limited: {name: Visitor(app, limited_key(app) if limited else None) for name, app in apps.items()}
         for limited in (False, True)
     }
-    times: dict[Case, dict[str, list[float]]] = {case: {name: [] for name in apps} for case in cases()}
+    times: dict[Case, dict[str, list[float]]] = {
+        case: {name: [] for name in apps} for case in cases(searches)
+    }
     for number in range(WARM_UP + rounds):
         for case, of_case in times.items():
             for name in apps:
@@ -276,6 +280,7 @@ def main() -> None:
     options.add_argument("--persons", type=int, default=5_000)
     options.add_argument("--rounds", type=int, default=15)
     options.add_argument("--bound", type=float, default=300, help="milliseconds that an answer may take")
+    options.add_argument("--searches", action="store_true", help="with vector indexes, and a search")
     arguments = options.parse_args()
     photos = arguments.photos_count
     contents = Contents(
@@ -287,9 +292,9 @@ def main() -> None:
         for name, its in (("empty", LEAST), ("full", contents)):
             apps[name] = stack.enter_context(pipeline(arguments.pack))
             began = time.perf_counter()
-            seed(apps[name].installation.parts, its)
+            seed(apps[name].installation.parts, its, indexed=arguments.searches)
             print(f"{name}: filled in {time.perf_counter() - began:.0f} s", flush=True)
-        found = measure(apps, arguments.rounds)
+        found = measure(apps, arguments.searches, arguments.rounds)
         visitor = Visitor(apps["full"])
         weights = {"first paint of Photos": first_paint(visitor), "one question of an upload": poll(visitor)}
     tell(found, weights, arguments)

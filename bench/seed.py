@@ -135,8 +135,8 @@ class Contents:
 LEAST = Contents(photos=1, faces=6, persons=1, most=6, groups=1, entries=1, keys=1, hooks=1, tries=1)
 
 
-def seed(parts: Parts, contents: Contents) -> None:
-    """Fill the installation, which has nothing yet, and build its vector indexes."""
+def seed(parts: Parts, contents: Contents, *, indexed: bool) -> None:
+    """Fill the installation, which has nothing yet; `indexed`: build its vector indexes too."""
     build_as_installed(parts.database)
     random = np.random.default_rng(1)
     for name, share in COLLECTIONS.items() if contents.photos > 1 else (("default", 1.0),):
@@ -145,7 +145,8 @@ def seed(parts: Parts, contents: Contents) -> None:
         _all(session, HISTORY, **vars(contents))
     with parts.database.single_statements() as connection:
         connection.execute(text("VACUUM ANALYZE"))
-    indexer.build_indexes(parts)
+    if indexed:
+        indexer.build_indexes(parts)
 
 
 def _fill_collection(
