@@ -59,6 +59,7 @@ CALLS = {
         "/photos?limit=48&faces=unknown",
         "/photos?limit=48&faces=some",
         "/photos?limit=48&faces=none",
+        "/photos?limit=48&faces=none&collection=gate",
         "/photos?limit=48&faces=unknown&state=done&filename=99&collection=default",
         "/photos?limit=48&since={middle}",
         "/photos?limit=48&until={middle}&faces=unknown",
