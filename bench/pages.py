@@ -5,11 +5,11 @@
 Two installations in one run: one as full as asked, whose contents are made up, and one with a single photo,
 so that each page has something to open. Both are asked in turns, signed in as a browser is: for the HTML of
 each page, and for what its modules ask for when it opens or is filtered. Times are medians, from the request
-to the last byte; whatever takes longer than the bound in the full one is named, and the exit status is 1.
+to the last byte; whatever takes longer than the bound in the full one is named.
 
 With --searches vector indexes are built, and what Unknown looks for among the people is measured too.
 What the pages weigh is told too: the first paint of Photos, compressed as nginx does it, and one question of
-an upload that waits.
+an upload that waits. The exit status is 1 where an answer or the first paint is over its bound.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ HTML = "HTML"
 WARM_UP = 2
 # As roles/nginx compresses.
 GZIP_LEVEL, GZIP_LEAST = 5, 1024
+FIRST_PAINT_MOST = 100_000
 # What a page asks for, by its name; "frame": every page. What stands for a name in braces, `_places` says.
 CALLS = {
     "frame": ("/health/ready", "/collections?limit=200"),
@@ -309,7 +310,7 @@ def tell(found: dict[Case, dict[str, float]], weights: dict[str, dict[str, int]]
         print(f"{case.shown:{width}}  {its['empty']:8.1f}  {its['full']:7.1f}  {ratio:5.2f}")
     for what, sizes in weights.items():
         print(f"{what}, bytes:", ", ".join(f"{name} {size:,}" for name, size in sizes.items()))
-    print(f"first paint: {sum(weights['first paint of Photos'].values()):,} bytes with icons")
+    paint = sum(weights["first paint of Photos"].values())
     if arguments.json:
         figures = {case.shown: its | {"ratio": its["full"] / its["empty"]} for case, its in found.items()}
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
@@ -317,7 +318,9 @@ def tell(found: dict[Case, dict[str, float]], weights: dict[str, dict[str, int]]
     over = [case.shown for case, its in found.items() if its["full"] > arguments.bound]
     if over:
         sys.exit(f"bench: over {arguments.bound:g} ms: {'; '.join(over)}")
-    print(f"all answers of the full one: within {arguments.bound:g} ms")
+    if paint > FIRST_PAINT_MOST:
+        sys.exit(f"bench: the first paint of Photos weighs {paint:,} bytes")
+    print(f"all within {arguments.bound:g} ms; first paint of Photos {paint:,} of {FIRST_PAINT_MOST:,} bytes")
 
 
 if __name__ == "__main__":
