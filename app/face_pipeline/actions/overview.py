@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from face_pipeline.actions import charts
-from face_pipeline.broker import answering
+from face_pipeline.broker import presence
 from face_pipeline.errors import Conflict, NotFound, QueueUnavailable
 from face_pipeline.observation.alertmanager import Alertmanager, Silence
 from face_pipeline.observation.asking import Unobserved
@@ -196,7 +196,7 @@ def _numbers(parts: Parts, reach: overview.Reach) -> tuple[datetime, datetime, o
 def _observe(parts: Parts) -> tuple[Workers, tuple[Alert, ...], Observation]:
     prometheus, alertmanager = parts.prometheus, parts.alertmanager
     if prometheus is None:
-        return Workers(running=_answering(parts)), (), NOT_INSTALLED
+        return Workers(running=_heard(parts)), (), NOT_INSTALLED
     # A silent host keeps each of them waiting for seconds.
     with ThreadPoolExecutor(max_workers=2) as both:
         firing = both.submit(_firing, prometheus, alertmanager)
@@ -204,7 +204,7 @@ def _observe(parts: Parts) -> tuple[Workers, tuple[Alert, ...], Observation]:
             workers, observation = _workers(prometheus), Observation(Observed.ON)
         except Unobserved as error:
             workers, observation = (
-                Workers(running=_answering(parts)),
+                Workers(running=_heard(parts)),
                 Observation(Observed.UNREACHABLE, error.message),
             )
         alerts = firing.result()
@@ -216,9 +216,10 @@ def _workers(prometheus: Prometheus) -> Workers:
     return Workers(None if running is None else int(running), None if wanted is None else int(wanted))
 
 
-def _answering(parts: Parts) -> int | None:
+def _heard(parts: Parts) -> int | None:
+    # To ask the workers themselves is to wait for the slowest of them.
     try:
-        return answering.count(parts.celery)
+        return sum(each.alive for each in presence.heard(parts.queue))
     except QueueUnavailable:
         return None
 

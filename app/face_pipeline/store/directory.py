@@ -412,10 +412,12 @@ def faces_page(
     session: Session, person: Person, *, limit: int, after: FacePlace | None
 ) -> tuple[Sequence[Face], FacePlace | None]:
     """At most `limit` of the person's faces behind `after`, no embeddings, and where the next page is."""
+    # Found first: an index of all photos by time, read until enough are theirs, may be read to its end.
+    theirs = select(Face.id).where(Face.person_id == person.id).cte("theirs").prefix_with("MATERIALIZED")
     query = (
         select(Face, Photo.received_at)
         .join(Face.photo)
-        .where(Face.person_id == person.id)
+        .join(theirs, theirs.c.id == Face.id)
         .options(defer(Face.embedding))
         .order_by(Photo.received_at.desc(), Face.id.desc())
         .limit(limit + 1)

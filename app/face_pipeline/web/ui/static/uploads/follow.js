@@ -1,5 +1,5 @@
-// What becomes of photos that are sent: one question for all of them (what happened since?), which is 150 bytes when
-// the answer is nothing; slower while nothing happens, none while the page is hidden.
+// What becomes of photos that are sent: one question for all of them (what happened since?), which is 50 bytes of
+// JSON when the answer is nothing; slower while nothing happens, none while the page is hidden.
 
 import { get } from "../lib/api.js";
 import { has } from "../lib/texts.js";
