@@ -6,12 +6,14 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from face_pipeline.parts import Parts
 from face_pipeline.web.ui.pages import PAGES
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from tests.app import stock
 from tests.installation import App
 from tests.photos import astronaut_jpeg
 from tests.ui.driving import (
@@ -94,7 +96,7 @@ def test_nothing_in_the_frame_keeps_anybody_out(browser: webdriver.Chrome, web_a
         accessible(browser)
     at(browser, 390)
     show(browser, web_app, "/nope")
-    assert "There is nothing here" in text(browser)
+    assert "There is nothing here\nNo page has this address" in text(browser)
     accessible(browser)
     browser.find_element(By.ID, "more").click()
     wait(browser, lambda b: b.find_element(By.ID, "more-sheet").is_displayed(), "the further pages")
@@ -219,22 +221,30 @@ def test_the_collection_is_one_for_all_pages_and_is_remembered(
     assert browser.find_element(By.ID, "upload-collection").get_attribute("value") == "work"
 
 
-def test_the_dot_says_whether_the_service_is_well(browser: webdriver.Chrome, web_app: App) -> None:
-    sign_in(browser, web_app, "/photos")
-    wait(
-        browser,
-        lambda b: b.find_element(By.ID, "health-text").get_attribute("textContent") == "All is well",
-        "it",
-    )
-    web_app.installation.redis.kill()
+def test_the_dot_says_whether_the_service_is_well(
+    browser: webdriver.Chrome, live_app: App, parts: Parts
+) -> None:
+    def said(b: webdriver.Chrome) -> str | None:
+        return b.find_element(By.ID, "health-text").get_attribute("textContent")
+
+    def says_anew(b: webdriver.Chrome, words: str) -> bool:
+        # The overview is a few seconds old at most.
+        b.refresh()
+        wait(b, lambda b: said(b) != unknown, "a word about it")
+        return said(b) == words
+
+    unknown = "The state of the service is not known yet"
+    sign_in(browser, live_app, "/photos")
+    wait(browser, lambda b: says_anew(b, "All is well"), "all to be well")
+    # What the first page says, every page says.
+    stock.photo(parts, state="failed")
+    wait(browser, lambda b: says_anew(b, "Something needs you"), "the photo that failed")
+    live_app.installation.redis.kill()
     try:
-        browser.refresh()
-        said = "A part of the service does not answer, or something needs you soon"
-        wait(
-            browser, lambda b: b.find_element(By.ID, "health-text").get_attribute("textContent") == said, said
-        )
+        words = "A part of the service does not answer, or something needs you soon"
+        wait(browser, lambda b: says_anew(b, words), words)
     finally:
-        web_app.installation.redis.start()
+        live_app.installation.redis.start()
     browser.find_element(By.ID, "health").click()
     wait(browser, lambda b: b.title.startswith("Overview"), "the page that says more")
 

@@ -251,6 +251,7 @@ def test_a_face_that_is_not_theirs_is_taken_off_and_given_back(
     told = faces()[0].find_element(By.CSS_SELECTOR, "[data-word]").text.split()
     assert told[0] in {"sure", "likely", "unsure"}
     assert 0 < float(told[1]) < 1
+    assert len(told[1].partition(".")[2]) == 2
 
     faces()[0].find_element(By.XPATH, ".//button[text()='Not this person']").click()
     message(browser, "1 face is not Anna any more.")

@@ -28,6 +28,9 @@ def test_the_system_is_shown_and_the_doctor_says_what_is_broken(
         "not configured",
     ):
         assert each in told, each
+    commands = {each.text for each in browser.find_elements(By.CSS_SELECTOR, ".cards code")}
+    assert "face-pipeline audit prune --older-than 365d" in commands
+    assert "`" not in told
     links = {each.get_attribute("href") for each in browser.find_elements(By.CSS_SELECTOR, ".links a")}
     assert links == {f"{live_app.url}/docs", f"{live_app.url}/runbooks/"}
     for width in (390, 1440):

@@ -74,6 +74,9 @@ def _is_read_by_a_person() -> bool:
 
 
 def _page(status: int, message: str) -> Response:
+    if status == 404 and message == WORDS[NotFound][1]:
+        # What lists the calls of the API helps nobody who followed a link.
+        message = ui.nowhere()
     title = TITLES.get(status, "That did not work" if status < 500 else "Something went wrong")
     return ui.error(status, title, message)
 

@@ -22,7 +22,7 @@ examiner = doctor.Examiner()
 # The worst last.
 ORDER = (doctor.State.OK, doctor.State.SKIPPED, doctor.State.WARN, doctor.State.FAIL)
 NO_BACKUPS = "not configured: nothing makes backups of the database and the originals yet; make them yourself"
-AUDIT_STAYS = "kept until somebody removes it: face-pipeline audit prune --older-than 365d"
+AUDIT_STAYS = "kept until somebody removes it: `face-pipeline audit prune --older-than 365d`"
 LINKS = (("API", "/docs"), ("Runbooks", "/runbooks/"))
 
 

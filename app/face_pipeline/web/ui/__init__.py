@@ -126,6 +126,11 @@ def error(status: int, title: str, message: str) -> Response:
     return response
 
 
+def nowhere() -> str:
+    """What a page says at an address that there is not."""
+    return texts.t("frame.error.nowhere")
+
+
 def _known_key() -> ApiKey | None:
     try:
         return auth.of_session()

@@ -33,3 +33,6 @@ export function tx(key, values = {}) {
     return value instanceof Node ? value : shown(value);
   });
 }
+
+/** A text that the server wrote, as nodes: what is between backticks is code. */
+export const coded = (text) => text.split(/(`[^`]+`)/).filter(Boolean).map((piece) => (piece.startsWith("`") ? h("code", {}, piece.slice(1, -1)) : piece));

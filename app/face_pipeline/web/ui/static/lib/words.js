@@ -1,6 +1,6 @@
 // The API's codes, sizes and shares in words. A code without a text is shown with the server's own message.
 
-import { has, number, t } from "./texts.js";
+import { has, language, number, t } from "./texts.js";
 
 const limits = document.body.dataset;
 
@@ -17,8 +17,10 @@ export function inWords({ code, message }) {
   return text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
 }
 
+const shares = new Intl.NumberFormat(language, { style: "percent" });
+
 /** A share of 0 to 1. */
-export const percent = (share) => `${Math.round(Math.max(0, share) * 100)}\u202f%`;
+export const percent = (share) => shares.format(Math.max(0, share));
 
 const UNITS = ["KB", "MB", "GB", "TB"];
 

@@ -3,7 +3,7 @@
 import { get } from "../lib/api.js";
 import { byId, h, icon, put } from "../lib/dom.js";
 import { figure } from "../lib/figures.js";
-import { show as showHealth } from "../lib/health.js";
+import { kindOf, show as showHealth, stateOf } from "../lib/health.js";
 import { repeat } from "../lib/repeat.js";
 import { failed, skeleton } from "../lib/states.js";
 import { has, number, t } from "../lib/texts.js";
@@ -52,18 +52,12 @@ function draw() {
   places.numbers.hidden = false;
   const overview = withOwn(last);
   const kinds = overview.needs.map((need) => kindOf(need, overview));
-  showHealth(kinds.includes("bad") ? "bad" : kinds.length ? "warning" : "good");
+  showHealth(stateOf(overview));
   const seconds = overview.numbers.oldest_waiting_seconds;
   if (changed("needs", overview.needs, kinds)) drawNeeds(overview.needs, kinds, seconds);
   if (changed("steps", overview.first_steps)) drawSteps(overview.first_steps);
   if (changed("numbers", overview.numbers, overview.workers)) drawNumbers(overview);
   if (changed("alerts", overview.alerts)) drawAlerts(overview.alerts);
-}
-
-function kindOf(need, { alerts }) {
-  if (need.code === "no_worker") return "bad";
-  const critical = alerts.some((alert) => alert.severity === "critical" && !alert.silences.length);
-  return need.code === "alerts_firing" && critical ? "bad" : "warning";
 }
 
 function drawNeeds(needs, kinds, seconds) {

@@ -3,7 +3,7 @@
 import { get } from "../lib/api.js";
 import { byId, h, icon, put } from "../lib/dom.js";
 import { during } from "../lib/states.js";
-import { has, number, t, tx } from "../lib/texts.js";
+import { coded, has, number, t, tx } from "../lib/texts.js";
 import { duration, moment, time } from "../lib/time.js";
 import { bytes } from "../lib/words.js";
 
@@ -82,7 +82,7 @@ function disks({ host, backups }) {
 }
 
 // It may end in a command or an address: no full stop is put behind it.
-const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+const sentence = (text) => coded(text.charAt(0).toUpperCase() + text.slice(1));
 
 function certificate({ tls }) {
   const its = tls.certificate;
@@ -128,7 +128,7 @@ function finding({ check, state, found, mend }) {
   return h("li", { class: "finding", "data-state": state }, icon(ICONS[state]),
     h("div", {}, h("p", {}, h("b", {}, check.charAt(0).toUpperCase() + check.slice(1)), " ",
         state === "ok" ? h("span", { class: "visually-hidden" }, t("system.states.ok")) : chip(KINDS[state], t(`system.states.${state}`))),
-      h("p", { class: "muted" }, found), mend ? h("p", { class: "mend" }, h("b", {}, t("system.mend")), " ", sentence(mend)) : null));
+      h("p", { class: "muted" }, sentence(found)), mend ? h("p", { class: "mend" }, h("b", {}, t("system.mend")), " ", sentence(mend)) : null));
 }
 
 async function examine() {
@@ -147,7 +147,7 @@ async function examine() {
       h("p", { class: "banner", "data-kind": { ok: "good", skipped: "good" }[state] ?? KINDS[state], role: "status" },
         icon(wrong ? "warning" : "good"), wrong ? t("system.wrong", { n: wrong }) : t("system.all_well")),
       needy.length ? h("ul", { class: "findings" }, needy.map(finding)) : null,
-      h("details", { open: !needy.length }, h("summary", {}, t("system.well", { n: well.length })), h("ul", { class: "findings" }, well.map(finding))),
+      h("details", { class: "fold", open: !needy.length }, h("summary", {}, t("system.well", { n: well.length })), h("ul", { class: "findings" }, well.map(finding))),
       h("p", { class: "help" }, tx("system.command", { command: h("code", {}, command) })),
     ];
   }, { kind: "line", number: 8 });

@@ -48,7 +48,7 @@ function factsOf(photo) {
   if (photo.state === "failed" && photo.reason) return h("span", { class: "why", title: inWords(photo.reason) }, inWords(photo.reason));
   // A photo of several faces was given a name, but none of its faces has it.
   const person = photo.reason ? null : photo.person;
-  const faces = photo.state === "done" ? `${t("words.faces", { n: photo.face_count })} · ` : "";
+  const faces = photo.state === "done" && !(person && photo.face_count === 1) ? `${t("words.faces", { n: photo.face_count })} · ` : "";
   return [...(person ? [named(person.name), " · "] : []), faces, at];
 }
 

@@ -3,10 +3,13 @@
 import { cropUrl, get } from "../../lib/api.js";
 import { h, icon, put } from "../../lib/dom.js";
 import { tell } from "../../lib/messages.js";
-import { has, number, t } from "../../lib/texts.js";
+import { has, language, t } from "../../lib/texts.js";
 import { inWords } from "../../lib/words.js";
 
 const scopes = new Set(document.body.dataset.scopes.split(" "));
+
+// All as wide as each other, for they stand in a grid.
+const cosines = new Intl.NumberFormat(language, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 
 /** Whether the key may do what needs this scope. */
 export const may = (scope) => scopes.has(scope) || scopes.has("admin");
@@ -39,7 +42,7 @@ export function portrait(faceId, size = 320) {
 /** The word and the number of a cosine; `thresholds` as searches tell them, null while they are not known. */
 export function certainty(value, thresholds) {
   if (value === undefined) return h("span", { class: "chip" }, t("people.certainty.only"));
-  const figure = h("span", { class: "number-text" }, number(Number(value.toFixed(2))));
+  const figure = h("span", { class: "number-text" }, cosines.format(value));
   if (!thresholds) return h("span", { class: "chip" }, figure);
   const word = value >= thresholds.sure ? "sure" : value >= thresholds.likely ? "likely" : "unsure";
   const kind = { sure: "good", likely: null, unsure: "warning" }[word];

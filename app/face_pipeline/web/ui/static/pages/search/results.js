@@ -143,7 +143,7 @@ function face(found, index, answer, does) {
       found.quality === undefined ? null : h("p", { class: "muted small" }, `${t("words.detection")} ${percent(found.detection_score)} · ${t("words.quality")} ${percent(found.quality)}`),
       does.name && h("button", { type: "button", id: "search-name", onclick: () => does.name(index) }, icon("edit"), t("search.name.button"))),
     rows.length ? h("ul", { class: "matches" }, rows) : nobody(found, answer, does),
-    rest.length ? h("details", { class: "others" }, h("summary", {}, t("search.more_unnamed", { n: rest.length })), h("ul", { class: "matches" }, rest.map((match) => row(match, several)))) : null,
+    rest.length ? h("details", { class: "others fold" }, h("summary", {}, t("search.more_unnamed", { n: rest.length })), h("ul", { class: "matches" }, rest.map((match) => row(match, several)))) : null,
     rows.length ? meaning(answer.thresholds) : null,
   ];
 }
