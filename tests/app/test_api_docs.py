@@ -339,7 +339,7 @@ PAGES = (
     Page("search.md", before=_search, also=_searched),
     Page("clusters.md", before=_clusters),
     Page("erasure.md", before=_erasure, also=_erased),
-    Page("jobs.md"),
+    Page("jobs.md", also=lambda _, command: command.replace("/REASON", "/broken_image")),
     Page("overview.md", before=_failed),
     Page("events.md", prelude=SIGNED, after="assert good"),
     Page("keys.md", before=_audited, also=_keyed),
