@@ -62,7 +62,13 @@ def dialog(browser: webdriver.Chrome) -> WebElement:
 
 def take_secret(browser: webdriver.Chrome) -> str:
     """The text that is shown, once the dialog that shows it is closed."""
-    code = wait(browser, lambda b: b.find_elements(By.CSS_SELECTOR, ".secret code"), "the text of the key")[0]
+    shown = ".secret code"
+    wait(
+        browser,
+        lambda b: b.find_elements(By.CSS_SELECTOR, shown) and b.find_element(By.CSS_SELECTOR, shown).text,
+        "it",
+    )
+    code = browser.find_element(By.CSS_SELECTOR, shown)
     told = str(code.text)
     ActionChains(browser).send_keys(Keys.ESCAPE).send_keys(Keys.ESCAPE).perform()
     assert code.is_displayed(), "Escape does not lose it"

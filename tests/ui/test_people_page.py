@@ -161,7 +161,7 @@ def test_a_name_is_changed_where_it_stands_and_taken_back(browser: webdriver.Chr
     browser.find_element(By.XPATH, "//button[text()='Are they the same person?']").click()
     click_in(browser, MERGE_DIALOG, "Yes, merge")
     wait(browser, lambda b: cards(b) == ["Anna", "Carl"], "one person")
-    assert person(live_app, "Anna")["face_count"] == 4
+    wait(browser, lambda _: person(live_app, "Anna")["face_count"] == 4, "her four faces")
     assert troubles(browser) == []
 
 
