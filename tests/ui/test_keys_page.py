@@ -114,9 +114,9 @@ def test_a_key_is_given_a_new_text_changed_and_revoked(browser: webdriver.Chrome
     name = f"camera {uuid.uuid4()}"
     old = make(app, name=name)
     sign_in(browser, app, "/keys")
-    row(browser, name).find_element(By.CSS_SELECTOR, "button[aria-label^='Give it a new text']").click()
+    row(browser, name).find_element(By.CSS_SELECTOR, "button[aria-label^='Rotate']").click()
     dialog(browser).find_element(By.CSS_SELECTOR, "option[value=day]").click()
-    button(dialog(browser), "Give it a new text").click()
+    button(dialog(browser), "Rotate").click()
     new = take_secret(browser)
     for each in (old["api_key"], new):
         assert app.get("/api/v1/photos", headers=by(each)).status_code == 200

@@ -1,6 +1,7 @@
 // One chart of the overview: drawn with uPlot, with a legend of buttons and the same numbers as a table.
 
 import uPlot from "../vendor/uplot/uplot.js";
+import { locale } from "./locale.js";
 
 /**
  * @typedef {{name: string, points: [number, number | null][]}} Series
@@ -17,22 +18,22 @@ import uPlot from "../vendor/uplot/uplot.js";
 const DAY_SECONDS = 24 * 3600;
 const AXIS_PIXELS = 60;
 const DASHES = [7, 4];
-const LANGUAGE = document.documentElement.lang || undefined;
 
 /** @type {Record<string, (value: number) => string>} */
 const UNITS = {
   photos_per_second: (value) => `${number(value)}/s`,
   photos: (value) => number(value),
   seconds: (value) => (value < 1 ? `${number(value * 1000)} ms` : `${number(value)} s`),
-  share: (value) => new Intl.NumberFormat(LANGUAGE, { style: "percent", maximumFractionDigits: 1 }).format(value),
+  share: (value) => new Intl.NumberFormat(locale, { style: "percent", maximumFractionDigits: 1 }).format(value),
   cores: (value) => number(value),
   bytes: (value) => bytes(value),
 };
 
-/** Three figures, which are enough to read. */
+/** Two or three figures, which are enough to read. */
 function number(value) {
-  const digits = Math.abs(value) >= 100 ? { maximumFractionDigits: 0 } : { maximumSignificantDigits: 3 };
-  return new Intl.NumberFormat(LANGUAGE, digits).format(value);
+  const size = Math.abs(value);
+  const digits = size >= 100 ? { maximumFractionDigits: 0 } : { maximumSignificantDigits: size < 1 ? 2 : 3 };
+  return new Intl.NumberFormat(locale, digits).format(value);
 }
 
 function bytes(value) {
@@ -45,7 +46,7 @@ function bytes(value) {
 function clock(seconds) {
   const day = seconds > 2 * DAY_SECONDS;
   const format = new Intl.DateTimeFormat(
-    LANGUAGE,
+    locale,
     day ? { weekday: "short", day: "numeric" } : { hour: "2-digit", minute: "2-digit", hourCycle: "h23" },
   );
   return (at) => format.format(at * 1000);
@@ -53,7 +54,7 @@ function clock(seconds) {
 
 function moment(at) {
   const format = { weekday: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
-  return new Intl.DateTimeFormat(LANGUAGE, format).format(at * 1000);
+  return new Intl.DateTimeFormat(locale, format).format(at * 1000);
 }
 
 function element(tag, className, ...children) {

@@ -2,11 +2,12 @@
 
 import { language, texts } from "../texts.js";
 import { h } from "./dom.js";
+import { locale } from "./locale.js";
 
 export { language };
 
 const plurals = new Intl.PluralRules(language);
-const numbers = new Intl.NumberFormat(language);
+const numbers = new Intl.NumberFormat(locale);
 
 /** A whole or broken number as people write it. */
 export const number = (value) => numbers.format(value);

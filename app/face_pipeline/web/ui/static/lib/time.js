@@ -1,11 +1,12 @@
 // Times and durations as people say them.
 
 import { h } from "./dom.js";
+import { locale } from "./locale.js";
 import { language, number, t } from "./texts.js";
 
 const relative = new Intl.RelativeTimeFormat(language, { numeric: "auto" });
-const absolute = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" });
-const days = new Intl.DateTimeFormat(language, { weekday: "long", day: "numeric", month: "long", year: "numeric" });
+const absolute = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short" });
+const days = new Intl.DateTimeFormat(locale, { weekday: "long", day: "numeric", month: "long", year: "numeric" });
 const AGAIN = 30_000;
 
 /** "3 minutes ago", "in 2 days"; a moment of another week is told by its date. */

@@ -1,6 +1,7 @@
 // The API's codes, sizes and shares in words. A code without a text is shown with the server's own message.
 
-import { has, language, number, t } from "./texts.js";
+import { locale } from "./locale.js";
+import { has, number, t } from "./texts.js";
 
 const limits = document.body.dataset;
 
@@ -17,7 +18,7 @@ export function inWords({ code, message }) {
   return text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
 }
 
-const shares = new Intl.NumberFormat(language, { style: "percent" });
+const shares = new Intl.NumberFormat(locale, { style: "percent" });
 
 /** A share of 0 to 1. */
 export const percent = (share) => shares.format(Math.max(0, share));

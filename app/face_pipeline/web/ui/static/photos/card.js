@@ -2,11 +2,12 @@
 
 import { photoUrl } from "../lib/api.js";
 import { h, icon, named, put } from "../lib/dom.js";
-import { language, t } from "../lib/texts.js";
+import { locale } from "../lib/locale.js";
+import { t } from "../lib/texts.js";
 import { moment } from "../lib/time.js";
 import { inWords, state } from "../lib/words.js";
 
-const clock = new Intl.DateTimeFormat(language, { timeStyle: "short" });
+const clock = new Intl.DateTimeFormat(locale, { timeStyle: "short" });
 
 /** `chosen(id)`: whether it is; `active(id)`: whether Tab comes here; `search()`: the filter as its address has it; `pickable`: whether photos can be chosen. */
 export function drawCard(photo, { chosen, active, search, pickable }) {

@@ -3,13 +3,14 @@
 import { cropUrl, get } from "../../lib/api.js";
 import { h, icon, put } from "../../lib/dom.js";
 import { tell } from "../../lib/messages.js";
-import { has, language, t } from "../../lib/texts.js";
+import { locale } from "../../lib/locale.js";
+import { has, t } from "../../lib/texts.js";
 import { inWords } from "../../lib/words.js";
 
 const scopes = new Set(document.body.dataset.scopes.split(" "));
 
 // All as wide as each other, for they stand in a grid.
-const cosines = new Intl.NumberFormat(language, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+const cosines = new Intl.NumberFormat(locale, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 
 /** Whether the key may do what needs this scope. */
 export const may = (scope) => scopes.has(scope) || scopes.has("admin");
