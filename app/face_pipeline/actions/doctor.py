@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from face_pipeline.actions import certificates
 from face_pipeline.broker import presence
 from face_pipeline.engine import contract_id, verify_pack
-from face_pipeline.errors import FacePipelineError, in_full
+from face_pipeline.errors import FacePipelineError, QueueUnavailable, in_full
 from face_pipeline.parts import Parts
 from face_pipeline.store import collections, faces, indexes, ledger, schema, vectors
 from face_pipeline.store.models import Collection
@@ -296,7 +296,10 @@ def _disk(parts: Parts) -> str:
 
 
 def _workers(parts: Parts) -> str:
-    heard = presence.heard(parts.queue)
+    try:
+        heard = presence.heard(parts.queue)
+    except QueueUnavailable:
+        raise Unseen("Redis, where they tell of themselves, does not answer") from None
     silent = [each.said.name for each in heard if not each.alive]
     if silent:
         raise Doubtful(
