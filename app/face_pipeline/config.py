@@ -46,6 +46,9 @@ class Settings(BaseSettings):
     scratch_redis_host: str = "127.0.0.1"
     scratch_redis_port: int = Field(6380, ge=1, le=65535)
 
+    # Programs of others that nginx serves beside the pages (web/ui/doors.py), separated by spaces.
+    doors: str = Field("", pattern=r"^[a-z ]*$")
+
     originals_dir: Path = Path("/var/lib/face-pipeline/originals")
     # Where the host that keeps the originals gives them out; empty: they are on this host.
     originals_url: str = Field("", pattern=r"^(https?://\S+)?$")
@@ -93,6 +96,11 @@ class Settings(BaseSettings):
     hooks_allow_http: bool = False
     # Names and addresses of the installation's own hosts, separated by spaces.
     hooks_own_addresses: str = ""
+
+    # Where Prometheus and Alertmanager are asked, and where browsers find Grafana; empty: there is none.
+    prometheus_url: str = Field("", pattern=r"^(https?://\S+)?$")
+    alertmanager_url: str = Field("", pattern=r"^(https?://\S+)?$")
+    grafana_url: str = Field("", pattern=r"^(https?://\S+)?$")
 
     metrics_host: str = "127.0.0.1"
     metrics_port_base: int = Field(9810, ge=1, le=65000)

@@ -7,8 +7,10 @@ settings by itself or opens a connection of its own.
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 import redis
+import urllib3
 from celery import Celery
 
 from face_pipeline.broker import limits
@@ -17,9 +19,15 @@ from face_pipeline.broker.redis import SOCKET_TIMEOUT_SECONDS, connect
 from face_pipeline.config import Settings
 from face_pipeline.engine import Budget, Pack, PackError, read_pack
 from face_pipeline.errors import Unavailable
-from face_pipeline.network import CONNECT_TIMEOUT_SECONDS
+from face_pipeline.kept import Kept
+from face_pipeline.network import CONNECT_TIMEOUT_SECONDS, http_pool
+from face_pipeline.observation.alertmanager import Alertmanager
+from face_pipeline.observation.prometheus import Prometheus
 from face_pipeline.store.database import Address, Database
 from face_pipeline.store.originals import Originals, RemoteOriginals
+
+# However many browsers look at it, the overview is made so often at most.
+OVERVIEW_SECONDS = 4.0
 
 
 class Parts:
@@ -32,6 +40,7 @@ class Parts:
         self.settings = settings
         # Made at once, for threads that come together must not get two budgets.
         self.memory = Budget(settings.decode_memory_bytes)
+        self.overviews: Kept[Any] = Kept(OVERVIEW_SECONDS)
 
     @cached_property
     def database(self) -> Database:
@@ -81,6 +90,22 @@ class Parts:
         if self.settings.originals_url:
             return RemoteOriginals(self.settings.originals_url, self.settings.credential("originals_token"))
         return self.originals
+
+    @cached_property
+    def prometheus(self) -> Prometheus | None:
+        """None: this installation has none."""
+        url = self.settings.prometheus_url
+        return Prometheus(url, self._http) if url else None
+
+    @cached_property
+    def alertmanager(self) -> Alertmanager | None:
+        """None: this installation has none."""
+        url = self.settings.alertmanager_url
+        return Alertmanager(url, self._http) if url else None
+
+    @cached_property
+    def _http(self) -> urllib3.PoolManager:
+        return http_pool()
 
     @cached_property
     def pack(self) -> Pack:

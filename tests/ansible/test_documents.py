@@ -14,15 +14,11 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin
 
-import pytest
-import requests
 import yaml
 
 from tests.monitoring.exporters import exporter_metric_names
 from tests.monitoring.test_rules import SHOWN_ELSEWHERE, filters
-from tests.services import Nginx
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -287,44 +283,3 @@ def test_every_alert_that_a_page_names_exists() -> None:
     )
     pages = r"runbooks/([A-Z]\w+)\.md"
     assert unknown(pages, SPOKEN, lambda name: name in known or name in {"README", "Own"}) == []
-
-
-SITE = """
-events {{}}
-http {{
-    server {{
-        listen 127.0.0.1:{{port}};
-        {location}
-    }}
-}}
-"""
-
-
-@pytest.fixture
-def served() -> Iterator[str]:
-    """The runbooks as the role's own nginx serves them."""
-    template = (ROOT / "roles/nginx/templates/face-pipeline.conf.j2").read_text()
-    found = re.search(r"^    location /runbooks/ \{.*?^    \}", template, re.MULTILINE | re.DOTALL)
-    assert found
-    location = found[0].replace("{{ nginx_runbooks }}", "{directory}/runbooks")
-    nginx = Nginx(SITE.format(location=re.sub(r"\{\{.*?\}\}", "", location)))
-    try:
-        (nginx.directory / "runbooks").mkdir(mode=0o755)
-        for page in (ROOT / "docs/runbooks").glob("*.md"):
-            nginx.write(f"runbooks/{page.name}", page.read_text()).chmod(0o644)
-        nginx.start()
-        yield f"http://127.0.0.1:{nginx.port}/runbooks/"
-    finally:
-        nginx.close()
-
-
-def test_every_link_of_a_served_runbook_is_answered(served: str) -> None:
-    """An installation serves the runbooks alone: a link to another page of docs/ leads nowhere there."""
-    dead = []
-    for page in sorted((ROOT / "docs/runbooks").glob("*.md")):
-        for where, (link,) in mentions(r"\]\(([^)\s]+)\)", [page]):
-            answer = requests.get(urljoin(served + page.name, link.partition("#")[0] or page.name), timeout=5)
-            if answer.status_code != 200 or "/runbooks/" not in answer.url:
-                dead.append(f"{where}: {link}: {answer.status_code}")
-    assert dead == []
-    assert requests.get(served, timeout=5).text.startswith("# Runbooks")

@@ -246,7 +246,8 @@ def test_only_a_part_of_ours_makes_the_quickstart_fail(
 
 
 def test_the_sign_in_page_names_files_in_which_the_key_is() -> None:
-    page = (ROOT / "app/face_pipeline/web/ui/templates/ui/sign_in.html").read_text()
+    ui = ROOT / "app/face_pipeline/web/ui"
+    page = (ui / "templates/ui/sign_in.html").read_text() + (ui / "texts/en/sign_in.json").read_text()
     assert KEY in page
     assert f'API_KEY = "{KEY}"' in (FILES / "try_it.py").read_text()
     assert ".quickstart/api_key" in page

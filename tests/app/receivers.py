@@ -105,6 +105,9 @@ class Receivers:
 @contextmanager
 def receivers() -> Iterator[Receivers]:
     made = Receivers()
-    yield made
-    for each in made.running:
-        each.close()
+    try:
+        yield made
+    finally:
+        # Their threads would keep a failed run from ending.
+        for each in made.running:
+            each.close()

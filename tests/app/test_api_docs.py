@@ -132,6 +132,11 @@ class World:
             lambda found: f'"{found[1]}": "{self.new(f"{found[2]}s")}"',
             command,
         )
+        command = re.sub(
+            r'"photo_ids": \["…", "…"\]',
+            lambda _: f'"photo_ids": ["{self.new("photos")}", "{uuid.uuid4()}"]',
+            command,
+        )
         command = re.sub(r'"from": "[A-Z_]+"', lambda _: f'"from": "{self.new("persons")}"', command)
         command = re.sub(r"batch=BATCH\b", lambda _: f"batch={self.new('batches')}", command)
         command = re.sub(r"(hooks \w+) ID\b", lambda found: f"{found[1]} {self.new('hooks')}", command)
@@ -200,6 +205,10 @@ def _clusters(world: World) -> None:
 
 
 def _people(world: World, command: str) -> str:
+    if "cover_face_id" in command:
+        (person,) = re.findall(r"/api/v1/persons/(\S+)", command)
+        (face,) = stock.faces_of(world.parts, stock.photo(world.parts, uuid.UUID(person)))
+        command = command.replace('"cover_face_id": "…"', f'"cover_face_id": "{face}"')
     if "If-Match" in command:
         (path,) = re.findall(r"/api/v1/persons/\S+", command)
         command = command.replace("'If-Match: \"3\"'", f"'If-Match: {world.app.get(path).headers['ETag']}'")
@@ -212,10 +221,17 @@ def _erasure(world: World) -> None:
 
 
 def _erased(world: World, command: str) -> str:
-    if command.endswith("/retry") and "photos/retry" not in command:
+    if "photo_ids" in command and command.endswith("/retry"):
+        failed = [str(stock.photo(world.parts, state="failed")) for _ in range(2)]
+        command = re.sub(r'"photo_ids": \[.+?\]', f'"photo_ids": {json.dumps(failed)}', command)
+    elif command.endswith("/retry") and "photos/retry" not in command:
         failed = stock.photo(world.parts, state="failed")
         command = re.sub(r"photos/[-0-9a-f]{36}", f"photos/{failed}", command)
     return command
+
+
+def _failed(world: World) -> None:
+    stock.photo(world.parts, state="failed")
 
 
 def _audited(world: World) -> None:
@@ -323,6 +339,8 @@ PAGES = (
     Page("search.md", before=_search, also=_searched),
     Page("clusters.md", before=_clusters),
     Page("erasure.md", before=_erasure, also=_erased),
+    Page("jobs.md", also=lambda _, command: command.replace("/REASON", "/broken_image")),
+    Page("overview.md", before=_failed),
     Page("events.md", prelude=SIGNED, after="assert good"),
     Page("keys.md", before=_audited, also=_keyed),
     Page("export.md", before=_exported, also=_exporting),

@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 import redis
 import requests
-from face_pipeline.ops.autoscaler.host import Remembered, available_mb, remembered, room, tell
+from face_pipeline.broker.presence import Remembered, remembered
+from face_pipeline.ops.autoscaler.host import available_mb, room, tell
 from face_pipeline.ops.autoscaler.rule import Cause, Observation, Policy, Rule
 from face_pipeline.ops.autoscaler.spread import Host, spread
 from face_pipeline.parts import Parts

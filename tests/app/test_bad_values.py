@@ -97,7 +97,7 @@ class World:
         batch = self.ask("post", "/api/v1/batches", {"collection": "default"})
         self.ids = {
             "cluster": cluster["id"], "key": key["id"], "hook": hook["id"], "batch": batch["id"],
-            "collection": "default", "merge": NO_ID,
+            "collection": "default", "merge": NO_ID, "silence": NO_ID, "reason": "worker_lost",
         }  # fmt: skip
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:

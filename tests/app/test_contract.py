@@ -14,6 +14,7 @@ import requests
 from face_pipeline import errors
 from face_pipeline.engine.types import PhotoBroken
 from face_pipeline.web.contract.calls import CODES
+from face_pipeline.web.ui.pages import PAGES
 
 from tests.installation import App
 from tests.photos import ROOT, astronaut_jpeg
@@ -21,7 +22,8 @@ from tests.photos import ROOT, astronaut_jpeg
 DOCUMENT: dict[str, Any] = json.loads((ROOT / "app/face_pipeline/web/openapi.json").read_text())
 # Pages for people, and this document itself.
 UNDOCUMENTED = {
-    "/", "/gate", "/_gate", "/openapi.json", "/static/{filename}",
+    "/gate", "/_gate", "/openapi.json", "/static/{version}/{filename}", "/sign-in",
+    *(re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", path) for page in PAGES for path in (page.path, *page.paths)),
     "/docs", "/docs/errors", "/docs/{subject}", "/docs/static/{filename}",
 }  # fmt: skip
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 import requests
+from face_pipeline.web.ui import assets
 
 from tests.app.test_flower import ROLES, render
 from tests.installation import ADMIN_KEY, BIN, Installation, free_port, wait_until
@@ -179,7 +180,7 @@ def body(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _signed_in(edge: Edge) -> str:
     answer = edge.request("POST", "/session", json={"api_key": ADMIN_KEY})
-    assert answer.status_code == 204
+    assert answer.status_code == 200
     return f"Cookie: face_session={answer.cookies['face_session']}"
 
 
@@ -243,18 +244,38 @@ def test_the_service_reads_a_body_to_its_end_before_it_hangs_up(edge: Edge) -> N
 def test_an_upload_and_a_page_still_come_through(edge: Edge) -> None:
     files = {"photos": ("a.jpg", astronaut_jpeg(3))}
     assert edge.request("POST", PHOTOS, files=files, headers={"X-API-Key": ADMIN_KEY}).status_code == 202
-    assert edge.get("/").status_code == 200
+    assert edge.get("/sign-in").status_code == 200
     assert edge.request("OPTIONS", PHOTOS).status_code == 200
     signed_in = edge.request("POST", "/session", json={"api_key": ADMIN_KEY}).cookies
     page = edge.get("/", cookies=signed_in)
     (token,) = re.findall(r'name="csrf-token" content="([^"]+)"', page.text)
-    sent = edge.request("POST", PHOTOS, files=files, headers={"X-CSRF-Token": token}, cookies=page.cookies)
+    sent = edge.request("POST", PHOTOS, files=files, headers={"X-CSRF-Token": token}, cookies=signed_in)
     assert sent.status_code == 202
     large = {"photo": ("a.jpg", b"no photo" * 50_000)}
     searched = edge.request("POST", "/api/v1/search", files=large, headers={"X-API-Key": ADMIN_KEY})
     assert searched.json()["error"]["code"] == "unsupported_type", "its body was taken and looked at"
     # From outside there is no gate to ask.
     assert edge.get("/_gate", headers={"X-API-Key": ADMIN_KEY}).status_code == 404
+
+
+def test_what_is_text_is_sent_small_and_a_change_by_its_tag_still_works(edge: Edge) -> None:
+    key = {"X-API-Key": ADMIN_KEY}
+    files = ("css/base.css", "lib/api.js", "icons.svg")
+    for path in (*map(assets.address, files), "/openapi.json"):
+        answer = edge.get(path, headers=key)
+        assert (answer.status_code, answer.headers.get("Content-Encoding")) == (200, "gzip"), path
+        assert "Accept-Encoding" in answer.headers["Vary"]
+        assert "Content-Encoding" not in edge.get(path, headers={"Accept-Encoding": "identity"}).headers
+    session = edge.request("POST", "/session", json={"api_key": ADMIN_KEY})
+    assert "Content-Encoding" not in session.headers, "it holds the session's secret"
+    new = {"name": "Sent small", "metadata": {"text": "many words " * 200}}
+    person = edge.request("POST", "/api/v1/persons", json=new, headers=key)
+    path = f"/api/v1/persons/{person.json()['id']}"
+    seen = edge.get(path, headers=key)
+    assert (seen.headers["Content-Encoding"], seen.headers["ETag"][:2]) == ("gzip", "W/")
+    change = {"json": {"metadata": {}}, "headers": {**key, "If-Match": seen.headers["ETag"]}}
+    assert edge.request("PATCH", path, **change).status_code == 200
+    assert edge.request("PATCH", path, **change).status_code == 412
 
 
 def test_the_api_pages_come_through_without_a_key(edge: Edge) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from face_pipeline.actions import erasure, persons
-from face_pipeline.ops import clusterer, doctor, indexer
+from face_pipeline.actions import doctor, erasure, persons
+from face_pipeline.ops import clusterer, indexer
 from face_pipeline.parts import Parts
 from face_pipeline.store import audit, clusters, indexes, upkeep, vectors
 from face_pipeline.store.models import Cluster, Collection, FaceVector

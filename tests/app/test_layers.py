@@ -23,9 +23,9 @@ LAYERS = (
     ("actions",),
     # What a process works with, made at its door.
     ("parts",),
-    ("broker", "store", "config"),
+    ("broker", "store", "observation", "config"),
     ("engine", "telemetry", "client"),
-    ("errors", "network", "words"),
+    ("errors", "network", "words", "kept"),
 )
 # Who alone may speak to a foreign library; `parts` names the types of what it makes.
 KEPT_IN = {

@@ -26,6 +26,10 @@ OF_ALL = ("/api/v1/keys", "/api/v1/audit")
 UNREAD = {"body_malformed", "parameter"}
 # Fields that are ids, and of what.
 IDS = {"face_id": "face", "other_face_id": "face", "person_id": "person", "from": "person"}
+# Names that are words of the service, and ids of nothing.
+NO_SECRETS = ("collection", "merge", "silence", "reason")
+# Calls whose address names no thing of a collection: they do what they do within the key's own.
+OF_MANY = ("/api/v1/failures/",)
 # Calls that look at their photos only after they know whom they are for; the others would wait for a worker.
 FILES = {
     "/api/v1/photos": ("photos",),
@@ -53,7 +57,9 @@ def bound(world: World) -> World:  # noqa: F811
     stock.photo(world.parts, None, collection=MINE)
     world.fresh()
     # Nothing of the others' names is a word of the service.
-    world.secrets = {value for name, value in world.ids.items() if name not in ("collection", "merge")}
+    world.secrets = {
+        value for name, value in world.ids.items() if name not in ("collection", "merge", "silence", "reason")
+    }
     world.bound = stock.key(world.parts, "admin", collections=[MINE])
     return world
 
@@ -90,7 +96,7 @@ def test_no_call_reaches_another_collection(bound: World, method: str, path: str
         if answer.status_code >= 300:
             assert answer.status_code in REFUSED, what
         else:
-            assert "{" not in path, what
+            assert "{" not in path or path.startswith(OF_MANY), what
             assert not [each for each in bound.secrets if each in answer.text], what
             assert f'"{OTHER}"' not in answer.text, what
     assert everything(bound.parts) == before

@@ -123,6 +123,23 @@ def test_by_person_a_face_without_a_name_stands_for_itself(live_app: App) -> Non
     assert [(match["person_id"], match["face_count"]) for match in face["matches"]] == [(None, 1)] * 3
 
 
+def test_only_faces_with_a_name_are_another_question_with_another_kept_answer(live_app: App) -> None:
+    _upload(live_app, *((f"{n}.jpg", astronaut_jpeg(n)) for n in range(3)))
+    _upload(live_app, ("named.jpg", astronaut_jpeg(3)), person="Eileen Collins")
+    query = astronaut_again()
+    (face,) = live_app.search(query, limit=10).json()["faces"]
+    assert len(face["matches"]) == 4
+    answer = live_app.search(query, limit=10, named="true").json()
+    assert answer["cache"] == "miss"
+    (face,) = answer["faces"]
+    assert [match["person_name"] for match in face["matches"]] == ["Eileen Collins"]
+    assert live_app.search(query, limit=10, named="true").json() | {"duration_seconds": 0} == answer | {
+        "cache": "hit", "duration_seconds": 0,
+    }  # fmt: skip
+    (face,) = live_app.search(query, limit=10, named="false").json()["faces"]
+    assert len(face["matches"]) == 4
+
+
 @pytest.mark.parametrize(
     ("form", "status", "code"),
     [
@@ -132,6 +149,7 @@ def test_by_person_a_face_without_a_name_stands_for_itself(live_app: App) -> Non
         ({"threshold": "2"}, 400, "parameter"),
         ({"group_by": "photo"}, 400, "parameter"),
         ({"group_by": ""}, 400, "parameter"),
+        ({"named": "yes"}, 400, "parameter"),
         ({"collection": "nowhere"}, 404, "collection_not_found"),
     ],
 )

@@ -84,6 +84,23 @@ def test_an_embedding_finds_the_faces_like_it(web_app: App, parts: Parts) -> Non
     assert ask(web_app, {**asked, "min_quality": 0.9, "threshold": 0}).json()["faces"][0]["matches"] == []
 
 
+@pytest.mark.parametrize("group_by", ["face", "person"])
+def test_faces_of_nobody_keep_nobody_from_being_found(web_app: App, parts: Parts, group_by: str) -> None:
+    """A face with 110 others that are more like it than Anna's, and have no name."""
+    collection = make_collection(parts, "default")
+    fill(parts, collection, np.vstack([axis(0)[None], axis(1)[None], near(axis(0), 110, 0.95, 1)]))
+    name_faces(parts, collection, add_person(parts, collection, "Anna"), axis(1), 1)
+    asked = face_ids(parts, collection)[0]
+    body = {"face_id": asked, "group_by": group_by, "limit": 100, "threshold": -1}
+    (all_of_them,) = ask(web_app, body).json()["faces"]
+    assert {match["person_name"] for match in all_of_them["matches"]} == {None}
+    (face,) = ask(web_app, {**body, "named": True}).json()["faces"]
+    assert [match["person_name"] for match in face["matches"]] == ["Anna"]
+    embedding = {"embedding": axis(0).tolist(), "contract_id": contract_id(parts.pack), "threshold": -1}
+    (face,) = ask(web_app, {**embedding, "group_by": group_by, "named": True}).json()["faces"]
+    assert [match["person_name"] for match in face["matches"]] == ["Anna"]
+
+
 @pytest.mark.parametrize(
     ("change", "status", "code", "words"),
     [
@@ -115,6 +132,7 @@ def test_an_embedding_finds_the_faces_like_it(web_app: App, parts: Parts) -> Non
         ({"limit": True}, 400, "parameter", "limit"),
         ({"threshold": 1.5}, 400, "parameter", "threshold"),
         ({"group_by": "photo"}, 400, "parameter", "group_by"),
+        ({"named": "true"}, 400, "parameter", "named"),
         ({"min_face_size": 5}, 400, "parameter", "min_face_size"),
     ],
 )

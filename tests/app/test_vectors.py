@@ -5,14 +5,16 @@ from __future__ import annotations
 import io
 import uuid
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from face_pipeline.actions import doctor
 from face_pipeline.config import get_settings
 from face_pipeline.errors import DatabaseUnavailable
-from face_pipeline.ops import doctor, indexer
+from face_pipeline.ops import indexer
 from face_pipeline.parts import Parts
 from face_pipeline.store import collections, indexes, vectors
 from face_pipeline.store.models import Batch, Collection, Face, Person, Photo
@@ -298,6 +300,9 @@ def test_the_best_face_of_a_person_is_taken_from_the_index(
     assert "faces_hnsw" in _plan(
         parts, make_collection(parts, "default"), axis(0), search=vectors.nearest_people
     )
+    for search in (vectors.nearest, vectors.nearest_people):
+        plan = _plan(parts, make_collection(parts, "default"), axis(0), search=partial(search, named=True))
+        assert "faces_hnsw" in plan, "each face that the index gives is asked for its person"
 
 
 def _plan(

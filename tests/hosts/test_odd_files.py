@@ -9,6 +9,7 @@ import io
 from typing import Any
 
 import pytest
+import requests
 from PIL import Image
 
 from tests.hosts.test_host import Host, _collection, pytestmark, wait
@@ -46,9 +47,15 @@ def began(host: Host) -> str:
 
 def _photo(host: Host, name: str, data: bytes, collection: str) -> dict[str, Any]:
     """The photo once it is finished, or what was said at the upload."""
-    answer = host.call(
-        "POST", "/api/v1/photos", files={"photos": (name, data)}, data={"collection": collection}
-    )
+
+    def sent() -> requests.Response | None:
+        answer = host.call(
+            "POST", "/api/v1/photos", files={"photos": (name, data)}, data={"collection": collection}
+        )
+        # A busy host may ask to send it again.
+        return None if answer.status_code == 503 else answer
+
+    answer = wait(sent, 60, "an answer to the upload")
     if answer.status_code == 422:
         rejected: dict[str, Any] = answer.json()["error"]["details"]["rejected"][0]
         return {"reason": rejected}

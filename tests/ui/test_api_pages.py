@@ -10,11 +10,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from tests.installation import App
-from tests.ui.test_page import CHROMIUM, DRIVER, focus_with_tab, sign_in, text, troubles, wait
+from tests.ui.driving import focus_with_tab, needs_chromium, sign_in, text, troubles, wait
 
-pytestmark = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver (tests/services/prepare installs them)"
-)
+pytestmark = needs_chromium
 
 PAGES = ("", "/errors", "?q=photo", *(f"/{name}" for name in reading.subjects()))
 # Of text on what is behind it, as WCAG 2.2 AA asks for: of each colour in use, the worst place.

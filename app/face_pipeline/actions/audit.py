@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 from face_pipeline.parts import Parts
 from face_pipeline.store import audit
 from face_pipeline.store.audit import Actor, Wanted
 from face_pipeline.store.models import AuditEntry
+
+# Rows that are in memory at once, however many there are.
+ROWS_AT_ONCE = 1000
 
 
 def page(
@@ -23,6 +26,26 @@ def page(
         found = audit.page(session, wanted, limit=limit, after=after)
         audit.note(session, by, "audit.read", details={"entries": len(found[0])})
     return found
+
+
+def rows(parts: Parts, wanted: Wanted, *, by: Actor) -> Iterator[AuditEntry]:
+    """All entries that fit, newest first; those that come meanwhile are not among them.
+
+    To read them leaves an entry, as the first is read. Raises Forbidden as `page`, at once.
+    """
+    by.check_reaches_all()
+    return _rows(parts, wanted, by)
+
+
+def _rows(parts: Parts, wanted: Wanted, by: Actor) -> Iterator[AuditEntry]:
+    with parts.database.reading() as session:
+        found, after = audit.page(session, wanted, limit=ROWS_AT_ONCE)
+        audit.note(session, by, "audit.read", details={"as": "csv"})
+    yield from found
+    while after is not None:
+        with parts.database.reading() as session:
+            found, after = audit.page(session, wanted, limit=ROWS_AT_ONCE, after=after)
+        yield from found
 
 
 def prune(parts: Parts, older_than: timedelta, *, by: Actor) -> int:

@@ -10,16 +10,19 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 
+from face_pipeline.actions.failures import wanted
 from face_pipeline.broker import answers
 from face_pipeline.errors import DatabaseBusy, QueueUnavailable, Unavailable
 from face_pipeline.parts import Parts
-from face_pipeline.store import collections, erasure, removals
+from face_pipeline.store import collections, erasure, removals, several
+from face_pipeline.store import failures as failed
 from face_pipeline.store.audit import Actor
-from face_pipeline.store.erasure import ChangedMeanwhile, Erased, Kept, Why
+from face_pipeline.store.erasure import ChangedMeanwhile, Condition, Erased, Kept, Why
 from face_pipeline.store.originals import Removed
+from face_pipeline.store.several import Refused
 from face_pipeline.words import counted
 
 log = logging.getLogger(__name__)
@@ -55,6 +58,21 @@ def photo(parts: Parts, photo_id: uuid.UUID, *, dry_run: bool, by: Actor) -> Rec
         ),
         dry_run,
     )
+
+
+def photos(
+    parts: Parts, photo_ids: Sequence[uuid.UUID], *, dry_run: bool, by: Actor
+) -> tuple[list[Receipt], list[Refused]]:
+    """Erase photos, all in one transaction: a receipt for each collection, and which are not there."""
+    found = parts.database.in_transaction(
+        lambda session: erasure.photos(session, photo_ids, dry_run=dry_run, by=by)
+    )
+    receipts = []
+    for rows, _ in found.values():
+        hashes = rows.hashes
+        files = _would_remove(parts, rows, hashes) if dry_run else _remove(parts, hashes)
+        receipts.append(_receipt(parts, rows, files, dry_run=dry_run))
+    return receipts, several.no_photos(photo_ids, (each for _, ids in found.values() for each in ids))
 
 
 def face(parts: Parts, face_id: uuid.UUID, *, dry_run: bool, by: Actor) -> Receipt:
@@ -104,11 +122,15 @@ def collection(parts: Parts, name: str, *, dry_run: bool, by: Actor) -> Receipt:
     raise _busy()
 
 
-def _empty(parts: Parts, found: Erased, so_far: Erased, until: float, by: Actor) -> Removed:
-    """Take all photos out of a collection, and count them in `so_far`."""
+def _empty(
+    parts: Parts, found: Erased, so_far: Erased, until: float, by: Actor, only: Condition | None = None
+) -> Removed:
+    """Take all photos out of a collection, or those that fit, and count them in `so_far`."""
     files = Removed(0, 0, 0)
     while (
-        some := parts.database.in_transaction(lambda session: erasure.some_photos(session, found, by=by))
+        some := parts.database.in_transaction(
+            lambda session: erasure.some_photos(session, found, by=by, only=only)
+        )
     ).photos:
         files += parts.originals.remove(some.hashes, lambda names: _named(parts, names))
         so_far.photos += some.photos
@@ -121,6 +143,54 @@ def _empty(parts: Parts, found: Erased, so_far: Erased, until: float, by: Actor)
                 code="erasure_unfinished", details=so_far.counts(),
             )  # fmt: skip
     return files
+
+
+@dataclass
+class ErasedFailures:
+    """Photos of one reason that went, or would go, and the collections they were in."""
+
+    dry_run: bool
+    collections: list[str] = field(default_factory=list)
+    photos: int = 0
+    faces: int = 0
+    originals: int = 0
+    kept: list[Kept] = field(default_factory=list)
+
+
+def failures(
+    parts: Parts, reason: str, *, collection: str | None, dry_run: bool, by: Actor
+) -> ErasedFailures:
+    """Erase the photos that failed for a reason, in a collection or in all that `by` reaches.
+
+    In steps, each a transaction with its entry in the audit. Raises NotFound and Forbidden for the
+    collection; Unavailable where it takes too long for one request: the next one goes on.
+    """
+    asked = wanted(parts, collection=collection, reason=reason, by=by)
+    only = failed.failed(asked)
+    receipt, files = ErasedFailures(dry_run), Removed(0, 0, 0)
+    until = time.monotonic() + MOST_SECONDS
+    with parts.database.reading() as session:
+        found = failed.collections_of(session, asked)
+    for identifier, name in found:
+        there = Erased(identifier, name)
+        if dry_run:
+            with parts.database.reading() as session:
+                rows = erasure.would_remove(session, there, only)
+            files += _would_remove(parts, rows, rows.hashes)
+        else:
+            rows = Erased(identifier, name)
+            files += _empty(parts, there, rows, until, by, only)
+        receipt.collections.append(name)
+        receipt.photos += rows.photos
+        receipt.faces += rows.faces
+    receipt.originals = files.removed
+    receipt.kept += _kept_files(files)
+    if not dry_run:
+        log.info(
+            "erased %s that failed", counted(receipt.photos, "photo"),
+            extra={"operation": "erase", "count": receipt.photos, "reason_code": reason},
+        )  # fmt: skip
+    return receipt
 
 
 def _of_a_collection(parts: Parts, found: Erased) -> Receipt:
@@ -169,13 +239,17 @@ def _would_remove(parts: Parts, rows: Erased, hashes: Collection[str]) -> Remove
     return Removed(files, len(others), 0)
 
 
+def _kept_files(files: Removed) -> list[Kept]:
+    counts = (
+        (Why.NAMED_ELSEWHERE, files.named),
+        (Why.REMOVED_SOON, len(files.later)),
+        (Why.DISK_REFUSED, files.left),
+    )
+    return [Kept("originals", why, count) for why, count in counts if count]
+
+
 def _receipt(parts: Parts, rows: Erased, files: Removed, *, dry_run: bool = False) -> Receipt:
-    if files.named:
-        rows.kept.append(Kept("originals", Why.NAMED_ELSEWHERE, files.named))
-    if files.later:
-        rows.kept.append(Kept("originals", Why.REMOVED_SOON, len(files.later)))
-    if files.left:
-        rows.kept.append(Kept("originals", Why.DISK_REFUSED, files.left))
+    rows.kept += _kept_files(files)
     forgotten = 0
     try:
         forgotten = (answers.count if dry_run else answers.forget)(parts.scratch, rows.collection_id)

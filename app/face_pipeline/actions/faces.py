@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 
 from face_pipeline.parts import Parts
-from face_pipeline.store import faces, persons
+from face_pipeline.store import faces, persons, several
 from face_pipeline.store.audit import Actor
 from face_pipeline.store.models import Face
+from face_pipeline.store.several import Given
 
 
 def describe(parts: Parts, face_id: uuid.UUID, *, by: Actor) -> Face:
@@ -31,3 +33,14 @@ def give_to_name(parts: Parts, face_id: uuid.UUID, name: str, *, by: Actor) -> F
     """
     name = persons.check_name(name)
     return parts.database.in_transaction(lambda session: faces.give_to_name(session, face_id, name, by=by))
+
+
+def give_several(
+    parts: Parts, face_ids: Sequence[uuid.UUID], to: uuid.UUID | str | None, *, by: Actor
+) -> Given:
+    """Make the faces one person's, by id or by name, all in one transaction; None: nobody's.
+
+    Raises NotFound for the person, BadRequest for a name that cannot be kept.
+    """
+    who = persons.check_name(to) if isinstance(to, str) else to
+    return parts.database.in_transaction(lambda session: several.give_faces(session, face_ids, who, by=by))

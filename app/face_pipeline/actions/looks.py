@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 
 from face_pipeline.parts import Parts
-from face_pipeline.store import audit, faces, photos
+from face_pipeline.store import audit, faces, photos, trails
 from face_pipeline.store.audit import Actor
 from face_pipeline.store.models import Face, Photo
 
@@ -31,4 +31,12 @@ def crop(parts: Parts, face_id: uuid.UUID, *, by: Actor) -> Face:
     with parts.database.reading() as session:
         found = faces.find(session, face_id, by=by)
         audit.note(session, by, "face.crop", collection=found.collection.name, subject=found.id)
+    return found
+
+
+def trail(parts: Parts, photo_id: uuid.UUID, *, by: Actor) -> trails.Trail:
+    """What happened to a photo; NotFound where `by` reaches none of that id."""
+    with parts.database.transaction() as session:
+        found = trails.follow(session, photo_id, by=by)
+        audit.note(session, by, "photo.look", collection=found.photo.collection.name, subject=photo_id)
     return found

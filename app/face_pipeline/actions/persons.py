@@ -69,8 +69,14 @@ def describe(parts: Parts, person_id: uuid.UUID, *, by: Actor) -> Described:
 
 
 def listing(
-    parts: Parts, wanted: directory.Wanted, *, limit: int, after: directory.Place | None, by: Actor
-) -> tuple[list[Described], directory.Place | None]:
+    parts: Parts,
+    wanted: directory.Wanted,
+    *,
+    limit: int,
+    after: directory.AnyPlace | None,
+    by: Actor,
+    sort: directory.Sort = directory.Sort.NAME,
+) -> tuple[list[Described], directory.AnyPlace | None]:
     """A page of the persons whom `by` reaches, and where the next one begins.
 
     Raises Forbidden and NotFound for the collection that is asked for.
@@ -80,7 +86,7 @@ def listing(
     with parts.database.reading() as session:
         if wanted.collection not in (None, collections.DEFAULT_COLLECTION):
             collections.by_name(session, wanted.collection)
-        found, following = directory.page(session, wanted, by, limit=limit, after=after)
+        found, following = directory.page(session, wanted, by, limit=limit, after=after, sort=sort)
         has = directory.summaries(session, [person.id for person in found])
     return [Described(person, has[person.id]) for person in found], following
 

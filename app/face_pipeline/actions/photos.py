@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 
 from face_pipeline.actions import uploads
 from face_pipeline.broker import answers
-from face_pipeline.errors import BadRequest, NotFound, QueueUnavailable
+from face_pipeline.errors import BadRequest, Conflict, NotFound, QueueUnavailable
 from face_pipeline.parts import Parts
-from face_pipeline.store import collections, upkeep
+from face_pipeline.store import collections, several, upkeep
 from face_pipeline.store.audit import Actor
 from face_pipeline.store.models import Photo
+from face_pipeline.store.several import Refused
 from face_pipeline.store.upkeep import Failed, Moved
+
+
+@dataclass
+class MovedSeveral:
+    """How many photos were moved, and faces on them that have no person any more."""
+
+    moved: int = 0
+    unnamed: int = 0
+    refused: list[Refused] = field(default_factory=list)
 
 
 def retry(parts: Parts, photo_id: uuid.UUID, *, by: Actor) -> Photo:
@@ -50,15 +62,55 @@ def retry_all(parts: Parts, *, collection: str | None, reason: str | None, by: A
         retried += len(started)
 
 
+def retry_several(parts: Parts, photo_ids: Sequence[uuid.UUID], *, by: Actor) -> tuple[int, list[Refused]]:
+    """Let these photos start again, in one transaction; how many did, and why the others did not."""
+    started, refused = parts.database.in_transaction(lambda session: several.retry(session, photo_ids, by=by))
+    uploads.publish_if_possible(parts, started)
+    return len(started), refused
+
+
 def move(parts: Parts, photo_id: uuid.UUID, collection: str, *, by: Actor) -> Moved:
     """Give a photo and its faces to another collection, which must be there.
 
     Raises NotFound, Forbidden for a collection that `by` does not reach, Conflict.
     """
     by.check_reaches(collections.check_name(collection))
-    moved = parts.database.in_transaction(lambda session: upkeep.move(session, photo_id, collection, by=by))
-    if moved.source is not None:
-        # Nobody finds them any more, and an erasure of this photo would not look there.
-        with suppress(QueueUnavailable):
-            answers.forget(parts.scratch, moved.source)
+    moved = _move(parts, photo_id, collection, by)
+    _forget(parts, [moved.source])
     return moved
+
+
+def move_several(parts: Parts, photo_ids: Sequence[uuid.UUID], collection: str, *, by: Actor) -> MovedSeveral:
+    """Give photos to another collection, each in a transaction of its own: one that cannot go stops none.
+
+    Raises NotFound and Forbidden for the collection.
+    """
+    by.check_reaches(collections.check_name(collection))
+    with parts.database.reading() as session:
+        collections.by_name(session, collection)
+    done, sources = MovedSeveral(), set[int | None]()
+    try:
+        for photo_id in photo_ids:
+            try:
+                moved = _move(parts, photo_id, collection, by)
+            except (NotFound, Conflict) as error:
+                done.refused.append(Refused.of(photo_id, error))
+                continue
+            done.moved += moved.source is not None
+            done.unnamed += moved.unnamed
+            sources.add(moved.source)
+    finally:
+        _forget(parts, sources)
+    return done
+
+
+def _move(parts: Parts, photo_id: uuid.UUID, collection: str, by: Actor) -> Moved:
+    return parts.database.in_transaction(lambda session: upkeep.move(session, photo_id, collection, by=by))
+
+
+def _forget(parts: Parts, sources: Iterable[int | None]) -> None:
+    """Nobody finds their cached answers any more, and an erasure of the photos would not look there."""
+    with suppress(QueueUnavailable):
+        for source in sources:
+            if source is not None:
+                answers.forget(parts.scratch, source)

@@ -82,6 +82,8 @@ class Answer:
     cached: bool | None
     shared: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
+    # Faces of the collections, as many as there were when the search began.
+    looked_at: int = 0
 
 
 def search(
@@ -119,7 +121,9 @@ def _search(
     kept = _kept_answers(parts, keys)
     if kept is not None:
         answers.count_hit(parts.scratch)
-        return Answer(_names(found), _merged(found, kept, wish.limit), cached=True)
+        return Answer(
+            _names(found), _merged(found, kept, wish.limit), cached=True, looked_at=_faces_in(found)
+        )
     asked = time.monotonic()
     analysed, shared = analysis.analyse(parts, photo, gone)
     answered = time.monotonic()
@@ -136,8 +140,9 @@ def _search(
             # Nobody finds it any more, and it may tell of somebody who was erased meanwhile.
             answers.drop(parts.scratch, key)
     return Answer(
-        _names(found), _merged(found, faces, wish.limit), cached=False, shared=shared, seconds=seconds
-    )
+        _names(found), _merged(found, faces, wish.limit), cached=False, shared=shared, seconds=seconds,
+        looked_at=_faces_in(found),
+    )  # fmt: skip
 
 
 def search_face(parts: Parts, face_id: uuid.UUID, *, names: Sequence[str], wish: Wish, by: Actor) -> Answer:
@@ -152,7 +157,8 @@ def search_face(parts: Parts, face_id: uuid.UUID, *, names: Sequence[str], wish:
     row = face.row
     seen = Seen(row.bbox, row.landmarks, row.detection_score, row.quality) if row.photo_id else None
     matches = _matches(parts, found, face.embedding, wish, except_face=face_id)
-    return _told(parts, by, Answer(_names(found), [SearchedFace(seen, matches)], cached=None))
+    answer = Answer(_names(found), [SearchedFace(seen, matches)], cached=None, looked_at=_faces_in(found))
+    return _told(parts, by, answer)
 
 
 def search_embedding(
@@ -164,7 +170,7 @@ def search_embedding(
     """
     found = _collections(parts, names or [collections.DEFAULT_COLLECTION], by)
     faces = [SearchedFace(None, _matches(parts, found, embedding, wish))]
-    return _told(parts, by, Answer(_names(found), faces, cached=None))
+    return _told(parts, by, Answer(_names(found), faces, cached=None, looked_at=_faces_in(found)))
 
 
 def _collections(parts: Parts, names: Sequence[str], by: Actor) -> list[Collection]:
@@ -191,6 +197,10 @@ def _collections(parts: Parts, names: Sequence[str], by: Actor) -> list[Collecti
 
 def _names(found: Sequence[Collection]) -> list[str]:
     return [each.name for each in found]
+
+
+def _faces_in(found: Sequence[Collection]) -> int:
+    return sum(each.face_count for each in found)
 
 
 def _version(parts: Parts, collection: Collection) -> int | None:

@@ -19,6 +19,10 @@ AGENT = "face:autoscaler:agent:{host}"
 LEADER = "face:autoscaler:leader"
 ASSIGNMENT = "face:autoscaler:assignment"
 
+# Of workers, in the Redis of the queues: who lately spoke, and what each last said.
+WORKERS = "face:workers"
+WORKER = "face:worker:{name}"
+
 # In the scratch Redis: a search under way, its cached answer, how often one was there.
 SEARCH = "face:search:{search}:{part}"
 ANSWER = "face:search:answer:{wanted}"

@@ -111,15 +111,20 @@ def _queues(_: argparse.Namespace) -> int:
     return 0
 
 
+# One width; what must be mended is to be seen at once.
+DOCTOR_WORDS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL", "skipped": "skip"}
+
+
 def _doctor(options: argparse.Namespace) -> int:
-    from face_pipeline.ops.doctor import examine
+    from face_pipeline.actions.doctor import examine
 
     findings = examine(_parts())
     if options.format == "json":
-        print(json.dumps([vars(finding) for finding in findings], indent=2))
+        told = [{**vars(each), "ok": each.ok, "message": each.message} for each in findings]
+        print(json.dumps(told, indent=2))
     else:
         for finding in findings:
-            print(f"{'ok  ' if finding.ok else 'FAIL'} {finding.check:16} {finding.message}")
+            print(f"{DOCTOR_WORDS[finding.state]} {finding.check:16} {finding.message}")
     return 0 if all(finding.ok for finding in findings) else 1
 
 

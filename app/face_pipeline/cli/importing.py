@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import click
 
-from face_pipeline.cli import moving
+from face_pipeline.cli import compreface, moving
 from face_pipeline.cli.common import Door, connected, examples, print_json
 from face_pipeline.cli.exporting import GO_ON, LINES, check
 from face_pipeline.cli.ingest import SHOWN, bar, patient, stoppable
@@ -157,7 +157,7 @@ def take(
     if origin is not None:
         if reprocess:
             raise click.UsageError("--reprocess is for exports; faces of CompreFace are always found anew")
-        key = moving.source_key(source_key_file)
+        key = compreface.source_key(source_key_file)
         return moving.move(door, source, key, source_ca, moving.Wish(collection or "default", **how))
     if source_key_file or source_ca or how != moving.NOT_SAID:
         raise click.UsageError("that is for --from compreface; --help shows what an export takes")

@@ -88,6 +88,7 @@ class _PhotoFields(Answer):
     person: Person | None = None
     received_at: datetime | None = None
     finished_at: datetime | None = None
+    thumbnail: str | None = None
 
 
 class Photo(_PhotoFields):
@@ -99,7 +100,10 @@ class ListedPhoto(_PhotoFields):
 
 
 class Match(Answer):
-    """A known face. similarity: cosine, -1 to 1; face_count: faces of the person, in a search for people."""
+    """A known face. similarity: cosine, -1 to 1; face_count: faces of the person, in a search for people.
+
+    certainty: `sure`, `likely` or `unsure`, by the thresholds of the search.
+    """
 
     person_id: UUID | None
     person_name: str | None
@@ -108,6 +112,7 @@ class Match(Answer):
     similarity: float
     face_count: int | None = None
     collection: str | None = None
+    certainty: str | None = None
 
 
 class DetectedFace(Answer):
@@ -132,6 +137,22 @@ class FoundFace(Answer):
     matches: tuple[Match, ...]
 
 
+class Thresholds(Answer):
+    """Cosines from which on two faces are surely, or likely, one person's; rate None: not measured."""
+
+    sure: float
+    likely: float
+    sure_false_match_rate: float | None = None
+    likely_false_match_rate: float | None = None
+
+
+class Searched(Answer):
+    """Where was looked, and how many faces were there."""
+
+    collections: tuple[str, ...]
+    faces: int
+
+
 class Search(Answer):
     faces: tuple[FoundFace, ...]
     cache: str | None = None
@@ -139,6 +160,8 @@ class Search(Answer):
     threshold: float
     collection: str | None = None
     collections: tuple[str, ...] = ()
+    thresholds: Thresholds | None = None
+    searched: Searched | None = None
 
 
 class Readiness(Answer):
@@ -172,6 +195,8 @@ class KnownPerson(Answer):
     face_count: int
     photo_count: int
     representative_face: BestFace | None = None
+    cover_face_id: UUID | None = None
+    cover: str | None = None
     created_at: datetime | None = None
     updated_at: datetime | None = None
 
@@ -263,6 +288,7 @@ class StoredFace(Answer):
     landmarks: tuple[tuple[float, float], ...] | None = None
     detection_score: float | None = None
     quality: float | None = None
+    certainty: float | None = None
 
 
 class OneFace(StoredFace):
@@ -303,10 +329,80 @@ class Moved(Answer):
     remark: Note | None = None
 
 
+class NotDone(Answer):
+    """A photo or a face with which nothing was done, and why."""
+
+    id: UUID
+    code: str
+    message: str
+
+
 class Retried(Answer):
     """How many failed photos started again."""
 
     retried: int
+    refused: tuple[NotDone, ...] = ()
+
+
+class Step(Answer):
+    """What happened to a photo when, by its kind (`what`); what does not belong to it is None."""
+
+    at: datetime
+    what: str
+    request_id: str | None = None
+    worker: str | None = None
+    collection: str | None = None
+    face_id: UUID | None = None
+    person_id: UUID | None = None
+
+
+class Trail(Answer):
+    """What happened to a photo, the oldest step first."""
+
+    photo_id: UUID
+    collection: str
+    state: str
+    reason: Note | None = None
+    request_id: str | None = None
+    attempts: int
+    worker: str | None = None
+    waited_seconds: float | None = None
+    processing_seconds: float | None = None
+    total_seconds: float | None = None
+    face_count: int
+    duplicates: int = 0
+    steps: tuple[Step, ...] = ()
+
+
+class PhotosReceipt(Answer):
+    """What was erased of many photos; with dry_run: what would be."""
+
+    dry_run: bool
+    collections: tuple[str, ...]
+    photos: int
+    faces: int
+    originals: int = 0
+    answers: int = 0
+    tasks: int = 0
+    under_way: int = 0
+    kept: tuple[Kept, ...] = ()
+    refused: tuple[NotDone, ...] = ()
+
+
+class PhotosMoved(Answer):
+    """unnamed: faces whose person nobody there has the name of."""
+
+    moved: int
+    unnamed: int = 0
+    refused: tuple[NotDone, ...] = ()
+
+
+class FacesGiven(Answer):
+    """Whose some faces are now, None: nobody's; and how many are."""
+
+    person: Person | None = None
+    face_count: int
+    refused: tuple[NotDone, ...] = ()
 
 
 # Comparing

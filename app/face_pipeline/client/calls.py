@@ -10,9 +10,11 @@ from face_pipeline.client.answers import Readiness
 from face_pipeline.client.errors import Misconfigured
 from face_pipeline.client.events import EventCalls
 from face_pipeline.client.keys import KeyCalls
+from face_pipeline.client.overview import OverviewCalls
 from face_pipeline.client.people import PeopleCalls
 from face_pipeline.client.photos import PhotoCalls
 from face_pipeline.client.search import SearchCalls
+from face_pipeline.client.system import SystemCalls
 from face_pipeline.client.transfer import TransferCalls
 from face_pipeline.client.transport import READ_SECONDS, Again, Retries, Transport, refusal
 
@@ -21,7 +23,9 @@ KEY_FILE_VARIABLE = "FACE_API_KEY_FILE"
 CA_VARIABLE = "FACE_CA_FILE"
 
 
-class Client(PhotoCalls, SearchCalls, PeopleCalls, EventCalls, KeyCalls, TransferCalls):
+class Client(
+    PhotoCalls, SearchCalls, PeopleCalls, EventCalls, KeyCalls, TransferCalls, OverviewCalls, SystemCalls
+):
     """One installation, by its public address and an API key; may be used from several threads.
 
     `ca`: certificates to trust, PEM, instead of the system's. `address`: connect there instead of to the

@@ -82,8 +82,8 @@ class KeyCalls(Calls):
             subject=subject,
             collection=collection,
             outcome=outcome,
-            since=_moment(since),
-            until=_moment(until),
+            since=moment(since),
+            until=moment(until),
         )
 
 
@@ -93,10 +93,10 @@ def _body(fields: dict[str, Any]) -> dict[str, Any]:
         if body.get(name) is not None:
             body[name] = list(body[name])
     if "expires_at" in body:
-        body["expires_at"] = _moment(body["expires_at"])
+        body["expires_at"] = moment(body["expires_at"])
     return body
 
 
-def _moment(at: datetime | None) -> str | None:
+def moment(at: datetime | None) -> str | None:
     """As the service takes it; a time without a zone is one of this machine's."""
     return None if at is None else at.astimezone(UTC).isoformat()

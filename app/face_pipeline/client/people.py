@@ -10,6 +10,7 @@ from face_pipeline.client.answers import (
     ClusterNamed,
     Collection,
     Enrolment,
+    FacesGiven,
     KnownPerson,
     ListedCollection,
     ListedPhoto,
@@ -38,12 +39,18 @@ class PeopleCalls(Calls):
         return self._erase(Receipt, f"/collections/{part(name)}", dry_run=dry_run)
 
     def persons(
-        self, *, collection: str | None = None, name: str | None = None, external_id: str | None = None
+        self,
+        *,
+        collection: str | None = None,
+        name: str | None = None,
+        external_id: str | None = None,
+        sort: str | None = None,
     ) -> Iterator[KnownPerson]:
-        """All persons; name: a part of it, in either case."""
+        """All persons; name: a part of it. sort: by `name`, `faces` (most first) or `newest`."""
         return self._pages(
-            KnownPerson, "/persons", "persons", collection=collection, name=name, external_id=external_id
-        )
+            KnownPerson, "/persons", "persons",
+            collection=collection, name=name, external_id=external_id, sort=sort,
+        )  # fmt: skip
 
     def person(self, person_id: Id) -> KnownPerson:
         return self._read(KnownPerson, f"/persons/{part(person_id)}")
@@ -65,7 +72,10 @@ class PeopleCalls(Calls):
         return self._make(KnownPerson, "/persons", body)
 
     def change_person(self, person_id: Id, **fields: Any) -> KnownPerson:
-        """Give a person another `name`, `external_id` or `metadata`; None takes an external_id off."""
+        """Give a person another `name`, `external_id`, `metadata` or `cover_face_id`.
+
+        None takes an external_id off, or a chosen cover.
+        """
         return self._change(KnownPerson, f"/persons/{part(person_id)}", fields)
 
     def merge_persons(self, person_id: Id, other_id: Id) -> Merged:
@@ -82,8 +92,9 @@ class PeopleCalls(Calls):
     def photos_of(self, person_id: Id) -> Iterator[ListedPhoto]:
         return self._pages(ListedPhoto, f"/persons/{part(person_id)}/photos", "photos")
 
-    def faces_of(self, person_id: Id) -> Iterator[StoredFace]:
-        return self._pages(StoredFace, f"/persons/{part(person_id)}/faces", "faces")
+    def faces_of(self, person_id: Id, *, sort: str | None = None) -> Iterator[StoredFace]:
+        """sort: `newest` photo first, or `least_sure` with the `certainty` of each, wrong ones first."""
+        return self._pages(StoredFace, f"/persons/{part(person_id)}/faces", "faces", sort=sort)
 
     def face(self, face_id: Id) -> OneFace:
         return self._read(OneFace, f"/faces/{part(face_id)}")
@@ -92,6 +103,17 @@ class PeopleCalls(Calls):
         """Say whose a face is: a person by id, or by a name, who is made where it is new."""
         body = {"person": person} if person_id is None else {"person_id": str(person_id)}
         return self._change(OneFace, f"/faces/{part(face_id)}", body)
+
+    def give_faces(
+        self, face_ids: Iterable[Id], person: str | None = None, *, person_id: Id | None = None
+    ) -> FacesGiven:
+        """Say whose 1 to 200 faces are: a person by id, or by a name; neither: they are nobody's."""
+        body: dict[str, Any] = {"face_ids": [str(each) for each in face_ids]}
+        if person is not None:
+            body["person"] = person
+        else:
+            body["person_id"] = None if person_id is None else str(person_id)
+        return self._make(FacesGiven, "/faces/assign", body)
 
     def take_off_face(self, face_id: Id) -> OneFace:
         """Say that a face is nobody's."""

@@ -4,8 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 
-from face_pipeline.client.answers import Batch, ListedPhoto, Moved, Photo, Receipt, Retried, Upload
+from face_pipeline.client.answers import (
+    Batch,
+    ListedPhoto,
+    Moved,
+    Photo,
+    PhotosMoved,
+    PhotosReceipt,
+    Receipt,
+    Retried,
+    Trail,
+    Upload,
+)
 from face_pipeline.client.base import Calls, Id, form, part
 from face_pipeline.client.errors import Unfinished
 from face_pipeline.client.multipart import Source, file_of
@@ -39,10 +51,37 @@ class PhotoCalls(Calls):
         return self._read(Photo, f"/photos/{part(photo_id)}")
 
     def photos(
-        self, *, collection: str | None = None, state: str | None = None, batch: Id | None = None
+        self,
+        *,
+        collection: str | None = None,
+        state: str | Iterable[str] | None = None,
+        batch: Id | None = None,
+        reason: str | None = None,
+        person_id: Id | None = None,
+        faces: str | None = None,
+        filename: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        sort: str | None = None,
     ) -> Iterator[ListedPhoto]:
-        """All photos, newest first, a page at a time."""
-        return self._pages(ListedPhoto, "/photos", "photos", collection=collection, state=state, batch=batch)
+        """All photos that fit, a page at a time.
+
+        state: one, or several. faces: `some`, `none` or `unknown`. filename: a part of it. since, until: when
+        they were received, times with an offset. sort: `newest` first or `oldest`.
+        """
+        return self._pages(
+            ListedPhoto, "/photos", "photos", collection=collection, state=state, batch=batch, reason=reason,
+            person_id=person_id, faces=faces, filename=filename, since=_moment(since), until=_moment(until),
+            sort=sort,
+        )  # fmt: skip
+
+    def trail(self, photo_id: Id) -> Trail:
+        """What happened to a photo, step by step."""
+        return self._read(Trail, f"/photos/{part(photo_id)}/trail")
+
+    def thumbnail(self, photo_id: Id) -> bytes:
+        """A small square picture with the faces on it, a WebP; of a photo that is done."""
+        return self._get(f"/photos/{part(photo_id)}/thumbnail")
 
     def image(self, photo_id: Id) -> bytes:
         """The photo as it was handed in."""
@@ -65,6 +104,20 @@ class PhotoCalls(Calls):
     def move_photo(self, photo_id: Id, collection: str) -> Moved:
         """With its faces, which are given to the persons of the same names there."""
         return self._make(Moved, f"/photos/{part(photo_id)}/move", {"collection": collection})
+
+    def retry_listed(self, photo_ids: Iterable[Id]) -> Retried:
+        """Those of 1 to 200 photos that failed start again."""
+        return self._make(Retried, "/photos/retry", {"photo_ids": _texts(photo_ids)})
+
+    def erase_photos(self, photo_ids: Iterable[Id], *, dry_run: bool = False) -> PhotosReceipt:
+        """1 to 200 photos in one transaction; dry_run: only say what that would be."""
+        body = {"photo_ids": _texts(photo_ids), "dry_run": dry_run}
+        return self._make(PhotosReceipt, "/photos/delete", body)
+
+    def move_photos(self, photo_ids: Iterable[Id], collection: str) -> PhotosMoved:
+        """1 to 200 photos, each by itself; those that cannot be moved are `refused`."""
+        body = {"photo_ids": _texts(photo_ids), "collection": collection}
+        return self._make(PhotosMoved, "/photos/move", body)
 
     def open_batch(self, collection: str) -> Batch:
         """A batch for the photos of many uploads."""
@@ -97,3 +150,11 @@ class PhotoCalls(Calls):
                 )
             time.sleep(POLL_SECONDS)
         return photo
+
+
+def _texts(ids: Iterable[Id]) -> list[str]:
+    return [str(each) for each in ids]
+
+
+def _moment(value: datetime | None) -> str | None:
+    return None if value is None else value.isoformat()

@@ -30,11 +30,12 @@ class SearchCalls(Calls):
         min_quality: float | None = None,
         min_face_size: int | None = None,
         group_by: str | None = None,
+        named: bool | None = None,
     ) -> Search:
         """Who is on a photo. What is left open is as the service has it.
 
         collection: one name, or several. min_face_size: pixels of a face's shorter side. group_by: `face` or
-        `person`.
+        `person`. named: only faces that are somebody's.
         """
         sent = form(
             [("photo", file_of(photo))],
@@ -44,6 +45,7 @@ class SearchCalls(Calls):
             min_quality=min_quality,
             min_face_size=min_face_size,
             group_by=group_by,
+            named=named,
         )
         return self._ask(Search, "/search", sent)
 

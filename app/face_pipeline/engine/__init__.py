@@ -11,6 +11,7 @@ from pathlib import Path
 from face_pipeline.engine.inspect import PhotoInfo, inspect
 from face_pipeline.engine.memory import Budget, MemoryBusy
 from face_pipeline.engine.pack import (
+    Certainty,
     LicenceNotAccepted,
     Pack,
     PackDamaged,
@@ -28,10 +29,10 @@ from face_pipeline.engine.types import Analysis, DetectedFace, Engine, EngineErr
 from face_pipeline.errors import FacePipelineError
 
 __all__ = [
-    "Analysis", "Budget", "DetectedFace", "Engine", "EngineError", "LicenceNotAccepted", "MemoryBusy",
-    "Pack", "PackDamaged", "PackError", "PackInvalid", "PackMissing", "PhotoBroken", "PhotoInfo",
-    "PhotoRejected", "Turns", "build_dlib_pack", "contract_id", "inspect", "load_engine", "read_pack",
-    "verify_pack",
+    "Analysis", "Budget", "Certainty", "DetectedFace", "Engine", "EngineError", "LicenceNotAccepted",
+    "MemoryBusy", "Pack", "PackDamaged", "PackError", "PackInvalid", "PackMissing", "PhotoBroken",
+    "PhotoInfo", "PhotoRejected", "Turns", "build_dlib_pack", "contract_id", "inspect", "load_engine",
+    "read_pack", "verify_pack",
 ]  # fmt: skip
 
 

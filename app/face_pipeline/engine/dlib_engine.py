@@ -24,6 +24,7 @@ from face_pipeline.engine.memory import UNLIMITED, Budget
 from face_pipeline.engine.pack import Pack, contract_id
 from face_pipeline.engine.quality import quality
 from face_pipeline.engine.runtimes import CPU
+from face_pipeline.engine.thumbnails import of_analysed
 from face_pipeline.engine.types import Analysis, DetectedFace, EngineError, FloatArray, Image, go_on
 
 DIMENSION = 128
@@ -82,14 +83,21 @@ class DlibEngine:
         with self._embedding:
             self._recogniser.compute_face_descriptor(np.zeros((CHIP_SIDE, CHIP_SIDE, 3), np.uint8))
 
-    def analyse(self, data: bytes, *, promptly: bool = False, check: Callable[[], None] = go_on) -> Analysis:
+    def analyse(
+        self,
+        data: bytes,
+        *,
+        promptly: bool = False,
+        check: Callable[[], None] = go_on,
+        thumbnail: bool = False,
+    ) -> Analysis:
         # dlib computes a photo on one core, also where somebody waits for it.
         with room_for(data, self._memory, detector_side=self.pack.detector_side, promptly=promptly):
             # There may have been no room for long.
             check()
-            return self._analyse(data, check)
+            return self._analyse(data, check, thumbnail)
 
-    def _analyse(self, data: bytes, check: Callable[[], None]) -> Analysis:
+    def _analyse(self, data: bytes, check: Callable[[], None], thumbnail: bool) -> Analysis:
         began = time.perf_counter()
         photo = decode(data, detector_side=self.pack.detector_side)
         pixels, shrink = _bounded(photo.pixels, self.pack.detector_side)
@@ -115,7 +123,8 @@ class DlibEngine:
             "decode": decoded - began, "detect": detected - decoded,
             "align": aligned - detected, "embed": embedded - aligned,
         }  # fmt: skip
-        return Analysis(faces, photo.width, photo.height, timings)
+        picture = of_analysed(photo, faces) if thumbnail else None
+        return Analysis(faces, photo.width, photo.height, timings, picture)
 
     def _look_again(self, rgb: Image, detector: Any) -> tuple[list[Any], list[float]]:
         """Box and score of a face that fills the photo."""

@@ -25,6 +25,7 @@ from face_pipeline.engine.memory import UNLIMITED, Budget
 from face_pipeline.engine.pack import Pack, PackFile, contract_id
 from face_pipeline.engine.quality import quality
 from face_pipeline.engine.runtimes import Runtime
+from face_pipeline.engine.thumbnails import of_analysed
 from face_pipeline.engine.turns import Turns
 from face_pipeline.engine.types import (
     Analysis,
@@ -133,18 +134,25 @@ class InsightFaceEngine:
         ):  # fmt: skip
             self.runtime.audit(self.pack.file(role), infer)
 
-    def analyse(self, data: bytes, *, promptly: bool = False, check: Callable[[], None] = go_on) -> Analysis:
+    def analyse(
+        self,
+        data: bytes,
+        *,
+        promptly: bool = False,
+        check: Callable[[], None] = go_on,
+        thumbnail: bool = False,
+    ) -> Analysis:
         side = self.pack.detector_side
         if promptly or self.runtime.on_card:
             with room_for(data, self._memory, detector_side=side, promptly=promptly):
                 # There may have been no room for long.
                 check()
-                return self._analyse(data, self._prompt_detector, check)
+                return self._analyse(data, self._prompt_detector, check, thumbnail)
         with self._turns(), room_for(data, self._memory, detector_side=side):
             check()
-            return self._analyse(data, self._detector, check)
+            return self._analyse(data, self._detector, check, thumbnail)
 
-    def _analyse(self, data: bytes, detector: Any, check: Callable[[], None]) -> Analysis:
+    def _analyse(self, data: bytes, detector: Any, check: Callable[[], None], thumbnail: bool) -> Analysis:
         began = time.perf_counter()
         photo = decode(data, detector_side=self.pack.detector_side)
         decoded = time.perf_counter()
@@ -163,7 +171,8 @@ class InsightFaceEngine:
             "decode": decoded - began, "detect": detected - decoded,
             "align": aligned - detected, "embed": embedded - aligned,
         }  # fmt: skip
-        return Analysis(faces, photo.width, photo.height, timings)
+        picture = of_analysed(photo, faces) if thumbnail else None
+        return Analysis(faces, photo.width, photo.height, timings, picture)
 
     def _look_again(self, pixels: Image, detector: Any) -> tuple[FloatArray, FloatArray]:
         """Boxes (n, 5) and landmarks (n, 5, 2) of a face that fills the photo."""

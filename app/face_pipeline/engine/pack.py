@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,17 @@ DEFAULT_DETECTOR_SIDE = 640
 DEFAULT_DIMENSION = 512
 # Cosine over which two ArcFace embeddings are one person: far over what strangers reach (0.25).
 DEFAULT_MATCH_THRESHOLD = 0.38
+# Of the distance within which two faces may be one person: so near they may be without anybody looking, as
+# in a group of unknown faces (ops/clusterer.py).
+SURE_SHARE = 0.8
+
+
+class Certainty(StrEnum):
+    """How much a similarity says, by the thresholds of the pack. None of it is a probability."""
+
+    SURE = "sure"
+    LIKELY = "likely"
+    UNSURE = "unsure"
 
 
 class PackError(FacePipelineError):
@@ -63,7 +76,11 @@ class PackFile:
 
 @dataclass(frozen=True)
 class Pack:
-    """A model pack as its manifest describes it; `detector_side` in pixels."""
+    """A model pack as its manifest describes it; `detector_side` in pixels.
+
+    A cosine that reaches `match_threshold` is likely one person's, from `sure_threshold` on it is surely.
+    `false_match_rates`: the share of pairs of strangers that reach each, where somebody measured it.
+    """
 
     name: str
     engine: str
@@ -74,6 +91,14 @@ class Pack:
     licence_acceptance_required: bool
     match_threshold: float
     detector_side: int
+    sure_threshold: float
+    false_match_rates: Mapping[Certainty, float]
+
+    def certainty(self, similarity: float) -> Certainty:
+        """What a cosine of two embeddings of this pack says."""
+        if similarity >= self.sure_threshold:
+            return Certainty.SURE
+        return Certainty.LIKELY if similarity >= self.match_threshold else Certainty.UNSURE
 
     def file(self, role: str) -> Path:
         for each in self.files:
@@ -113,6 +138,7 @@ def _parse(directory: Path, raw: dict[str, Any]) -> Pack:
     roles = {each.role for each in files}
     if missing := ENGINES[engine] - roles:
         raise ValueError(f"a pack for {engine} needs the task {', '.join(sorted(missing))}")
+    match_threshold = float(ours.get("match_threshold", DEFAULT_MATCH_THRESHOLD))
     pack = Pack(
         name=str(raw["model_id"]),
         engine=engine,
@@ -121,8 +147,12 @@ def _parse(directory: Path, raw: dict[str, Any]) -> Pack:
         dimension=int(raw["tasks"]["recognition"].get("embedding_dimension", DEFAULT_DIMENSION)),
         licence=str(ours.get("licence", raw.get("license", "unknown"))),
         licence_acceptance_required=bool(ours.get("licence_acceptance_required", False)),
-        match_threshold=float(ours.get("match_threshold", DEFAULT_MATCH_THRESHOLD)),
+        match_threshold=match_threshold,
         detector_side=int(ours.get("detector_side", DEFAULT_DETECTOR_SIDE)),
+        sure_threshold=float(ours.get("sure_threshold", 1 - SURE_SHARE * (1 - match_threshold))),
+        false_match_rates={
+            Certainty(name): float(rate) for name, rate in ours.get("false_match_rates", {}).items()
+        },
     )
     _check_ranges(pack)
     return pack
@@ -131,6 +161,12 @@ def _parse(directory: Path, raw: dict[str, Any]) -> Pack:
 def _check_ranges(pack: Pack) -> None:
     if not 0 < pack.match_threshold < 1:
         raise ValueError(f"match_threshold is {pack.match_threshold}, a cosine between 0 and 1 is needed")
+    if not pack.match_threshold <= pack.sure_threshold < 1:
+        raise ValueError(
+            f"sure_threshold is {pack.sure_threshold}, a cosine from match_threshold up to 1 is needed"
+        )
+    if not all(0 <= rate <= 1 for rate in pack.false_match_rates.values()):
+        raise ValueError("false_match_rates are shares from 0 to 1")
     if pack.detector_side <= 0 or pack.detector_side % DETECTOR_STEP:
         raise ValueError(f"detector_side is {pack.detector_side}, a multiple of {DETECTOR_STEP} is needed")
     if pack.dimension <= 0:

@@ -25,11 +25,11 @@ def face_crop(data: bytes, bbox: Sequence[float], size: int, memory: Budget) -> 
 
     Raises PhotoBroken where the photo cannot be decoded, MemoryBusy where others take the memory for it.
     """
-    header = _header(data)
+    header = read_photo_header(data)
     longer = max(bbox[2] - bbox[0], bbox[3] - bbox[1], 1.0)
-    reduction = _reduction(header, longer / size)
-    with memory.hold(header.decode_bytes(reduction), patience=PATIENCE_SECONDS):
-        upright = upright_pixels(data, header, reduction)
+    smaller = reduction(header, longer / size)
+    with memory.hold(header.decode_bytes(smaller), patience=PATIENCE_SECONDS):
+        upright = upright_pixels(data, header, smaller)
         scale = upright.shape[1] / header.upright_size[0]
         left, top, right, bottom = _box(upright, bbox, longer * CROP_MARGIN, scale)
         crop = _rgb(upright[top:bottom, left:right])
@@ -39,22 +39,23 @@ def face_crop(data: bytes, bbox: Sequence[float], size: int, memory: Budget) -> 
 
 def upright(data: bytes, size: int, memory: Budget) -> bytes:
     """A JPEG of the whole photo, turned upright, longer side at most `size` pixels; raises as `face_crop`."""
-    header = _header(data)
-    reduction = _reduction(header, max(header.width, header.height) / size)
-    with memory.hold(header.decode_bytes(reduction), patience=PATIENCE_SECONDS):
-        whole = _rgb(upright_pixels(data, header, reduction))
+    header = read_photo_header(data)
+    smaller = reduction(header, max(header.width, header.height) / size)
+    with memory.hold(header.decode_bytes(smaller), patience=PATIENCE_SECONDS):
+        whole = _rgb(upright_pixels(data, header, smaller))
         whole.thumbnail((size, size))
     return _as_jpeg(whole)
 
 
-def _header(data: bytes) -> Header:
+def read_photo_header(data: bytes) -> Header:
+    """Raises PhotoBroken, also for what was refused as an upload."""
     try:
         return read_header(data)
     except PhotoRejected as error:
         raise PhotoBroken(error.message, code=error.code) from error
 
 
-def _reduction(header: Header, spare: float) -> int:
+def reduction(header: Header, spare: float) -> int:
     """A JPEG is decoded no larger than what is made of it asks for."""
     return next(each for each in REDUCTIONS if each <= max(1.0, spare)) if header.media_type == JPEG else 1
 

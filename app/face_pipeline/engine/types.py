@@ -14,6 +14,10 @@ from face_pipeline.errors import FacePipelineError
 if TYPE_CHECKING:
     from face_pipeline.engine.pack import Pack
 
+# Goes up when a thumbnail of the same photo would be cut or coded in another way (thumbnails.py): addresses
+# carry it, and pictures of an earlier recipe are made anew.
+THUMBNAIL_RECIPE = 1
+
 FloatArray = npt.NDArray[np.float32]
 Image = npt.NDArray[np.uint8]
 
@@ -62,12 +66,14 @@ class DetectedFace:
 @dataclass(frozen=True)
 class Analysis:
     """The faces of one photo; width and height of the upright photo in pixels; `timings` in seconds for
-    `decode`, `detect`, `align` and `embed`."""
+    `decode`, `detect`, `align` and `embed`. `thumbnail`: a WebP, where one was asked for and could be
+    made."""
 
     faces: list[DetectedFace]
     width: int
     height: int
     timings: dict[str, float]
+    thumbnail: bytes | None = None
 
 
 def go_on() -> None:
@@ -83,13 +89,21 @@ class Engine(Protocol):
     match_threshold: float
     providers: tuple[str, ...]
 
-    def analyse(self, data: bytes, *, promptly: bool = False, check: Callable[[], None] = go_on) -> Analysis:
+    def analyse(
+        self,
+        data: bytes,
+        *,
+        promptly: bool = False,
+        check: Callable[[], None] = go_on,
+        thumbnail: bool = False,
+    ) -> Analysis:
         """Decode a photo and find its faces, best detection first.
 
         Raises PhotoBroken, PhotoRejected, MemoryBusy.
 
         `promptly`: somebody waits for this one, so it may take more than its share of the cores. `check` is
-        called between the stages; what it raises ends the analysis.
+        called between the stages; what it raises ends the analysis. `thumbnail`: make one of the photo, from
+        the pixels that are decoded already.
         """
         ...
 

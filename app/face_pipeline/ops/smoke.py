@@ -9,10 +9,10 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from face_pipeline.actions.doctor import examine
 from face_pipeline.client import Client, Refused
 from face_pipeline.errors import FacePipelineError
 from face_pipeline.ops import sample
-from face_pipeline.ops.doctor import examine
 from face_pipeline.parts import Parts
 from face_pipeline.store import collections
 

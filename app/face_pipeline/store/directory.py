@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Collection as Several
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, TypedDict
 
-from sqlalchemy import func, select, tuple_, union, update
+from sqlalchemy import ColumnElement, func, select, tuple_, union, update
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, contains_eager, defer, joinedload
@@ -29,12 +30,23 @@ METADATA_MAX_DEPTH = 8
 _LISTED_BY = func.coalesce(Person.name_key, func.lower(Person.name))
 
 
+# Of all at once: an index has whose each face is.
+_COUNTED = (
+    select(Face.person_id, func.count().label("face_count"))
+    .where(Face.person_id.is_not(None))
+    .group_by(Face.person_id)
+    .subquery("counted")
+)
+_FACE_COUNT = func.coalesce(_COUNTED.c.face_count, 0)
+
+
 class Change(TypedDict, total=False):
     """What is to be other than it is; what is left out stays."""
 
     name: str
     external_id: str | None
     details: dict[str, Any]
+    cover_face_id: uuid.UUID | None
 
 
 @dataclass(frozen=True)
@@ -46,6 +58,15 @@ class Wanted:
     external_id: str | None = None
 
 
+class Sort(StrEnum):
+    """In which order persons are listed."""
+
+    # By collection, then by name.
+    NAME = "name"
+    FACES = "faces"
+    NEWEST = "newest"
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a person stands in the list: by collection, then by name."""
@@ -53,6 +74,25 @@ class Place:
     collection_id: int
     name: str
     person_id: uuid.UUID
+
+
+@dataclass(frozen=True)
+class CountedPlace:
+    """Where a person stands among all, those with most faces first."""
+
+    face_count: int
+    person_id: uuid.UUID
+
+
+@dataclass(frozen=True)
+class TimedPlace:
+    """Where a person stands among all, the newest first."""
+
+    created_at: datetime
+    person_id: uuid.UUID
+
+
+AnyPlace = Place | CountedPlace | TimedPlace
 
 
 @dataclass(frozen=True)
@@ -74,11 +114,13 @@ class BestFace:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a person has; `best` shows them, None: they have no face."""
+    """What a person has; `best` shows them, None: they have no face on a photo. `cover`: the face that
+    somebody chose to show them, or else the best one."""
 
     face_count: int = 0
     photo_count: int = 0
     best: BestFace | None = None
+    cover: uuid.UUID | None = None
 
 
 def check_external_id(text: str) -> str:
@@ -180,6 +222,8 @@ def change(
     """
     person = _lock(session, person_id, by)
     matches(person.version)
+    if (cover := wanted.get("cover_face_id")) is not None:
+        _check_cover(session, person_id, cover)
     changed = _write(session, person, wanted)
     if changed:
         audit.write(
@@ -190,6 +234,21 @@ def change(
     if "name" in changed:
         collections.renew(session, person.collection_id)
     return person
+
+
+def _check_cover(session: Session, person_id: uuid.UUID, face_id: uuid.UUID) -> None:
+    """Raises Conflict where the face is not one of the person's, on a photo.
+
+    Somebody may take it off at this moment: a cover counts only while it is theirs.
+    """
+    theirs = select(Face.id).where(
+        Face.id == face_id, Face.person_id == person_id, Face.photo_id.is_not(None)
+    )
+    if session.scalar(theirs) is None:
+        raise Conflict(
+            f"the face {face_id} is not one of this person's on a photo; choose one that is",
+            code="cover_not_theirs",
+        )
 
 
 def _write(session: Session, person: Person, wanted: Change) -> list[str]:
@@ -216,13 +275,15 @@ def _write(session: Session, person: Person, wanted: Change) -> list[str]:
         except IntegrityError:
             # Somebody else took the name or the external id after the question; who, the next round says.
             continue
-    session.refresh(person, ["name", "name_key", "external_id", "details", "version", "updated_at"])
+    session.refresh(
+        person, ["name", "name_key", "external_id", "details", "cover_face_id", "version", "updated_at"]
+    )
     return changed
 
 
 def _is_same(one: object, other: object) -> bool:
     """Whether they are the same JSON: to Python, true is 1 and 1 is 1.0."""
-    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+    return json.dumps(one, sort_keys=True, default=str) == json.dumps(other, sort_keys=True, default=str)
 
 
 def check_free(
@@ -252,37 +313,59 @@ def check_free(
 
 
 def page(
-    session: Session, wanted: Wanted, by: Actor, *, limit: int, after: Place | None
-) -> tuple[Sequence[Person], Place | None]:
-    """At most `limit` persons behind `after`, with their collections, and where the next page is."""
+    session: Session,
+    wanted: Wanted,
+    by: Actor,
+    *,
+    limit: int,
+    after: AnyPlace | None,
+    sort: Sort = Sort.NAME,
+) -> tuple[Sequence[Person], AnyPlace | None]:
+    """At most `limit` persons behind `after`, with their collections, and where the next page is.
+
+    `after` is a place of the same order; with `faces`, counts that change meanwhile move persons in it.
+    """
+    by_column = {Sort.NAME: _LISTED_BY, Sort.FACES: _FACE_COUNT, Sort.NEWEST: Person.created_at}[sort]
     query = (
-        select(Person, _LISTED_BY)
+        select(Person, by_column)
         .join(Person.collection)
         .options(contains_eager(Person.collection))
-        .order_by(Person.collection_id, _LISTED_BY, Person.id)
+        .where(*_conditions(wanted, by))
         .limit(limit + 1)
     )
-    if wanted.collection is not None:
-        # By its id, so that the index gives their order too.
-        only = select(Collection.id).where(Collection.name == wanted.collection).scalar_subquery()
-        query = query.where(Person.collection_id == only)
-    if by.collections is not None:
-        query = query.where(Collection.name.in_(by.collections))
-    if wanted.name is not None:
-        query = query.where(_LISTED_BY.contains(persons.name_key(wanted.name.strip()), autoescape=True))
-    if wanted.external_id is not None:
-        query = query.where(Person.external_id == wanted.external_id)
-    if after is not None:
-        query = query.where(
-            tuple_(Person.collection_id, _LISTED_BY, Person.id)
-            > (after.collection_id, after.name, after.person_id)
-        )
+    if sort == Sort.FACES:
+        query = query.outerjoin(_COUNTED, _COUNTED.c.person_id == Person.id)
+    if sort == Sort.NAME:
+        query = query.order_by(Person.collection_id, by_column, Person.id)
+    else:
+        query = query.order_by(by_column.desc(), Person.id.desc())
+    if isinstance(after, Place):
+        there = (after.collection_id, after.name, after.person_id)
+        query = query.where(tuple_(Person.collection_id, by_column, Person.id) > there)
+    elif after is not None:
+        value = after.face_count if isinstance(after, CountedPlace) else after.created_at
+        query = query.where(tuple_(by_column, Person.id) < (value, after.person_id))
     rows = session.execute(query).all()
     found = [row[0] for row in rows[:limit]]
     if len(rows) <= limit:
         return found, None
-    last, listed_by = rows[limit - 1]
-    return found, Place(last.collection_id, listed_by, last.id)
+    last, value = rows[limit - 1]
+    if sort == Sort.NAME:
+        return found, Place(last.collection_id, value, last.id)
+    return found, CountedPlace(value, last.id) if sort == Sort.FACES else TimedPlace(value, last.id)
+
+
+def _conditions(wanted: Wanted, by: Actor) -> Iterator[ColumnElement[bool]]:
+    if wanted.collection is not None:
+        # By its id, so that the index gives their order too.
+        only = select(Collection.id).where(Collection.name == wanted.collection).scalar_subquery()
+        yield Person.collection_id == only
+    if by.collections is not None:
+        yield Collection.name.in_(by.collections)
+    if wanted.name is not None:
+        yield _LISTED_BY.contains(persons.name_key(wanted.name.strip()), autoescape=True)
+    if wanted.external_id is not None:
+        yield Person.external_id == wanted.external_id
 
 
 def summaries(session: Session, person_ids: Several[uuid.UUID]) -> dict[uuid.UUID, Summary]:
@@ -294,18 +377,33 @@ def summaries(session: Session, person_ids: Several[uuid.UUID]) -> dict[uuid.UUI
         )
         .where(Face.person_id.in_(person_ids))
         .ext(distinct_on(Face.person_id))
-        .order_by(Face.person_id, Face.quality.desc(), Face.id)
+        # One that came as an embedding shows nobody.
+        .order_by(Face.person_id, Face.photo_id.is_(None), Face.quality.desc(), Face.id)
     ).all()  # fmt: skip
+    covers = dict(
+        session.execute(
+            select(Person.id, Face.id)
+            .join(Face, (Face.id == Person.cover_face_id) & (Face.person_id == Person.id))
+            .where(Person.id.in_(person_ids))
+        ).all()
+    )
     theirs = union(
         select(Photo.person_id, Photo.id).where(Photo.person_id.in_(person_ids)),
         select(Face.person_id, Face.photo_id).where(Face.person_id.in_(person_ids)),
     ).subquery()
-    photos = session.execute(select(theirs.c.person_id, func.count()).group_by(theirs.c.person_id)).all()
+    photos = session.execute(
+        select(theirs.c.person_id, func.count(theirs.c.id)).group_by(theirs.c.person_id)
+    ).all()
     face_counts = {row.person_id: row.face_count for row in faces}
     photo_counts = {row[0]: row[1] for row in photos}
-    best = {row.person_id: BestFace(row.id, row.photo_id, row.quality) for row in faces}
+    best = {
+        row.person_id: BestFace(row.id, row.photo_id, row.quality)
+        for row in faces
+        if row.photo_id is not None
+    }
+    shown = {person_id: face.id for person_id, face in best.items()} | covers
     return {
-        each: Summary(face_counts.get(each, 0), photo_counts.get(each, 0), best.get(each))
+        each: Summary(face_counts.get(each, 0), photo_counts.get(each, 0), best.get(each), shown.get(each))
         for each in person_ids
     }
 
@@ -314,10 +412,12 @@ def faces_page(
     session: Session, person: Person, *, limit: int, after: FacePlace | None
 ) -> tuple[Sequence[Face], FacePlace | None]:
     """At most `limit` of the person's faces behind `after`, no embeddings, and where the next page is."""
+    # Found first: an index of all photos by time, read until enough are theirs, may be read to its end.
+    theirs = select(Face.id).where(Face.person_id == person.id).cte("theirs").prefix_with("MATERIALIZED")
     query = (
         select(Face, Photo.received_at)
         .join(Face.photo)
-        .where(Face.person_id == person.id)
+        .join(theirs, theirs.c.id == Face.id)
         .options(defer(Face.embedding))
         .order_by(Photo.received_at.desc(), Face.id.desc())
         .limit(limit + 1)

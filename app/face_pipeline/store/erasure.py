@@ -56,6 +56,10 @@ PHOTOS_AT_ONCE = 2000
 MENTIONED_MAX = 100
 
 
+# What photos must fit to.
+Condition = ColumnElement[bool]
+
+
 class Why(StrEnum):
     """Why something stays."""
 
@@ -126,6 +130,40 @@ def photo(session: Session, photo_id: uuid.UUID, *, dry_run: bool, by: Actor) ->
             session, by, "photo.erase",
             collection=erased.collection, subject=photo_id, details=erased.counts(),
         )  # fmt: skip
+    return erased
+
+
+def photos(
+    session: Session, photo_ids: Sequence[uuid.UUID], *, dry_run: bool, by: Actor
+) -> dict[int, tuple[Erased, list[uuid.UUID]]]:
+    """Those of the photos that are there and reached, with their faces, and their ids: by collection."""
+    reached = Photo.id == _any(photo_ids)
+    if by.collections is not None:
+        theirs = select(Collection.id).where(Collection.name.in_(by.collections))
+        reached = reached & Photo.collection_id.in_(theirs)
+    rows = {row.id: row for row in _photos(session, reached, lock=not dry_run)}
+    erased: dict[int, tuple[Erased, list[uuid.UUID]]] = {}
+    # Read once they are locked: a photo that is moved changes its collection until then.
+    for photo_id, collection_id, name in session.execute(
+        select(Photo.id, Collection.id, Collection.name)
+        .join(Collection, Collection.id == Photo.collection_id)
+        .where(Photo.id == _any(rows))
+        .order_by(Collection.id, Photo.id)
+    ):
+        erased.setdefault(collection_id, (Erased(collection_id, name), []))[1].append(photo_id)
+    for found, ids in erased.values():
+        _count_photos(found, [rows[each] for each in ids])
+        found.faces = _count(session, Face.photo_id == _any(ids)) if dry_run else _remove_photos(session, ids)
+    if dry_run:
+        return erased
+    idempotency.forget(session, list(rows) if len(rows) < MENTIONED_MAX else None)
+    for found, ids in erased.values():
+        _change_collection(session, found)
+        for each in ids:
+            audit.write(
+                session, by, "photo.erase",
+                collection=found.collection, subject=each, details={"photos": 1, "of": len(rows)},
+            )  # fmt: skip
     return erased
 
 
@@ -218,15 +256,31 @@ def some_hashes(session: Session, collection_id: int, after: str) -> Sequence[st
     ).all()
 
 
-def some_photos(session: Session, found: Erased, *, by: Actor) -> Erased:
-    """Remove some photos of the collection, with their faces; none are left when it removes none."""
+def some_photos(session: Session, found: Erased, *, by: Actor, only: Condition | None = None) -> Erased:
+    """Remove some photos of the collection, with their faces; none are left when it removes none.
+
+    `only`: what they must fit to.
+    """
     erased = Erased(found.collection_id, found.collection)
-    rows = _photos(session, Photo.collection_id == found.collection_id, lock=True, most=PHOTOS_AT_ONCE)
+    fits = Photo.collection_id == found.collection_id
+    rows = _photos(session, fits if only is None else fits & only, lock=True, most=PHOTOS_AT_ONCE)
     if rows:
         _count_photos(erased, rows)
         erased.faces = _remove_photos(session, [row.id for row in rows])
         _change_collection(session, erased)
-        audit.write(session, by, "collection.empty", collection=erased.collection, details=erased.counts())
+        action = "collection.empty" if only is None else "photo.erase"
+        audit.write(session, by, action, collection=erased.collection, details=erased.counts())
+        if only is not None:
+            idempotency.forget(session)
+    return erased
+
+
+def would_remove(session: Session, found: Erased, only: Condition) -> Erased:
+    """What `some_photos` would remove of the collection in all."""
+    erased = Erased(found.collection_id, found.collection)
+    fits = (Photo.collection_id == found.collection_id) & only
+    _count_photos(erased, _photos(session, fits, lock=False))
+    erased.faces = _count(session, Face.photo_id.in_(select(Photo.id).where(fits)))
     return erased
 
 

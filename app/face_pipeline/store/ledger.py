@@ -27,6 +27,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from face_pipeline.engine import DetectedFace, Pack
+from face_pipeline.engine.types import THUMBNAIL_RECIPE
 from face_pipeline.errors import NotFound
 from face_pipeline.store import audit, batches, collections, events, persons, statements
 from face_pipeline.store.models import (
@@ -268,12 +269,15 @@ def renew(connection: Connection, tokens: Sequence[uuid.UUID], lease_seconds: fl
     )
 
 
-def finish(connection: Connection, held: Claim, faces: Sequence[DetectedFace]) -> None:
+def finish(
+    connection: Connection, held: Claim, faces: Sequence[DetectedFace], thumbnail: bytes | None = None
+) -> None:
     """Write the faces and end the row as `done`, in one statement; LeaseLost writes nothing.
 
-    The only face of a photo is given to the person whose the row is by then.
+    The only face of a photo is given to the person whose the row is by then. `thumbnail`: of this release's
+    recipe, None: it is made when somebody asks for it.
     """
-    _end(connection, held, State.DONE, None, None, faces)
+    _end(connection, held, State.DONE, None, None, faces, thumbnail)
 
 
 def give_back(connection: Connection, held: Claim) -> None:
@@ -297,6 +301,7 @@ def _end(
     code: str | None,
     message: str | None,
     faces: Sequence[DetectedFace],
+    thumbnail: bytes | None = None,
 ) -> None:
     ended = connection.execute(
         statements.END,
@@ -306,6 +311,7 @@ def _end(
             "why_unnamed": persons.unassigned(len(faces)),
             "new_faces": [_row(position, face) for position, face in enumerate(faces)],
             "new_count": len(faces),
+            "recipe": THUMBNAIL_RECIPE, "picture": thumbnail,
         },
     ).scalar_one()  # fmt: skip
     if not ended:
@@ -385,6 +391,12 @@ def states(session: Session) -> dict[State, int]:
 def failed(session: Session) -> int:
     """Photos that failed and were not deleted since."""
     return session.scalar(select(func.count()).where(Photo.state == State.FAILED)) or 0
+
+
+def done_since(session: Session, since: datetime) -> int:
+    """Photos that were done since then; an index of when photos ended tells it."""
+    query = select(func.count()).where(Photo.finished_at >= since, Photo.state == State.DONE)
+    return session.scalar(query) or 0
 
 
 def oldest_waiting(session: Session) -> datetime | None:

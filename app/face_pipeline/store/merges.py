@@ -249,6 +249,7 @@ def _row(removed: Person, earlier: Sequence[uuid.UUID], unfinished: Sequence[uui
         "metadata": removed.details,
         "version": removed.version,
         "by_hand": removed.by_hand,
+        "cover_face_id": str(removed.cover_face_id) if removed.cover_face_id else None,
         "created_at": removed.created_at.isoformat(),
         "merges": [str(each) for each in earlier],
         "unfinished": [str(each) for each in unfinished],
@@ -265,6 +266,8 @@ def _bring_back(session: Session, collection_id: int, was: dict[str, Any]) -> Pe
             insert(Person)
             .values(
                 {
+                    # Merges that an earlier release made have none.
+                    Person.cover_face_id: was.get("cover_face_id"),
                     Person.id: uuid.UUID(was["id"]), Person.collection_id: collection_id,
                     Person.name: was["name"], Person.name_key: was["name_key"],
                     Person.external_id: was["external_id"], Person.details: was["metadata"],

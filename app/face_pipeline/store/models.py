@@ -9,7 +9,19 @@ from enum import StrEnum
 from typing import Any
 
 from pgvector.sqlalchemy import HALFVEC
-from sqlalchemy import ARRAY, BigInteger, Dialect, Enum, ForeignKey, Identity, Text, false, func
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Dialect,
+    Enum,
+    ForeignKey,
+    Identity,
+    LargeBinary,
+    SmallInteger,
+    Text,
+    false,
+    func,
+)
 from sqlalchemy.dialects.postgresql import JSONB, REAL, TIMESTAMP, UUID
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import UserDefinedType
@@ -184,7 +196,8 @@ class Person(Base):
     No key: an earlier person of the collection has it. Both were there before keys were. `external_id` is
     what the operator's other systems call them; `details` is theirs too, and never read here. `version`
     grows with every change of the row. `by_hand`: made or changed by somebody, and not by an upload alone;
-    stays without photos too.
+    stays without photos too. `cover_face_id`: the face that pictures show of them; counts only while it is
+    theirs, None: the best one.
     """
 
     __tablename__ = "persons"
@@ -197,6 +210,7 @@ class Person(Base):
     details: Mapped[dict[str, Any]] = mapped_column("metadata", JSONB, server_default="{}")
     version: Mapped[int] = mapped_column(BigInteger, server_default="1")
     by_hand: Mapped[bool] = mapped_column(server_default=false())
+    cover_face_id: Mapped[uuid.UUID | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
@@ -442,6 +456,20 @@ class Photo(Base):
     collection: Mapped[Collection] = relationship()
     person: Mapped[Person | None] = relationship()
     faces: Mapped[list[Face]] = relationship(order_by="Face.position", back_populates="photo")
+
+
+class Thumbnail(Base):
+    """A small picture of a photo, a WebP, made by `recipe` (engine/thumbnails.py).
+
+    A row of the database and no file: it comes with the faces in one statement, goes with its photo by
+    itself, and is in each backup. Photos of an earlier release have none until somebody asks for it.
+    """
+
+    __tablename__ = "thumbnails"
+
+    photo_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("photos.id", ondelete="CASCADE"), primary_key=True)
+    recipe: Mapped[int] = mapped_column(SmallInteger)
+    picture: Mapped[bytes] = mapped_column(LargeBinary)
 
 
 class Face(Base):

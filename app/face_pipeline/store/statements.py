@@ -10,6 +10,7 @@ from typing import cast as cast_type
 from sqlalchemy import (
     Integer,
     Interval,
+    LargeBinary,
     Table,
     Text,
     and_,
@@ -26,6 +27,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import JSON, UUID
+from sqlalchemy.dialects.postgresql import insert as upsert
 
 from face_pipeline.store.models import (
     WAITING,
@@ -36,10 +38,11 @@ from face_pipeline.store.models import (
     Photo,
     Reason,
     State,
+    Thumbnail,
 )
 
-_photos, _faces, _collections, _events = (
-    cast_type(Table, model.__table__) for model in (Photo, Face, Collection, Event)
+_photos, _faces, _collections, _events, _thumbnails = (
+    cast_type(Table, model.__table__) for model in (Photo, Face, Collection, Event, Thumbnail)
 )
 
 CLAIM = (
@@ -176,5 +179,17 @@ _told = (
     .cte("told")
 )
 
+# Of a photo that failed, or where none could be made, there is none.
+_picture = cast(bindparam("picture"), LargeBinary)
+_pictured = upsert(_thumbnails).from_select(
+    ["photo_id", "recipe", "picture"],
+    select(_ended.c.id, cast(bindparam("recipe"), Integer), _picture).where(_picture.is_not(None)),
+    include_defaults=False,
+)
+_kept = _pictured.on_conflict_do_update(
+    index_elements=["photo_id"],
+    set_={"recipe": _pictured.excluded.recipe, "picture": _pictured.excluded.picture},
+).cte("kept")
+
 # 1 when the claim held, 0 when it was lost and nothing is written.
-END = select(func.count()).select_from(_ended).add_cte(_written, _counted, _told)
+END = select(func.count()).select_from(_ended).add_cte(_written, _counted, _told, _kept)

@@ -131,8 +131,9 @@ def nearest_people(
 ) -> list[Match]:
     """The people most like `embedding`: of each the best face, and how many of theirs reach the threshold.
 
-    A face of nobody stands for itself. `limit` counts people (and such faces) and is always honoured: where
-    the faces that the index gives belong to fewer, it is asked for more, and in the end all are scanned.
+    A face of nobody stands for itself, or is left out where only `named` ones are wanted. `limit` counts
+    people (and such faces) and is always honoured: where the faces that the index gives belong to fewer, it
+    is asked for more, and in the end all are scanned.
     """
     if exact is None:
         exact = not collection.index_ready

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from flask import Flask, Response, g, make_response, render_template, request
+from flask import Flask, Response, g, request
 from werkzeug.exceptions import BadRequest, HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
 from face_pipeline.errors import FacePipelineError
@@ -74,13 +74,11 @@ def _is_read_by_a_person() -> bool:
 
 
 def _page(status: int, message: str) -> Response:
+    if status == 404 and message == WORDS[NotFound][1]:
+        # What lists the calls of the API helps nobody who followed a link.
+        message = ui.nowhere()
     title = TITLES.get(status, "That did not work" if status < 500 else "Something went wrong")
-    response = make_response(
-        render_template("ui/error.html", title=title, message=message, request_id=context.request_id.get())
-    )
-    response.headers.update(ui.SECURITY_HEADERS)
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    return ui.error(status, title, message)
 
 
 def _expected(error: FacePipelineError) -> Response:

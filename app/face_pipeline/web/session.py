@@ -1,4 +1,4 @@
-"""Signing in and out of the page."""
+"""Signing in to the pages and out of them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from flask import Blueprint, Response, request
 
 from face_pipeline.actions import sessions
 from face_pipeline.errors import BadRequest, Unauthorized
-from face_pipeline.store.models import ActorKind
+from face_pipeline.store.models import ActorKind, ApiKey
 from face_pipeline.web import auth
+from face_pipeline.web.api import views
+from face_pipeline.web.contract import answers
 from face_pipeline.web.current import address, parts
 
 bp = Blueprint("session", __name__)
@@ -35,7 +37,15 @@ def sign_in() -> Response:
         raise
     sessions.open_session(parts(), by=sessions.actor(key, ActorKind.SESSION, address()))
     auth.open_session(key)
-    return Response(status=204)
+    return _told(key)
+
+
+@bp.get("/session")
+def current() -> Response:
+    key = auth.of_session()
+    if key is None:
+        raise Unauthorized("sign in first: POST /session", code="api_key_missing")
+    return _told(key)
 
 
 @bp.delete("/session")
@@ -43,4 +53,14 @@ def sign_out() -> Response:
     key = auth.close_session()
     if key is not None:
         sessions.close_session(parts(), by=sessions.actor(key, ActorKind.SESSION, address()))
-    return Response(status=204)
+    # Pictures of faces go, for who comes after. Uploads that wait stay: the browser's storage has them.
+    return Response(status=204, headers={"Clear-Site-Data": '"cache"'})
+
+
+def _told(key: ApiKey) -> Response:
+    """Who is signed in, and the token that changes need from now on."""
+    return views.answer(
+        answers.Session.model_construct(
+            csrf_token=auth.csrf_token(), name=key.name, scopes=sorted(str(scope) for scope in key.scopes)
+        )
+    )

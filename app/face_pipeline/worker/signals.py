@@ -28,11 +28,13 @@ from face_pipeline.telemetry.logging import configure_logging
 from face_pipeline.telemetry.metrics import MemoryCollector
 from face_pipeline.telemetry.metrics import worker as metrics
 from face_pipeline.telemetry.systemd import notify
+from face_pipeline.worker.presence import Presence, counts
 from face_pipeline.worker.runtime import Leases, runtime
 
 log = logging.getLogger(__name__)
 
 _started: dict[str, float] = {}
+_presence: list[Presence] = []
 
 
 def connect() -> None:
@@ -139,6 +141,8 @@ def _ready(**_: Any) -> None:
             )
     except Exception:
         log.exception("cannot take back photos of this worker's last run; the reconciler will")
+    _presence.append(Presence())
+    _presence[-1].start()
     notify("READY=1\nSTATUS=processing")
 
 
@@ -149,18 +153,22 @@ def _stopping(**_: Any) -> None:
 def _stopped(**_: Any) -> None:
     if hasattr(runtime, "leases"):
         runtime.leases.stop()
+    while _presence:
+        _presence.pop().stop()
 
 
 def _task_begins(task_id: str | None = None, task: Any = None, **_: Any) -> None:
     context.task_id.set(task_id)
     context.request_id.set(getattr(task.request, "request_id", None) if task is not None else None)
     metrics.tasks_active.inc()
+    counts.begin()
     if task_id:
         _started[task_id] = time.monotonic()
 
 
 def _task_ended(task_id: str | None = None, task: Any = None, state: str | None = None, **_: Any) -> None:
     metrics.tasks_active.dec()
+    counts.end()
     name = task.name if task is not None else "unknown"
     metrics.tasks_processed.labels(name, (state or "unknown").lower()).inc()
     began = _started.pop(task_id or "", None)

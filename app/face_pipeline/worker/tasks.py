@@ -24,6 +24,7 @@ from face_pipeline.store.originals import OriginalMissing, OriginalUnavailable
 from face_pipeline.telemetry import context
 from face_pipeline.telemetry.logging import stage_seconds
 from face_pipeline.telemetry.metrics import worker as metrics
+from face_pipeline.worker.presence import counts
 from face_pipeline.worker.runtime import Running, TimeOver, runtime
 
 log = logging.getLogger(__name__)
@@ -89,6 +90,7 @@ def ingest(task: Task, photo_id: str) -> None:
         return
     elapsed = time.monotonic() - started
     metrics.files_processed.labels(ended.outcome).inc()
+    counts.photo(done=ended.outcome == Outcome.SUCCESS)
     metrics.file_processing_duration.observe(elapsed)
     log.info(
         "photo processed",
@@ -111,7 +113,7 @@ def _process(held: ledger.Claim, running: Running) -> Ended:
     try:
         data = _patiently(lambda: runtime.parts.originals_source.read(held.sha256))
         read = time.monotonic() - began
-        analysis = runtime.engine.analyse(data, check=running.check)
+        analysis = runtime.engine.analyse(data, check=running.check, thumbnail=True)
     except TimeOver:
         return _failed(held, Reason.DEADLINE_EXCEEDED, runtime.leases.deadline_message())
     except (OriginalUnavailable, MemoryBusy) as error:
@@ -125,7 +127,7 @@ def _process(held: ledger.Claim, running: Running) -> Ended:
         return _failed(held, Reason.ENGINE_ERROR, ENGINE_FAILED)
     _tell(analysis, "ingest", photo_id=str(held.photo_id))
     analysed = time.monotonic()
-    _in_ledger(lambda connection: ledger.finish(connection, held, analysis.faces))
+    _in_ledger(lambda connection: ledger.finish(connection, held, analysis.faces, analysis.thumbnail))
     store = time.monotonic() - analysed
     _observe(analysis)
     return Ended(Outcome.SUCCESS, len(analysis.faces), {"read": read, **analysis.timings, "store": store})

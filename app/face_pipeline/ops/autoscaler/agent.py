@@ -17,11 +17,12 @@ from prometheus_client import start_http_server
 
 from face_pipeline.broker import log_level
 from face_pipeline.broker.agreement import Agreement, Heartbeat
+from face_pipeline.broker.presence import remembered
 from face_pipeline.broker.queues import lengths
 from face_pipeline.broker.redis import connect
 from face_pipeline.config import Settings
 from face_pipeline.errors import ConfigurationError, QueueUnavailable, root_cause
-from face_pipeline.ops.autoscaler.host import remembered, room, running_workers, tell
+from face_pipeline.ops.autoscaler.host import room, running_workers, tell
 from face_pipeline.ops.autoscaler.rule import Cause, Decision, Observation, Policy, Rule
 from face_pipeline.ops.autoscaler.spread import Host, places, spread
 from face_pipeline.parts import Parts

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
 COUNT_WORKERS = (
@@ -19,23 +17,6 @@ def running_workers() -> int:
         COUNT_WORKERS, capture_output=True, text=True, check=True, timeout=COUNT_TIMEOUT_SECONDS
     )
     return len(done.stdout.splitlines())
-
-
-@dataclass(frozen=True)
-class Remembered:
-    """The state file of face-workers: the number it was last given, and whether a person gave it."""
-
-    workers: int | None = None
-    paused: bool = False
-
-
-def remembered(path: Path) -> Remembered:
-    """What `path` says; a missing or broken file says nothing."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return Remembered(int(content["workers"]), content.get("paused") is True)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return Remembered()
 
 
 def room(running: int, asked: int, *, maximum: int, memory_mb: int, gpu_memory_mb: int) -> int:

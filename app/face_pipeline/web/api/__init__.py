@@ -16,12 +16,19 @@ from face_pipeline.web.api import (
     erasure,
     events,
     faces,
+    failures,
     hooks,
+    jobs,
     keys,
+    overview,
     persons,
     photos,
+    pictures,
     renditions,
     search,
+    several,
+    system,
+    trails,
     transfer,
     upkeep,
     verification,
@@ -33,7 +40,7 @@ bp = Blueprint("api", __name__)
 class PhotoId(BaseConverter):
     """The id of a photo in an address, whatever it is, but for what is a call of its own there."""
 
-    regex = "(?!retry$)[^/]+"
+    regex = "(?!(?:retry|move|delete)$)[^/]+"
 
 
 @bp.record
@@ -43,6 +50,7 @@ def _converters(state: BlueprintSetupState) -> None:
 
 for resource in (
     photos,
+    pictures,
     batches,
     faces,
     renditions,
@@ -56,9 +64,15 @@ for resource in (
     audit,
     erasure,
     upkeep,
+    several,
+    trails,
     clusters,
     events,
     hooks,
     transfer,
+    overview,
+    failures,
+    jobs,
+    system,
 ):
     bp.register_blueprint(resource.bp)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 import uuid
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -56,6 +57,14 @@ def text(value: Any) -> str:
     # Half of a pair of surrogates, which is no text for a database, is a ValueError here too.
     value.encode()
     return value
+
+
+def real(value: Any) -> float:
+    """A number as its text, which keeps every digit; neither infinite nor none."""
+    found = float(text(value))
+    if not math.isfinite(found):
+        raise ValueError
+    return found
 
 
 def number(value: Any) -> int:

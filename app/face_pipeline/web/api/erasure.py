@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from flask import Blueprint, Response, request
 
 from face_pipeline.actions import erasure
@@ -14,6 +16,8 @@ from face_pipeline.web.contract import erasure as contract
 from face_pipeline.web.current import actor, parts
 
 bp = Blueprint("erasure", __name__)
+
+Q = TypeVar("Q", bound=contract.EraseQuery)
 
 WORDS = {
     Why.SHOWS_OTHERS: "they show somebody else too; the person's faces are gone, the pictures are not",
@@ -55,15 +59,23 @@ def collection(collection: str) -> Response:
 
 
 def _dry_run() -> bool:
-    """Whether only the receipt is wanted. What might be meant for it and is not is refused."""
-    others = sorted(set(request.args) - set(contract.EraseQuery.model_fields))
+    """Whether only the receipt is wanted."""
+    return strictly(contract.EraseQuery).dry_run == "true"
+
+
+def strictly(model: type[Q]) -> Q:
+    """The parameters of an erasure. What might be meant for one of them and is not is refused."""
+    known = list(model.model_fields)
+    others = sorted(set(request.args) - set(known))
     if others:
-        raise BadRequest(
-            f"there is no parameter {others[0]!r}; this call takes dry_run alone", code="parameter"
-        )
-    if len(request.args.getlist("dry_run")) > 1 or request.content_length or request.is_json:
-        raise BadRequest("say dry_run once, in the address: ?dry_run=true", code="parameter")
-    return parameters.read(contract.EraseQuery, request.args).dry_run == "true"
+        alone = f"{known[0]} alone" if len(known) == 1 else " and ".join(known)
+        raise BadRequest(f"there is no parameter {others[0]!r}; this call takes {alone}", code="parameter")
+    several = next((name for name in known if len(request.args.getlist(name)) > 1), None)
+    if several or request.content_length or request.is_json:
+        name = several or known[0]
+        value = "true" if name == "dry_run" else "NAME"
+        raise BadRequest(f"say {name} once, in the address: ?{name}={value}", code="parameter")
+    return parameters.read(model, request.args)
 
 
 def _receipt(value: erasure.Receipt) -> Response:
@@ -80,12 +92,12 @@ def _receipt(value: erasure.Receipt) -> Response:
             answers=value.answers,
             tasks=rows.tasks,
             under_way=rows.under_way,
-            kept=[_kept(each) for each in rows.kept],
+            kept=[kept(each) for each in rows.kept],
         )
     )
 
 
-def _kept(value: Kept) -> contract.Kept:
+def kept(value: Kept) -> contract.Kept:
     return contract.Kept.model_construct(
         what=value.what,
         code=value.why,

@@ -6,12 +6,13 @@ from flask import Blueprint, Response, current_app, request
 
 from face_pipeline.actions import faces, looks
 from face_pipeline.engine.pictures import face_crop
+from face_pipeline.engine.types import THUMBNAIL_RECIPE
 from face_pipeline.errors import BadRequest, NotFound
 from face_pipeline.store.models import Face, Scope
-from face_pipeline.web.api import originals, parameters, views
+from face_pipeline.web.api import originals, parameters, pictures, views
 from face_pipeline.web.auth import requires
 from face_pipeline.web.contract import faces as contract
-from face_pipeline.web.contract.requests import CropQuery
+from face_pipeline.web.contract.requests import CropQuery, PictureVersion
 from face_pipeline.web.current import actor, parts
 
 bp = Blueprint("faces", __name__)
@@ -54,11 +55,14 @@ def _answer(face: Face) -> Response:
 @requires(Scope.READ)
 def crop(face_id: str) -> Response:
     size = parameters.read(CropQuery, request.args).size
+    version = parameters.read(PictureVersion, request.args).v
     face = looks.crop(parts(), parameters.identifier(face_id, "face"), by=actor())
     if face.photo is None:
         raise NotFound(f"face {face_id} came as an embedding, without a photo", code="face_without_photo")
+    tag = f"{face.id.hex}-{size}-{THUMBNAIL_RECIPE}"
+    if request.if_none_match.contains(tag):
+        # Box and original of a face never change: nothing is decoded again.
+        return pictures.kept(current_app.response_class(mimetype="image/jpeg"), version, tag)
     data = originals.data(face.photo)
     picture = face_crop(data, face.bbox, size, parts().memory)
-    response = current_app.response_class(picture, mimetype="image/jpeg")
-    response.headers["Cache-Control"] = "private, max-age=300"
-    return response
+    return pictures.kept(current_app.response_class(picture, mimetype="image/jpeg"), version, tag)

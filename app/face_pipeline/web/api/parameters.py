@@ -84,6 +84,7 @@ def _schema(model: type[requests.Request]) -> dict[str, dict[str, Any]]:
 
 
 def _what(schema: dict[str, Any]) -> str:
+    schema = schema.get("items", schema)
     if "enum" in schema:
         return f"one of {', '.join(word for word in schema['enum'] if word)}"
     kind = "a whole number" if schema["type"] == "integer" else "a number"

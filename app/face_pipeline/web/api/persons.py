@@ -9,7 +9,7 @@ from flask import Blueprint, Response, request
 
 from face_pipeline.actions import persons as actions
 from face_pipeline.errors import BadRequest
-from face_pipeline.store import collections, directory, photos
+from face_pipeline.store import certainty, collections, directory, photos
 from face_pipeline.store.models import Face, Scope
 from face_pipeline.web import etags
 from face_pipeline.web.api import cursors, parameters, views
@@ -41,18 +41,32 @@ def list_persons() -> Response:
         query.name or None,
         query.external_id or None,
     )
-    after = None
-    if query.cursor is not None:
-        after = directory.Place(*cursors.read(query.cursor, cursors.number, cursors.text, cursors.identifier))
-    page, following = actions.listing(parts(), wanted, limit=query.limit, after=after, by=actor())
+    after = _place(query.sort, query.cursor) if query.cursor is not None else None
+    page, following = actions.listing(
+        parts(), wanted, limit=query.limit, after=after, by=actor(), sort=query.sort
+    )
     return views.answer(
         contract.Persons.model_construct(
             persons=[details(each) for each in page],
-            next_cursor=cursors.make(following.collection_id, following.name, following.person_id)
-            if following
-            else None,
+            next_cursor=_written(following) if following else None,
         )
     )
+
+
+def _place(sort: directory.Sort, cursor: str) -> directory.AnyPlace:
+    if sort == directory.Sort.NAME:
+        return directory.Place(*cursors.read(cursor, cursors.number, cursors.text, cursors.identifier))
+    if sort == directory.Sort.FACES:
+        return directory.CountedPlace(*cursors.read(cursor, cursors.number, cursors.identifier))
+    return directory.TimedPlace(*_read_cursor(cursor))
+
+
+def _written(place: directory.AnyPlace) -> str:
+    if isinstance(place, directory.Place):
+        return cursors.make(place.collection_id, place.name, place.person_id)
+    if isinstance(place, directory.CountedPlace):
+        return cursors.make(place.face_count, place.person_id)
+    return cursors.make(place.created_at, place.person_id)
 
 
 @bp.get("/persons/<person_id>")
@@ -66,7 +80,7 @@ def show(person_id: str) -> Response:
 def change(person_id: str) -> Response:
     body = parameters.body(contract.PersonChange)
     if not body.model_fields_set:
-        raise BadRequest("say what to change: name, external_id, metadata", code="parameter")
+        raise BadRequest("say what to change: name, external_id, metadata, cover_face_id", code="parameter")
     wanted = directory.Change()
     if "name" in body.model_fields_set:
         wanted["name"] = body.name
@@ -74,13 +88,18 @@ def change(person_id: str) -> Response:
         wanted["external_id"] = body.external_id
     if "metadata" in body.model_fields_set:
         wanted["details"] = body.metadata
+    if "cover_face_id" in body.model_fields_set:
+        face = body.cover_face_id
+        wanted["cover_face_id"] = None if face is None else parameters.identifier(face, "face")
     return _answer(actions.change(parts(), _id(person_id), wanted, matches=etags.check_match, by=actor()))
 
 
 @bp.get("/persons/<person_id>/faces")
 @requires(Scope.READ)
 def list_faces(person_id: str) -> Response:
-    query = parameters.read(contract.OfPersonQuery, request.args)
+    query = parameters.read(contract.FacesOfPersonQuery, request.args)
+    if query.sort == contract.FacesSort.LEAST_SURE:
+        return _least_sure(person_id, query)
     after = directory.FacePlace(*_read_cursor(query.cursor)) if query.cursor is not None else None
     with parts().database.reading() as session:
         person = directory.find(session, _id(person_id), actor())
@@ -89,6 +108,27 @@ def list_faces(person_id: str) -> Response:
         contract.PersonFaces.model_construct(
             faces=[_face(each) for each in page],
             next_cursor=cursors.make(following.received_at, following.face_id) if following else None,
+        )
+    )
+
+
+def _least_sure(person_id: str, query: contract.FacesOfPersonQuery) -> Response:
+    after = None
+    if query.cursor is not None:
+        after = certainty.SurePlace(*cursors.read(query.cursor, cursors.real, cursors.identifier))
+    with parts().database.reading() as session:
+        person = directory.find(session, _id(person_id), actor())
+        page, following = certainty.faces_page(session, person, limit=query.limit, after=after)
+    faces = []
+    for face, sure in page:
+        told = _face(face)
+        if sure is not None:
+            told.certainty = round(sure, 6)
+        faces.append(told)
+    return views.answer(
+        contract.PersonFaces.model_construct(
+            faces=faces,
+            next_cursor=cursors.make(repr(following.certainty), following.face_id) if following else None,
         )
     )
 
@@ -165,6 +205,8 @@ def details(value: actions.Described) -> contract.PersonDetails:
         face_count=value.has.face_count,
         photo_count=value.has.photo_count,
         representative_face=_best_face(best) if best else None,
+        cover_face_id=str(value.has.cover) if value.has.cover else None,
+        cover=views.crop(value.has.cover) if value.has.cover else None,
         created_at=views.time(person.created_at),
         updated_at=views.time(person.updated_at),
     )

@@ -61,18 +61,25 @@ def upload() -> Response:
 @bp.get("/photos")
 @requires(Scope.READ)
 def list_photos() -> Response:
-    query, by = parameters.read(PhotosQuery, request.args), actor()
+    given = {**request.args.to_dict(), "state": request.args.getlist("state")}
+    query, by = parameters.read(PhotosQuery, given), actor()
     if query.collection:
         by.check_reaches(collections.check_name(query.collection))
     wanted = photos.Wanted(
-        query.state or None,
+        frozenset(each for each in query.state if each) or None,
         query.collection or None,
         parameters.identifier(query.batch, "batch") if query.batch else None,
+        parameters.identifier(query.person_id, "person") if query.person_id else None,
         within=by.collections,
+        reason=query.reason or None,
+        faces=query.faces or None,
+        since=parameters.moment(query.since, "since") if query.since is not None else None,
+        until=parameters.moment(query.until, "until") if query.until is not None else None,
+        filename=query.filename or None,
     )
     after = _read_cursor(query.cursor) if query.cursor is not None else None
     with parts().database.transaction() as session:
-        page, following = photos.page(session, wanted, limit=query.limit, after=after)
+        page, following = photos.page(session, wanted, limit=query.limit, after=after, sort=query.sort)
     return views.answer(
         answers.Photos.model_construct(
             photos=[views.photo_item(photo, count) for photo, count in page],

@@ -46,12 +46,14 @@ def search() -> Response:
     )  # fmt: skip
     return views.answer(
         answers.SearchAnswer.model_construct(
-            faces=[views.searched_face(face) for face in answer.faces],
+            faces=[views.searched_face(face, parts().pack) for face in answer.faces],
             cache=status,
             duration_seconds=round(elapsed, 4),
             threshold=wish.threshold,
             collection=answer.collections[0],
             collections=answer.collections,
+            thresholds=views.thresholds(parts().pack),
+            searched=answers.Searched.model_construct(collections=answer.collections, faces=answer.looked_at),
         )
     )
 
@@ -65,6 +67,7 @@ def _by_photo() -> tuple[searches.Wish, searches.Answer]:
         min_quality=form.min_quality,
         group_by=form.group_by,
         min_face_size=form.min_face_size,
+        named=form.named == "true",
     )
     photo = files.read_one(request, "photo")
     return wish, searches.search(
@@ -78,6 +81,7 @@ def _by_face(body: SearchBody) -> tuple[searches.Wish, searches.Answer]:
         threshold=_threshold(body.threshold),
         min_quality=body.min_quality,
         group_by=GroupBy(body.group_by),
+        named=body.named,
     )
     names = body.collection or []
     if (body.face_id is None) == (body.embedding is None):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from flask import Blueprint, Response
 
 from face_pipeline.actions import photos
+from face_pipeline.errors import BadRequest
 from face_pipeline.store.models import Scope
-from face_pipeline.web.api import parameters, views
+from face_pipeline.web.api import parameters, several, views
 from face_pipeline.web.auth import requires
 from face_pipeline.web.contract import upkeep as contract
 from face_pipeline.web.current import actor, parts
@@ -25,6 +26,13 @@ def retry(photo_id: str) -> Response:
 @requires(Scope.WRITE)
 def retry_all() -> Response:
     wish = parameters.body(contract.RetryWish)
+    if wish.photo_ids is not None:
+        if wish.collection is not None or wish.reason is not None:
+            raise BadRequest("name photo_ids, or a collection and a reason, and not both", code="parameter")
+        started, refused = photos.retry_several(parts(), several.ids(wish.photo_ids), by=actor())
+        return views.answer(
+            contract.Retried.model_construct(retried=started, refused=several.not_done(refused)), 202
+        )
     retried = photos.retry_all(parts(), collection=wish.collection, reason=wish.reason, by=actor())
     return views.answer(contract.Retried.model_construct(retried=retried), 202)
 

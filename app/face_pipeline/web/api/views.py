@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import datetime
 from typing import Any
 
@@ -9,11 +10,16 @@ from flask import Response, jsonify
 
 from face_pipeline.actions.searches import SearchedFace
 from face_pipeline.actions.uploads import Rejected
+from face_pipeline.engine import Certainty, Pack
+from face_pipeline.engine.types import THUMBNAIL_RECIPE
 from face_pipeline.store import models as rows
 from face_pipeline.store.ledger import Accepted
 from face_pipeline.store.persons import Remark
 from face_pipeline.store.vectors import Match
 from face_pipeline.web.contract import answers
+
+# Of a threshold that was computed.
+THRESHOLD_DECIMALS = 4
 
 
 def answer(value: answers.Answer, status: int = 200) -> Response:
@@ -80,7 +86,19 @@ def _photo(value: rows.Photo) -> dict[str, Any]:
         "person": person(value.person),
         "received_at": time(value.received_at),
         "finished_at": time(value.finished_at),
+        "thumbnail": thumbnail(value),
     }
+
+
+def thumbnail(value: rows.Photo) -> str | None:
+    """The address of its small picture, which a browser keeps for ever; another recipe has another one."""
+    if value.state != rows.State.DONE:
+        return None
+    return f"/api/v1/photos/{value.id}/thumbnail?v={THUMBNAIL_RECIPE}"
+
+
+def crop(face_id: uuid.UUID) -> str:
+    return f"/api/v1/faces/{face_id}/crop?v={THUMBNAIL_RECIPE}"
 
 
 def face(value: rows.Face) -> answers.Face:
@@ -94,13 +112,23 @@ def face(value: rows.Face) -> answers.Face:
     )
 
 
-def match(value: Match) -> answers.Match:
+def thresholds(pack: Pack) -> answers.Thresholds:
+    return answers.Thresholds.model_construct(
+        sure=round(pack.sure_threshold, THRESHOLD_DECIMALS),
+        likely=pack.match_threshold,
+        sure_false_match_rate=pack.false_match_rates.get(Certainty.SURE),
+        likely_false_match_rate=pack.false_match_rates.get(Certainty.LIKELY),
+    )
+
+
+def match(value: Match, pack: Pack) -> answers.Match:
     told = answers.Match.model_construct(
         person_id=str(value.person_id) if value.person_id else None,
         person_name=value.person_name,
         face_id=str(value.face_id),
         photo_id=str(value.photo_id) if value.photo_id else None,
         similarity=value.similarity,
+        certainty=pack.certainty(value.similarity),
     )
     if value.face_count is not None:
         told.face_count = value.face_count
@@ -109,8 +137,8 @@ def match(value: Match) -> answers.Match:
     return told
 
 
-def searched_face(value: SearchedFace) -> answers.SearchedFace:
-    matches = [match(each) for each in value.matches]
+def searched_face(value: SearchedFace, pack: Pack) -> answers.SearchedFace:
+    matches = [match(each, pack) for each in value.matches]
     if value.seen is None:
         return answers.SearchedFace.model_construct(matches=matches)
     return answers.SearchedFace.model_construct(

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
+from face_pipeline.engine import Certainty
 from face_pipeline.store.models import State
 
 Id = Annotated[str, Field(json_schema_extra={"format": "uuid"})]
@@ -141,6 +142,9 @@ class _Photo(Answer):
     person: Person | None
     received_at: Time | None
     finished_at: Time | None
+    thumbnail: str | None = Field(
+        description="Address of a small square picture with the faces on it; null: the photo is not done."
+    )
 
 
 class Photo(_Photo):
@@ -185,6 +189,7 @@ class Match(Answer):
     face_id: Id
     photo_id: Id | None = Field(description="Null for a face that came as an embedding.")
     similarity: Similarity = Field(description="Cosine of the two embeddings.")
+    certainty: Certainty = Field(description="What that says, by the `thresholds` of the answer.")
     # Left out of the answer where it is not set.
     face_count: Annotated[int, Field(ge=1)] | SkipJsonSchema[None] = Field(
         None,
@@ -208,6 +213,28 @@ class SearchedFace(Answer):
     matches: list[Match]
 
 
+class Thresholds(Answer):
+    """Of the model pack: the cosine from which on two faces are surely, or likely, one person's.
+
+    None of it is a probability. A match under `likely`, of a search with a lower threshold, is unsure.
+    """
+
+    sure: Similarity
+    likely: Similarity = Field(description="The threshold of a search that names none.")
+    sure_false_match_rate: Share | None = Field(
+        description="The share of pairs of strangers that reach `sure`, as measured for the pack; null: "
+        "nobody measured it."
+    )
+    likely_false_match_rate: Share | None = Field(description="As sure_false_match_rate, of `likely`.")
+
+
+class Searched(Answer):
+    """Where was looked."""
+
+    collections: list[str] = Field(description="In the order asked for.")
+    faces: Count = Field(description="Faces in them when the search began.")
+
+
 class SearchAnswer(Answer):
     faces: list[SearchedFace]
     cache: Literal["hit", "miss", "none"] = Field(
@@ -217,10 +244,20 @@ class SearchAnswer(Answer):
     threshold: Similarity
     collection: str = Field(description="The first of `collections`.")
     collections: list[str] = Field(description="Where was searched, in the order asked for.")
+    thresholds: Thresholds
+    searched: Searched
 
 
 class Live(Answer):
     status: str
+
+
+class Session(Answer):
+    """A session of the pages."""
+
+    csrf_token: str = Field(description="Changes by this session send it as X-CSRF-Token.")
+    name: str = Field(description="Name of the key.")
+    scopes: list[str]
 
 
 class Checks(Answer):

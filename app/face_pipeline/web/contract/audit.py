@@ -17,7 +17,7 @@ _MOMENT: JsonDict = {"format": "date-time"}
 _TEXT: JsonDict = {"pattern": "^[^\\u0000]*$"}
 
 
-class AuditQuery(Request):
+class AuditRowsQuery(Request):
     action: Text = Field(
         "", json_schema_extra=_TEXT, description="How the action begins: `person.`, or `person.rename`."
     )
@@ -35,6 +35,9 @@ class AuditQuery(Request):
     until: Text | SkipJsonSchema[None] = Field(
         None, json_schema_extra=_MOMENT, description="Only what was before."
     )
+
+
+class AuditQuery(AuditRowsQuery):
     limit: Annotated[int, AsWhole] = Field(50, ge=1, le=200, description="Page size.")
     cursor: Text | SkipJsonSchema[None] = Field(None, description="next_cursor of the page before.")
 
@@ -68,6 +71,15 @@ CALLS: tuple[Call, ...] = (
         "Searches, looks at photos and faces, changes, sign-ins, refusals. To read it leaves an entry too.",
         scope=Scope.ADMIN,
         query=(AuditQuery,),
+        errors=(400, 503),
+    ),
+    Call(
+        "get", "/api/v1/audit.csv", "export_audit", "What was done, as CSV",
+        {200: Reply("A row for each entry, newest first.", ("text/csv",))},
+        "UTF-8 with a byte order mark, as spreadsheets want it; `details` is JSON. A text that a spreadsheet "
+        "would take for a formula begins with a quote ('). However many entries fit, they come one by one.",
+        scope=Scope.ADMIN,
+        query=(AuditRowsQuery,),
         errors=(400, 503),
     ),
 )  # fmt: skip

@@ -39,6 +39,8 @@ IN_THE_PATH: dict[str, tuple[str, dict[str, Any]]] = {
     "cluster_id": ("Cluster.", _ID),
     "hook_id": ("Web hook.", _ID),
     "key_id": ("API key.", _ID),
+    "silence_id": ("Silence of alerts.", _ID),
+    "reason": ("`reason.code` of photos.", {"type": "string", "pattern": "^[a-z][a-z0-9_]{0,99}$"}),
     "collection": ("Name of the collection.", {"type": "string", "pattern": f"^{NAME_PATTERN.pattern}$"}),
 }
 BROKEN_PHOTO = {422: "The photo cannot be decoded."}

@@ -16,12 +16,18 @@ from face_pipeline.web.contract import (
     erasure,
     events,
     faces,
+    failures,
     hooks,
     idempotency,
+    jobs,
     keys,
+    overview,
     persons,
     requests,
     search,
+    several,
+    system,
+    trails,
     transfer,
     upkeep,
     verification,
@@ -43,10 +49,16 @@ SUBJECTS: tuple[ModuleType, ...] = (
     audit,
     erasure,
     upkeep,
+    several,
+    trails,
     clusters,
     events,
     hooks,
     transfer,
+    overview,
+    failures,
+    jobs,
+    system,
 )
 
 # By the status they come with; gunicorn and nginx, which answer for the service, may have others.
@@ -60,7 +72,7 @@ _CODES: Codes = {
     403: ("forbidden", "scope_missing", "csrf_token", "collection_forbidden"),
     404: (
         "not_found", "photo_not_found", "batch_not_found", "face_not_found", "collection_not_found",
-        "original_missing",
+        "original_missing", "thumbnail_not_there",
     ),
     405: ("method_not_allowed",),
     409: ("conflict", "contract_mismatch"),
@@ -91,6 +103,8 @@ _CALLS = (
     Call(
         "get", "/api/v1/photos", "list_photos", "List photos, newest first",
         {200: Reply("A page.", answers.Photos)},
+        "Filters are put together: a photo fits all of them. A cursor belongs to the filters and the order "
+        "that it came with.",
         scope=Scope.READ,
         query=(requests.PhotosQuery,),
         errors=(400, 404, 503),
@@ -113,6 +127,17 @@ _CALLS = (
         words=BROKEN_PHOTO,
     ),
     Call(
+        "get", "/api/v1/photos/{photo_id}/thumbnail", "get_photo_thumbnail",
+        "A small square picture with the faces on it",
+        {200: Reply("A WebP of at most 320 pixels.", ("image/webp",))},
+        "In its middle are the faces, where they fit into the square, or else the largest one. Workers make "
+        "it with the faces; a photo of an earlier release gets it when it is asked for.",
+        scope=Scope.READ,
+        query=(requests.PictureVersion,),
+        errors=(400, 404, 422, 503),
+        words=BROKEN_PHOTO | {404: "There is no such photo, or it is not done (thumbnail_not_there)."},
+    ),
+    Call(
         "get", "/api/v1/batches/{batch_id}", "get_batch", "Progress of an upload",
         {200: Reply("How far its photos are.", answers.Batch)},
         scope=Scope.READ,
@@ -122,7 +147,7 @@ _CALLS = (
         "get", "/api/v1/faces/{face_id}/crop", "get_face_crop", "Picture of a face",
         {200: Reply("A JPEG.", ("image/jpeg",))},
         scope=Scope.READ,
-        query=(requests.CropQuery,),
+        query=(requests.CropQuery, requests.PictureVersion),
         errors=(400, 404, 422, 503),
         words=BROKEN_PHOTO,
     ),
@@ -137,14 +162,20 @@ _CALLS = (
     ),
     Call(
         "post", "/session", "sign_in", "Sign the page in",
-        {204: Reply("Signed in; a cookie is set.")},
+        {200: Reply("Signed in; a cookie is set.", answers.Session)},
         body=requests.SignIn,
         errors=(400, 401, 413, 429, 503),
         words={413: "A sign-in takes 64 kB."},
     ),
     Call(
+        "get", "/session", "get_session", "Who is signed in to the page",
+        {200: Reply("The session that the cookie stands for.", answers.Session)},
+        errors=(401, 503),
+        words={401: "There is no session, or its key is no longer valid."},
+    ),
+    Call(
         "delete", "/session", "sign_out", "Sign the page out",
-        {204: Reply("Signed out.")},
+        {204: Reply("Signed out; the browser is told to empty its cache of this service.")},
     ),
     Call(
         "get", "/health/live", "live", "The process answers",

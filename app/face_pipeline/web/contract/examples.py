@@ -14,6 +14,7 @@ IDS = {
     "cluster_id": "0197c2a5-b2c9-7045-93d6-2e1f0a9b8c7d",
     "hook_id": "0197c2a6-14fa-71b6-84e7-5c4d3b2a1f0e",
     "key_id": "0197c2a6-7d05-7227-b5f8-8a7b6c5d4e3f",
+    "silence_id": "0197c2a6-a91b-72d4-8c3f-4b5a69788796",
     "other_face_id": "0197c2a6-d316-7398-a609-0b1c2d3e4f5a",
     "other_person_id": "0197c2a7-2e27-74a9-971a-3d4e5f6a7b8c",
 }
@@ -32,11 +33,15 @@ BODIES: dict[str, dict[str, Any]] = {
     "change_key": {"scopes": ["read", "write"], "expires_at": "2030-01-31T12:00:00Z"},
     "rotate_key": {"grace_seconds": 86400},
     "retry_photos": {"collection": "visitors", "reason": "engine_error"},
+    "erase_photos": {"photo_ids": [IDS["photo_id"]], "dry_run": True},
+    "move_photos": {"photo_ids": [IDS["photo_id"]], "collection": "visitors"},
+    "give_faces": {"face_ids": [IDS["face_id"], IDS["other_face_id"]], "person": "Anna Berg"},
     "move_photo": {"collection": "visitors"},
     "hide_cluster": {"hidden": True},
     "name_cluster": {"name": "Anna Berg"},
     "make_hook": {"url": "https://receiver.example.org/faces", "kinds": ["person.seen", "face.unknown"]},
     "change_hook": {"enabled": True, "kinds": ["person.seen"]},
+    "silence_alerts": {"alert": "HighDiskUsage", "labels": {"host": "web1"}, "minutes": 120},
     "add_embeddings": {"contract_id": "insightface-…", "embeddings": [[0.0123, -0.0456]]},
 }
 # Fields of forms and of queries, beside those that are required.
@@ -60,4 +65,8 @@ QUERIES: dict[str, dict[str, str]] = {
     "erase_face": {"dry_run": "true"},
     "erase_person": {"dry_run": "true"},
     "erase_collection": {"dry_run": "true"},
+    "list_failures": {"collection": "default"},
+    "export_failures": {"reason": "engine_error"},
+    "erase_failures": {"dry_run": "true"},
+    "export_audit": {"action": "person.erase", "since": "2026-11-01T00:00:00Z"},
 }

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, WithJsonSchema
 from pydantic.config import JsonValue
 from pydantic.json_schema import SkipJsonSchema
 
 from face_pipeline.store.collections import DEFAULT_COLLECTION
-from face_pipeline.store.directory import EXTERNAL_ID_MAX, METADATA_MAX_BYTES, METADATA_MAX_DEPTH
+from face_pipeline.store.directory import EXTERNAL_ID_MAX, METADATA_MAX_BYTES, METADATA_MAX_DEPTH, Sort
 from face_pipeline.store.merges import UNDO_HOURS
 from face_pipeline.store.models import Scope
 from face_pipeline.store.persons import NAME_MAX
@@ -48,6 +49,9 @@ class PersonChange(requests.Body):
     metadata: dict[str, Any] = Field(
         default_factory=dict, description=f"{METADATA_WORDS} It takes the place of what was kept."
     )
+    cover_face_id: Annotated[str, Field(json_schema_extra={"format": "uuid"})] | None = Field(
+        None, description="The face of theirs that pictures show; null: the one of best quality."
+    )
 
 
 class MergeWish(requests.Body):
@@ -66,6 +70,11 @@ class PersonsQuery(requests.Request):
         "", description="Only persons with this in their name, in either case, accents composed or not."
     )
     external_id: requests.Text = Field("", description="Only persons of this external id.")
+    sort: Annotated[Sort, WithJsonSchema({"type": "string", "enum": list(Sort)})] = Field(
+        Sort.NAME,
+        description="name: by collection, then by name; faces: those with most faces first; newest: those "
+        "made last first.",
+    )
     limit: Annotated[int, requests.AsWhole] = Field(50, ge=1, le=200, description="Page size.")
     cursor: requests.Text | SkipJsonSchema[None] = Field(None, description="next_cursor of the page before.")
 
@@ -73,6 +82,21 @@ class PersonsQuery(requests.Request):
 class OfPersonQuery(requests.Request):
     limit: Annotated[int, requests.AsWhole] = Field(50, ge=1, le=200, description="Page size.")
     cursor: requests.Text | SkipJsonSchema[None] = Field(None, description="next_cursor of the page before.")
+
+
+class FacesSort(StrEnum):
+    """In which order faces of a person are listed."""
+
+    NEWEST = "newest"
+    LEAST_SURE = "least_sure"
+
+
+class FacesOfPersonQuery(OfPersonQuery):
+    sort: Annotated[FacesSort, WithJsonSchema({"type": "string", "enum": list(FacesSort)})] = Field(
+        FacesSort.NEWEST,
+        description="newest: of the newest photo first; least_sure: what is least like their other faces "
+        "first, each with its `certainty`.",
+    )
 
 
 class BestFace(answers.Answer):
@@ -96,6 +120,11 @@ class PersonDetails(answers.Answer):
         description="Photos with a face of theirs, and photos that were given to them."
     )
     representative_face: BestFace | None = Field(description="The one of best quality; null: they have none.")
+    cover_face_id: answers.Id | None = Field(
+        description="The face that pictures show: the one that was chosen while it is theirs, or else the "
+        "one of best quality."
+    )
+    cover: str | None = Field(description="Address of its picture.")
     created_at: answers.Time | None
     updated_at: answers.Time | None
 
@@ -114,6 +143,12 @@ class PersonFace(answers.Answer):
     landmarks: answers.Landmarks
     detection_score: answers.Share
     quality: answers.Share
+    # Left out of the answer where it is not set.
+    certainty: answers.Similarity | SkipJsonSchema[None] = Field(
+        None,
+        description="With sort least_sure: cosine to the mean of the person's other faces; left out for an "
+        "only face.",
+    )
 
 
 class PersonFaces(answers.Answer):
@@ -179,14 +214,18 @@ CALLS: tuple[Call, ...] = (
         scope=Scope.ENROL,
         body=PersonChange,
         errors=(400, 404, 409, 412, 413, 503, 507),
-        words={409: "Somebody else has the name (person_exists) or the external id (external_id_exists)."},
+        words={
+            409: "Somebody else has the name (person_exists) or the external id (external_id_exists), or the "
+            "face for the cover is not theirs (cover_not_theirs)."
+        },
     ),
     Call(
         "get", "/api/v1/persons/{person_id}/faces", "list_person_faces",
         "Faces of a person, newest photo first",
         {200: Reply("A page.", PersonFaces)},
+        "With sort least_sure, wrong faces come first. A cursor belongs to the order that it came with.",
         scope=Scope.READ,
-        query=(OfPersonQuery,),
+        query=(FacesOfPersonQuery,),
         errors=(400, 404, 503),
     ),
     Call(
@@ -226,6 +265,6 @@ CODES: Codes = {
     404: ("person_not_found", "merge_not_found"),
     409: (
         "person_exists", "external_id_exists", "merge_self", "merge_other_collection", "merge_undone",
-        "merge_expired",
+        "merge_expired", "cover_not_theirs",
     ),
 }  # fmt: skip

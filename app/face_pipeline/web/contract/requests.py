@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SkipValidation, WithJsonSchema
+from pydantic.config import JsonDict
 from pydantic.json_schema import SkipJsonSchema
 
 from face_pipeline.config import Settings
 from face_pipeline.store.collections import DEFAULT_COLLECTION, NAME_PATTERN
 from face_pipeline.store.models import State
 from face_pipeline.store.persons import NAME_MAX
+from face_pipeline.store.photos import Faces, Sort
 
 # What JSON calls a number. Python's own functions also take "1_0", "٣", " 5" and "NaN".
 WHOLE = re.compile(r"-?[0-9]{1,18}")
@@ -97,12 +99,42 @@ class UploadForm(Request):
     )
 
 
+# Texts that no column holds.
+NO_NUL: JsonDict = {"pattern": "^[^\\u0000]*$"}
+A_MOMENT: JsonDict = {"format": "date-time"}
+_STATES: dict[str, Any] = {"type": "array", "items": {"type": "string", "enum": ["", *State]}}
+
+
 class PhotosQuery(Request):
     collection: Text = Field(
         "", json_schema_extra={"pattern": COLLECTION_OR_EMPTY}, description="Only this collection."
     )
-    state: Annotated[State | Literal[""], WithJsonSchema({"type": "string", "enum": ["", *State]})] = Field(
-        "", description="Only this state; every one when empty."
+    state: Annotated[list[State | Literal[""]], WithJsonSchema(_STATES)] = Field(
+        [],
+        description="Only these states, the parameter once for each; every one when empty.",
+    )
+    reason: Text = Field("", json_schema_extra=NO_NUL, description="Only photos whose `reason.code` this is.")
+    person_id: Text = Field(
+        "",
+        json_schema_extra={"pattern": IDENTIFIER_OR_EMPTY},
+        description="Only photos that show this person, or were given to them.",
+    )
+    faces: Annotated[Faces | Literal[""], WithJsonSchema({"type": "string", "enum": ["", *Faces]})] = Field(
+        "",
+        description="some: faces were found; none: the photo is done, and nobody was found; unknown: one "
+        "face at least is nobody's.",
+    )
+    filename: Text = Field(
+        "", json_schema_extra=NO_NUL, description="Only photos with this in their file name, in either case."
+    )
+    since: Text | SkipJsonSchema[None] = Field(
+        None, json_schema_extra=A_MOMENT, description="Not what was received before."
+    )
+    until: Text | SkipJsonSchema[None] = Field(
+        None, json_schema_extra=A_MOMENT, description="Only what was received before."
+    )
+    sort: Annotated[Sort, WithJsonSchema({"type": "string", "enum": list(Sort)})] = Field(
+        Sort.NEWEST, description="Which comes first, by when they were received."
     )
     batch: Text = Field(
         "",
@@ -124,6 +156,16 @@ class ImageQuery(Request):
 class RenditionSize(Request):
     size: Annotated[int, AsWhole] = Field(
         1600, ge=64, le=4096, description="Longer side of the upright picture, pixels at most."
+    )
+
+
+class PictureVersion(Request):
+    v: Annotated[int, AsWhole] = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="Version of the picture, as in addresses that answers give. With it, a browser keeps the "
+        "picture for a year; without it, for five minutes.",
     )
 
 

@@ -40,6 +40,7 @@ _GROUP_BY = (
     "person: each person once, with the best of their faces and how many reach the threshold; a face of "
     "nobody stands for itself."
 )
+_NAMED = "true: only faces that are somebody's match; of others there may be many that are more like it."
 _MIN_FACE_SIZE = "Faces whose box has a side shorter than so many pixels"
 
 
@@ -59,6 +60,7 @@ class SearchForm(Request):
     group_by: Annotated[GroupBy, WithJsonSchema({"type": "string", "enum": list(GroupBy)})] = Field(
         GroupBy.FACE, description=_GROUP_BY
     )
+    named: Literal["true", "false"] = Field("false", description=_NAMED)
 
 
 def _as_list(value: Any) -> Any:
@@ -88,6 +90,7 @@ class SearchBody(Body):
     threshold: float | None = Field(None, ge=-1.0, le=1.0, description=_THRESHOLD)
     min_quality: float = Field(0.0, ge=0.0, le=1.0, description="Stored faces of lower quality do not match.")
     group_by: Literal["face", "person"] = Field("face", description=_GROUP_BY)
+    named: bool = Field(False, description=_NAMED)
 
 
 class DetectForm(Request):

@@ -61,7 +61,22 @@ SUBJECTS = (
     Subject("events", "Events", "What happened to photos, from a place on.", ("events",)),
     Subject("hooks", "Web hooks", "Receivers that are told of events, signed and retried.", ("hooks",)),
     Subject("keys", "Keys", "API keys with scopes, collections and expiry.", ("keys",)),
-    Subject("audit", "Audit", "Who did what, on whom, when, from where.", ("audit",)),
+    Subject("audit", "Audit", "Who did what, on whom, when, from where.", ("audit", "audit.csv")),
+    Subject(
+        "jobs",
+        "Jobs",
+        "What waits and who works on it; photos that failed, by reason: as a table, or out with them.",
+        ("jobs", "failures", "failures.csv"),
+    ),
+    Subject(
+        "system", "System", "What is installed, how it is set, and whether each part is well.", ("system",)
+    ),
+    Subject(
+        "overview",
+        "Overview",
+        "How the installation is: its numbers, what needs somebody, charts, alerts and their silences.",
+        ("overview",),
+    ),
     Subject(
         "service",
         "Service",

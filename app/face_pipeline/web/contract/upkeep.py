@@ -12,6 +12,7 @@ from face_pipeline.web.contract import answers
 from face_pipeline.web.contract.answers import Answer, Count
 from face_pipeline.web.contract.call import Call, Codes, Reply
 from face_pipeline.web.contract.requests import COLLECTION, Body
+from face_pipeline.web.contract.several import Ids, NotDone
 
 REASON_MAX = 100
 
@@ -27,7 +28,11 @@ class RetryWish(Body):
         None, description="Only photos whose `reason.code` this is."
     )
 
-    @field_validator("collection", "reason", mode="before")
+    photo_ids: Ids | SkipJsonSchema[None] = Field(
+        None, description="Or these photos, without the other two; one that did not fail is in `refused`."
+    )
+
+    @field_validator("collection", "reason", "photo_ids", mode="before")
     @classmethod
     def _is_no_null(cls, value: object) -> object:
         """What is left out is not asked."""
@@ -38,6 +43,10 @@ class RetryWish(Body):
 
 class Retried(Answer):
     retried: Count
+    # Left out of the answer where no photos are named.
+    refused: list[NotDone] | SkipJsonSchema[None] = Field(
+        None, description="With photo_ids: those that do not start again, and why."
+    )
 
 
 class MoveWish(Body):
@@ -61,7 +70,8 @@ CALLS: tuple[Call, ...] = (
     Call(
         "post", "/api/v1/photos/retry", "retry_photos", "Process failed photos again",
         {202: Reply("They wait for a worker.", Retried)},
-        "All that failed in a collection, for a reason, or both; one of the two is needed.",
+        "All that failed in a collection, for a reason, or both; one of the two is needed. Or those of some "
+        "photos that failed, which start in one transaction.",
         scope=Scope.WRITE,
         body=RetryWish,
         errors=(400, 404, 413, 503),

@@ -65,6 +65,8 @@ _VALUES: dict[str, Any] = {
     "address": "192.0.2.17",
     "action": "person.rename",
     "details": {},
+    "fingerprint": "8c2f6d1e0b7a4935",
+    "points": [[1795694400, 0.5], [1795694430, 0.7]],
 }
 # Lists of what went wrong: empty, as they mostly are.
 _EMPTY = {"rejected", "refused", "kept"}

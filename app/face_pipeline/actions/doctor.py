@@ -1,0 +1,394 @@
+"""Look at each part of an installation, and say what is wrong and what mends it.
+
+`face-pipeline doctor` on a host and the page System tell of the same checks. The web service may see less
+than root on the host: what it cannot see is skipped there, with the command that can.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from face_pipeline.actions import certificates
+from face_pipeline.broker import presence
+from face_pipeline.engine import contract_id, verify_pack
+from face_pipeline.errors import FacePipelineError, QueueUnavailable, in_full
+from face_pipeline.parts import Parts
+from face_pipeline.store import collections, faces, indexes, ledger, schema, vectors
+from face_pipeline.store.models import Collection
+from face_pipeline.store.models import State as PhotoState
+from face_pipeline.store.originals import OriginalMissing, OriginalUnavailable
+from face_pipeline.words import counted
+
+RECALL_SAMPLES = 20
+RECALL_LIMIT = 10
+# Near neighbours that nobody would call a match may differ; true matches may not.
+RECALL_FLOOR = 0.9
+
+
+# Two of them hold connections to the database of a web process, which has few.
+PAGE_CHECKS_AT_ONCE = 4
+# Of NVIDIA's driver: units without devices do not see it.
+CONTROL_DEVICE = Path("/dev/nvidiactl")
+COMMAND = "sudo face-pipeline doctor"
+# Of what is there for all checks, for somebody who waits for a page.
+PAGE_SECONDS = 8.0
+# What was found a moment ago is told again.
+FRESH_SECONDS = 5.0
+DISK_LEAST_SHARE = 0.1
+CERTIFICATE_LEAST_DAYS = 14
+
+
+class State(StrEnum):
+    """`skipped`: it cannot be seen from where the checks run, or took too long."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found; `mend`: what to do about it, where there is something to do."""
+
+    check: str
+    state: State
+    found: str
+    mend: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the installation may go on like this."""
+        return self.state is not State.FAIL
+
+    @property
+    def message(self) -> str:
+        return f"{self.found}; {self.mend}" if self.mend else self.found
+
+
+class Unwell(Exception):
+    """A check found something wrong; the text says what, and after the first semicolon what mends it."""
+
+    state = State.FAIL
+
+
+class Doubtful(Unwell):
+    """Nothing is broken yet."""
+
+    state = State.WARN
+
+
+class Unseen(Unwell):
+    """It cannot be seen from here."""
+
+    state = State.SKIPPED
+
+
+Check = Callable[[Parts], str]
+
+
+def _checks() -> tuple[tuple[str, Check], ...]:
+    return (
+        ("python packages", _packages),
+        ("telemetry", _telemetry),
+        ("model pack", _pack),
+        ("device", _device),
+        ("database", _database),
+        ("redis", _redis),
+        ("scratch", _scratch),
+        ("originals", _originals),
+        ("disk", _disk),
+        ("ledger", _ledger),
+        ("workers", _workers),
+        ("collections", _collections),
+        ("vector index", _indexes),
+        ("certificate", _certificate),
+    )
+
+
+def examine(parts: Parts) -> list[Finding]:
+    """Run every check; one that raises is a finding, never an end."""
+    return [_run(name, check, parts) for name, check in _checks()]
+
+
+class Examiner:
+    """Runs the checks for a page: at the same time, within `PAGE_SECONDS`, once for all who ask together."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._found: list[Finding] = []
+        self._at = -FRESH_SECONDS
+
+    def examine(self, parts: Parts) -> list[Finding]:
+        with self._lock:
+            if time.monotonic() - self._at > FRESH_SECONDS:
+                self._found = self._within(parts, PAGE_SECONDS)
+                self._at = time.monotonic()
+            return self._found
+
+    def _within(self, parts: Parts, seconds: float) -> list[Finding]:
+        until = time.monotonic() + seconds
+        # Not waited for at the end: one that hangs ends with its own time limits.
+        pool = ThreadPoolExecutor(PAGE_CHECKS_AT_ONCE, thread_name_prefix="doctor")
+        begun = [(name, pool.submit(_run, name, check, parts)) for name, check in _checks()]
+        found = []
+        for name, future in begun:
+            try:
+                found.append(future.result(max(0.0, until - time.monotonic())))
+            except TimeoutError:
+                found.append(
+                    Finding(name, State.SKIPPED, f"no answer within {seconds:g} seconds", f"run {COMMAND}")
+                )
+        pool.shutdown(wait=False, cancel_futures=True)
+        return found
+
+
+def _run(name: str, check: Check, parts: Parts) -> Finding:
+    try:
+        return Finding(name, State.OK, check(parts))
+    except Unwell as error:
+        return _told(name, error.state, str(error))
+    except FacePipelineError as error:
+        return _told(name, State.FAIL, in_full(error))
+    except Exception as error:
+        first = str(error).splitlines()[0] if str(error) else ""
+        return Finding(name, State.FAIL, f"{type(error).__name__}: {first}")
+
+
+def _told(name: str, state: State, text: str) -> Finding:
+    found, _, mend = text.partition("; ")
+    return Finding(name, state, found, mend)
+
+
+def _installed(name: str) -> bool:
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _packages(_: Parts) -> str:
+    runtimes = [name for name in ("onnxruntime", "onnxruntime-gpu") if _installed(name)]
+    if len(runtimes) != 1:
+        raise Unwell(
+            f"exactly one onnxruntime wheel must be installed, found {runtimes or 'none'};"
+            " run ./face-ansible site.yml"
+        )
+    opencv = [
+        name
+        for name in ("opencv-python", "opencv-python-headless", "opencv-contrib-python")
+        if _installed(name)
+    ]
+    if opencv != ["opencv-python-headless"]:
+        raise Unwell(
+            f"only opencv-python-headless may be installed, found {opencv}; run ./face-ansible site.yml"
+        )
+    return f"{runtimes[0]} {importlib.metadata.version(runtimes[0])}, opencv-python-headless"
+
+
+def _telemetry(_: Parts) -> str:
+    if os.environ.get("ORT_DISABLE_TELEMETRY") != "1":
+        raise Unwell("ORT_DISABLE_TELEMETRY is not 1: onnxruntime would report to its vendor")
+    return "onnxruntime's reports are off"
+
+
+def _pack(parts: Parts) -> str:
+    verify_pack(parts.pack)
+    return f"{parts.pack.name}: every file has its hash; licence {parts.pack.licence}"
+
+
+def _device(parts: Parts) -> str:
+    if parts.settings.device == "cpu":
+        return "workers compute on the CPU"
+    if not _installed("onnxruntime-gpu"):
+        raise Unwell(
+            "FACE_DEVICE is cuda, and this release has the CPU's onnxruntime; run ./face-ansible site.yml"
+        )
+    import pynvml
+
+    if not CONTROL_DEVICE.exists() and os.geteuid():
+        raise Unseen(
+            f"the card cannot be seen by a service without devices; run {COMMAND} on a worker's host"
+        )
+    try:
+        pynvml.nvmlInit()
+        cards = pynvml.nvmlDeviceGetCount()
+        driver = pynvml.nvmlSystemGetDriverVersion()
+    except pynvml.NVMLError as error:
+        raise Unwell(
+            f"FACE_DEVICE is cuda, and NVIDIA's driver does not answer ({error}); run ./face-ansible site.yml"
+        ) from error
+    if not cards:
+        raise Unwell("FACE_DEVICE is cuda, and the driver sees no card; look at `nvidia-smi`")
+    return f"workers compute on {cards} NVIDIA cards, driver {driver}"
+
+
+def _database(parts: Parts) -> str:
+    with parts.database.transaction() as session:
+        version = indexes.extension_version(session)
+    current, head = schema.current_revision(parts.database), schema.head_revision()
+    if current != head:
+        raise Unwell(f"schema is at {current}, this release needs {head}; run `face-pipeline migrate`")
+    return f"schema {current}, pgvector {'.'.join(map(str, version))}"
+
+
+def _redis(parts: Parts) -> str:
+    connection = parts.queue
+    policy = connection.config_get("maxmemory-policy")["maxmemory-policy"]  # type: ignore[index]
+    if policy != "noeviction":
+        raise Unwell(f"maxmemory-policy is {policy}: Redis may drop tasks; set noeviction (role redis)")
+    if connection.config_get("appendonly")["appendonly"] != "yes":  # type: ignore[index]
+        raise Unwell("appendonly is off: queued tasks end with Redis; switch it on (role redis)")
+    return "append-only file on, nothing is evicted"
+
+
+def _scratch(parts: Parts) -> str:
+    connection = parts.scratch
+    policy = connection.config_get("maxmemory-policy")["maxmemory-policy"]  # type: ignore[index]
+    if not policy.startswith("volatile-"):
+        raise Unwell(
+            f"maxmemory-policy of the scratch Redis is {policy}: a full one would refuse searches; "
+            "run ./face-ansible site.yml (role redis)"
+        )
+    for setting in ("appendonly", "save"):
+        value = connection.config_get(setting)[setting]  # type: ignore[index]
+        if value not in ("", "no"):
+            raise Unwell(
+                f"{setting} of the scratch Redis is '{value}': searched photos would reach its disk; "
+                "run ./face-ansible site.yml (role redis)"
+            )
+    return "nothing of a search is written to a disk, old answers give way"
+
+
+def _originals(parts: Parts) -> str:
+    settings = parts.settings
+    if settings.originals_url:
+        try:
+            parts.originals_source.read("0" * 64)
+        except OriginalUnavailable as error:
+            raise Unwell(str(error)) from error
+        except OriginalMissing:
+            return f"given out by {settings.originals_url}"
+    if not parts.originals.writable():
+        raise Unwell(f"{settings.originals_dir} is not writable for {os.geteuid()}")
+    return str(settings.originals_dir)
+
+
+def _disk(parts: Parts) -> str:
+    if parts.settings.originals_url:
+        return "the originals are on another host"
+    disk = shutil.disk_usage(parts.settings.originals_dir)
+    text = f"{disk.free / 1024**3:.1f} GiB of {disk.total / 1024**3:.1f} GiB are free for originals"
+    if disk.free < DISK_LEAST_SHARE * disk.total:
+        raise Doubtful(f"{text}; make room, or give {parts.settings.originals_dir} a larger disk")
+    return text
+
+
+def _workers(parts: Parts) -> str:
+    try:
+        heard = presence.heard(parts.queue)
+    except QueueUnavailable:
+        raise Unseen("Redis, where they tell of themselves, does not answer") from None
+    silent = [each.said.name for each in heard if not each.alive]
+    if silent:
+        raise Doubtful(
+            f"{', '.join(silent)} did not end and {'is' if len(silent) == 1 else 'are'} silent; "
+            "look at `systemctl status 'celery@*'` on the host"
+        )
+    others = {each.said.contract for each in heard} - {contract_id(parts.pack)}
+    if others:
+        raise Doubtful(
+            f"workers compute {', '.join(sorted(others))}, the web service has {contract_id(parts.pack)}; "
+            "run ./face-ansible site.yml, which gives all hosts the same pack"
+        )
+    return f"{counted(len(heard), 'worker')} said lately that they are well" if heard else "none runs"
+
+
+def _certificate(parts: Parts) -> str:
+    public = urlsplit(parts.settings.public_url)
+    if public.scheme != "https":
+        return f"none: the service is at {parts.settings.public_url}"
+    try:
+        found = certificates.served(public.hostname or "localhost", public.port or 443)
+    except certificates.Expired:
+        raise Unwell(
+            "the certificate that users see has expired; put a new one in place, see docs/installing.md"
+        ) from None
+    except OSError as error:
+        raise Unseen(
+            f"nobody serves it on this host ({error}); run {COMMAND} on the host with nginx"
+        ) from error
+    text = f"{found.subject}, {found.days_left} days left"
+    if found.days_left < CERTIFICATE_LEAST_DAYS:
+        raise Doubtful(f"{text}; put a new one in place, see docs/runbooks/CertificateExpiresSoon.md")
+    return text
+
+
+def _ledger(parts: Parts) -> str:
+    with parts.database.transaction() as session:
+        lost = ledger.waiting_older_than(session, 600)
+        counts = ledger.states(session)
+    text = ", ".join(f"{count} {state}" for state, count in counts.items()) or "nothing waits"
+    if lost and not counts.get(PhotoState.PROCESSING):
+        raise Unwell(
+            f"{counted(len(lost), 'photo', 'wait')} for over 10 minutes and none is processed: "
+            "are workers running?"
+        )
+    return text
+
+
+def _collections(parts: Parts) -> str:
+    installed = contract_id(parts.pack)
+    with parts.database.transaction() as session:
+        others = collections.of_other_contracts(session, installed)
+        count = collections.count(session)
+    if others:
+        raise Unwell(
+            f"{', '.join(others)}: made with another model pack; install that pack again "
+            "or upload the photos again"
+        )
+    return f"{count} on contract {installed}"
+
+
+def _indexes(parts: Parts) -> str:
+    """Ask each index for the neighbours of some stored faces, and an exact scan for the same."""
+    with parts.database.transaction() as session:
+        indexed = indexes.indexed(session)
+    if not indexed:
+        return f"none yet: collections under {indexes.INDEX_FROM_FACES} faces are searched exactly"
+    shares = {collection.name: _recall(parts, collection) for collection in indexed}
+    low = {name: share for name, share in shares.items() if share < RECALL_FLOOR}
+    if low:
+        raise Unwell(
+            ", ".join(
+                f"{name}: index finds {share:.0%} of what an exact scan finds" for name, share in low.items()
+            )
+            + "; rebuild with REINDEX INDEX CONCURRENTLY faces_hnsw_<collection id>"
+        )
+    return ", ".join(f"{name}: {share:.0%} of an exact scan" for name, share in shares.items())
+
+
+def _recall(parts: Parts, collection: Collection) -> float:
+    with parts.database.transaction() as session:
+        samples = faces.some_embeddings(session, collection, RECALL_SAMPLES)
+    found = expected = 0
+    for sample in samples:
+        with parts.database.reading() as session:
+            exact, indexed = (
+                vectors.nearest(session, collection, sample, limit=RECALL_LIMIT, threshold=-1.0, exact=exact)
+                for exact in (True, False)
+            )
+        expected += len(exact)
+        found += len({match.face_id for match in exact} & {match.face_id for match in indexed})
+    return found / expected if expected else 1.0

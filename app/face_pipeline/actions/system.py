@@ -1,0 +1,138 @@
+"""What is installed, and how it is set."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from face_pipeline import __version__
+from face_pipeline.actions import certificates
+from face_pipeline.actions.certificates import Certificate
+from face_pipeline.broker import presence
+from face_pipeline.errors import QueueUnavailable
+from face_pipeline.parts import Parts
+from face_pipeline.store import schema, size
+from face_pipeline.telemetry.metrics import release
+
+# Where Debian's PostgreSQL keeps its data, if it is on this host.
+DATABASE_DIRECTORY = Path("/var/lib/postgresql")
+
+
+@dataclass(frozen=True)
+class Disk:
+    """Bytes of the disk that a directory is on."""
+
+    path: str
+    total: int
+    free: int
+
+
+@dataclass(frozen=True)
+class Host:
+    """This web host. `cores`: those the service may use; memory in bytes."""
+
+    name: str
+    cores: int
+    memory: int
+    memory_available: int
+    originals: Disk | None
+    database: Disk | None
+
+
+@dataclass(frozen=True)
+class System:
+    """`current`, `head`: revisions of the schema, of the database and of this release.
+
+    `certificate`: None where it cannot be seen from here; `certificate_words` says why. `providers`: how many
+    workers compute by which, None: nobody knows, for Redis does not answer.
+    """
+
+    version: str
+    release: str
+    current: str | None
+    head: str | None
+    postgresql: str
+    database_bytes: int
+    providers: dict[str, int] | None
+    host: Host
+    certificate: Certificate | None
+    certificate_words: str
+
+
+def look(parts: Parts) -> System:
+    """Raises DatabaseUnavailable."""
+    with parts.database.reading() as session:
+        database_bytes, postgresql = size.of_database(session), size.server_version(session)
+    certificate, words = _certificate(parts)
+    return System(
+        version=__version__,
+        release=release(),
+        current=schema.current_revision(parts.database),
+        head=schema.head_revision(),
+        postgresql=postgresql,
+        database_bytes=database_bytes,
+        providers=_providers(parts),
+        host=_host(parts),
+        certificate=certificate,
+        certificate_words=words,
+    )
+
+
+def _providers(parts: Parts) -> dict[str, int] | None:
+    try:
+        heard = presence.heard(parts.queue)
+    except QueueUnavailable:
+        return None
+    return dict(Counter(each.said.provider for each in heard if each.alive))
+
+
+def _certificate(parts: Parts) -> tuple[Certificate | None, str]:
+    public = urlsplit(parts.settings.public_url)
+    if public.scheme != "https":
+        return None, f"none: the service is at {parts.settings.public_url}"
+    try:
+        found = certificates.served(public.hostname or "localhost", public.port or 443)
+    except certificates.Expired:
+        return None, "it has expired; put a new one in place"
+    except OSError:
+        return (
+            None,
+            "it cannot be seen from the web service; `openssl s_client` to the public address shows it",
+        )
+    return found, f"{found.days_left} days left"
+
+
+def _host(parts: Parts) -> Host:
+    memory = _memory()
+    database = parts.settings.database_host in ("127.0.0.1", "::1", "localhost")
+    return Host(
+        name=socket.gethostname(),
+        cores=len(os.sched_getaffinity(0)),
+        memory=memory.get("MemTotal", 0),
+        memory_available=memory.get("MemAvailable", 0),
+        originals=_disk(parts.settings.originals_dir),
+        database=_disk(DATABASE_DIRECTORY) if database else None,
+    )
+
+
+def _memory(meminfo: Path = Path("/proc/meminfo")) -> dict[str, int]:
+    """Bytes by name; empty where /proc is not to be read."""
+    try:
+        lines = meminfo.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return {}
+    pairs = (line.split(":", 1) for line in lines if line.endswith(" kB"))
+    return {name: int(value.split()[0]) * 1024 for name, value in pairs}
+
+
+def _disk(directory: Path) -> Disk | None:
+    try:
+        usage = shutil.disk_usage(directory)
+    except OSError:
+        return None
+    return Disk(str(directory), usage.total, usage.free)

@@ -1,0 +1,1 @@
+"""What observes the installation, asked by it: Prometheus and Alertmanager, over HTTP."""

@@ -1,0 +1,200 @@
+"""What is installed and how it is set, and the doctor's checks as an answer."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from face_pipeline import __version__
+from face_pipeline.actions import certificates, doctor
+from face_pipeline.broker import presence
+from face_pipeline.engine import contract_id
+from face_pipeline.parts import Parts
+
+from tests.app.test_jobs import _nobody_spoke, saying
+from tests.app.test_keys_api import by, make
+from tests.installation import App, Installation
+from tests.services import Nginx
+
+SYSTEM = "/api/v1/system"
+DOCTOR = f"{SYSTEM}/doctor"
+
+__all__ = ["_nobody_spoke"]
+
+
+def test_the_system_tells_what_is_installed_and_how_it_is_set(web_app: App, parts: Parts) -> None:
+    presence.say(parts.queue, saying())
+    told = web_app.get(SYSTEM).json()
+    assert told["release"] == {"version": __version__, "id": "development"}
+    assert told["database"]["up_to_date"]
+    assert told["database"]["database_bytes"] > 0
+    pack = told["pack"]
+    assert (pack["name"], pack["licence"]) == (parts.pack.name, parts.pack.licence)
+    assert pack["contract_id"] == contract_id(parts.pack)
+    assert {each["sha256"] for each in pack["files"]} == {each.sha256 for each in parts.pack.files}
+    assert pack["thresholds"]["likely"] == parts.pack.match_threshold
+    assert told["providers"] == [{"name": "CPUExecutionProvider", "workers": 1}]
+    host = told["host"]
+    assert host["cores"] >= 1
+    assert 0 < host["memory_available_bytes"] <= host["memory_bytes"]
+    assert 0 < host["originals"]["free_bytes"] <= host["originals"]["total_bytes"]
+    # The truth about what there is not.
+    assert told["backups"]["configured"] is False
+    assert "not configured" in told["backups"]["words"]
+    assert told["limits"]["upload_max_bytes"] == parts.settings.upload_max_bytes
+    assert told["retention"]["events_days"] == parts.settings.events_days
+    assert {"name": "API", "path": "/docs"} in told["links"]
+    assert "password" not in json.dumps(told)
+
+
+def test_the_system_and_the_doctor_are_for_admins(web_app: App) -> None:
+    reader = by(make(web_app, scopes=["read", "write", "enrol", "erase"]))
+    for path in (SYSTEM, DOCTOR):
+        answer = web_app.get(path, headers=reader)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "scope_missing")
+
+
+def test_the_doctor_of_a_page_tells_the_checks_of_the_command(
+    web_app: App, clean: Installation, parts: Parts
+) -> None:
+    told = web_app.get(DOCTOR).json()
+    command = json.loads(clean.run("doctor", "--format", "json").stdout)
+    assert [each["check"] for each in told["findings"]] == [each["check"] for each in command]
+    assert {each["check"]: each["state"] for each in told["findings"]} == {
+        each["check"]: each["state"] for each in command
+    }
+    assert told["state"] in ("ok", "skipped", "warn")
+    assert told["command"] == "sudo face-pipeline doctor"
+
+
+def finding(parts: Parts, check: str) -> doctor.Finding:
+    return next(each for each in doctor.examine(parts) if each.check == check)
+
+
+def test_a_worker_that_was_killed_is_a_warning_that_says_where_to_look(parts: Parts) -> None:
+    presence.say(parts.queue, saying(contract=contract_id(parts.pack)))
+    assert finding(parts, "workers").state is doctor.State.OK
+    parts.queue.pexpire("face:worker:worker1@one", round(1000 * (presence.FORGET_SECONDS - 120)))
+    found = finding(parts, "workers")
+    assert (found.state, found.ok) == (doctor.State.WARN, True)
+    assert "worker1@one" in found.found
+    assert "systemctl status" in found.mend
+
+
+def test_workers_of_another_pack_are_a_warning(parts: Parts) -> None:
+    presence.say(parts.queue, saying(contract="insightface-other"))
+    assert finding(parts, "workers").state is doctor.State.WARN
+
+
+def test_a_check_that_hangs_keeps_nobody_waiting(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    end = threading.Event()
+
+    def hangs(_: Parts) -> str:
+        end.wait(60)
+        return "well"
+
+    monkeypatch.setattr(doctor, "_checks", lambda: (("slow", hangs), ("quick", lambda _: "well")))
+    monkeypatch.setattr(doctor, "PAGE_SECONDS", 0.5)
+    try:
+        slow, quick = doctor.Examiner().examine(parts)
+    finally:
+        end.set()
+    assert (slow.state, slow.mend) == (doctor.State.SKIPPED, "run sudo face-pipeline doctor")
+    assert (quick.state, quick.found) == (doctor.State.OK, "well")
+
+
+def test_many_who_ask_together_get_one_examination(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: list[float] = []
+
+    def check(_: Parts) -> str:
+        runs.append(time.monotonic())
+        return "well"
+
+    monkeypatch.setattr(doctor, "_checks", lambda: (("counted", check),))
+    examiner = doctor.Examiner()
+    threads = [threading.Thread(target=examiner.examine, args=(parts,)) for _ in range(5)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(30)
+    assert len(runs) == 1
+
+
+def test_what_a_check_says_is_parted_into_what_is_and_what_to_do(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(_: Parts) -> str:
+        raise doctor.Unwell("it is broken; mend it; then look again")
+
+    def odd(_: Parts) -> str:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(doctor, "_checks", lambda: (("wrong", wrong), ("odd", odd)))
+    first, second = doctor.examine(parts)
+    assert (first.found, first.mend, first.ok) == ("it is broken", "mend it; then look again", False)
+    assert (second.found, second.ok) == ("ZeroDivisionError: ", False)
+
+
+# The certificate
+
+TLS = """
+events {}
+http { server { listen 127.0.0.1:{port} ssl; ssl_certificate {directory}/tls.pem;
+ssl_certificate_key {directory}/tls.pem; location / { return 204; } } }
+"""
+
+
+def certificate(days: int, directory: Path) -> str:
+    key, pem = directory / "key.pem", directory / "cert.pem"
+    subprocess.run(
+        [
+            "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+            "-keyout", str(key), "-out", str(pem), "-days", str(days), "-subj", "/CN=faces.example.org",
+        ],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return pem.read_text() + key.read_text()
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Any:
+    opened: list[Nginx] = []
+
+    def serve(days: int) -> int:
+        nginx = Nginx(TLS)
+        opened.append(nginx)
+        nginx.write("tls.pem", certificate(days, tmp_path))
+        nginx.start()
+        return nginx.port
+
+    yield serve
+    for each in opened:
+        each.close()
+
+
+def test_the_certificate_that_users_see_is_told(parts: Parts, served: Any) -> None:
+    found = certificates.served("faces.example.org", served(30))
+    assert found.subject == found.issuer == "faces.example.org"
+    assert found.days_left in (29, 30)
+
+
+@pytest.mark.parametrize(("days", "state"), [(40, doctor.State.OK), (3, doctor.State.WARN)])
+def test_a_certificate_that_ends_soon_is_a_warning(
+    parts: Parts, served: Any, monkeypatch: pytest.MonkeyPatch, days: int, state: doctor.State
+) -> None:
+    monkeypatch.setattr(parts.settings, "public_url", f"https://faces.example.org:{served(days)}")
+    assert finding(parts, "certificate").state is state
+
+
+def test_where_nobody_serves_a_certificate_the_doctor_says_that_it_cannot_see_it(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts.settings, "public_url", "https://faces.example.org:9")
+    found = finding(parts, "certificate")
+    assert (found.state, found.ok) == (doctor.State.SKIPPED, True)
+    assert doctor.COMMAND in found.mend
