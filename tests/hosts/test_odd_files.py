@@ -48,14 +48,15 @@ def began(host: Host) -> str:
 def _photo(host: Host, name: str, data: bytes, collection: str) -> dict[str, Any]:
     """The photo once it is finished, or what was said at the upload."""
 
-    def sent() -> requests.Response | None:
+    def sent() -> list[requests.Response]:
         answer = host.call(
             "POST", "/api/v1/photos", files={"photos": (name, data)}, data={"collection": collection}
         )
         # A busy host may ask to send it again.
-        return None if answer.status_code == 503 else answer
+        return [] if answer.status_code == 503 else [answer]
 
-    answer = wait(sent, 60, "an answer to the upload")
+    # In a list: a response that tells of an error is not true.
+    (answer,) = wait(sent, 60, "an answer to the upload")
     if answer.status_code == 422:
         rejected: dict[str, Any] = answer.json()["error"]["details"]["rejected"][0]
         return {"reason": rejected}
