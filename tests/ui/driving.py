@@ -37,6 +37,8 @@ NPM_SECONDS = 240
 OPTIONS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-sync",
     "--disable-background-networking", "--disable-component-update", "--no-first-run",
+    # What fades in has no text for the driver yet.
+    "--force-prefers-reduced-motion",
     "--window-size=1280,1000",
 )  # fmt: skip
 AXE = Path(__file__).with_name("axe")
@@ -58,6 +60,29 @@ def started(profile: Path, *more: str) -> Iterator[webdriver.Chrome]:
         yield driver
     finally:
         driver.quit()
+
+
+def forget(browser: webdriver.Chrome) -> None:
+    """Leave one new, empty tab of a browser that knows nothing of where it has been."""
+    used = browser.window_handles
+    for handle in used:
+        browser.switch_to.window(handle)
+        for origin in {browser.execute_script("return location.origin")} - {"null"}:
+            everything = {"origin": origin, "storageTypes": "all"}
+            browser.execute_cdp_cmd("Storage.clearDataForOrigin", everything)
+    browser.execute_cdp_cmd("Network.clearBrowserCookies", {})
+    browser.execute_cdp_cmd("Network.clearBrowserCache", {})
+    browser.execute_cdp_cmd("Browser.resetPermissions", {})
+    browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "default"})
+    # What was set for a tab (its size, its network, its storage for one session) goes with it.
+    browser.switch_to.new_window("window")
+    kept = browser.current_window_handle
+    for handle in used:
+        browser.switch_to.window(handle)
+        browser.close()
+    browser.switch_to.window(kept)
+    for log in ("browser", "performance"):
+        browser.get_log(log)
 
 
 def wait(browser: webdriver.Chrome, condition: Callable[[webdriver.Chrome], Any], what: str) -> Any:

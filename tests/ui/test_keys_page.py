@@ -35,6 +35,7 @@ RIGHT_TO_LEFT = "مفتاح الباب الأمامي"
 
 @pytest.fixture
 def app(web_app: App) -> Iterator[App]:
+    leave_alone(web_app)
     yield web_app
     leave_alone(web_app)
 
@@ -47,7 +48,10 @@ def button(within: Any, name: str) -> WebElement:
 def row(browser: webdriver.Chrome, name: str) -> WebElement:
     def find(b: webdriver.Chrome) -> WebElement | None:
         rows = b.find_elements(By.CSS_SELECTOR, "#keys-list tr")
-        return next((each for each in rows if name in each.text), None)
+        # A key of another name may have this one as its scope or its collection.
+        return next(
+            (each for each in rows if each.find_element(By.CSS_SELECTOR, ".name bdi").text == name), None
+        )
 
     found: WebElement = wait(browser, find, f"the row of {name}")
     return found
