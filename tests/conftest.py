@@ -8,11 +8,12 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
+from face_pipeline.broker import names
 from face_pipeline.parts import Parts
 from sqlalchemy import text
 
 from tests import packs
-from tests.installation import App, Installation, start_web
+from tests.installation import App, Installation, Lasting, start_web
 from tests.photos import ROOT
 from tests.services import Postgres, Redis
 
@@ -43,12 +44,22 @@ def parts(installation: Installation) -> Parts:
 
 
 @pytest.fixture
-def clean(installation: Installation, parts: Parts) -> Installation:
+def clean(installation: Installation, parts: Parts, request: pytest.FixtureRequest) -> Installation:
     """An installation without photos, messages or cached answers."""
+    lasting = installation.lasting
+    if lasting and (lasting.file != request.path or "live_app" not in request.fixturenames):
+        lasting.end(installation)
     with parts.database.transaction() as session:
         session.execute(text("TRUNCATE collections, batches, photos, faces, persons, events, hooks CASCADE"))
-    for connection in (parts.queue, parts.scratch):
-        connection.flushdb()
+    parts.scratch.flushdb()
+    if installation.lasting is None:
+        parts.queue.flushdb()
+    else:
+        # What a worker wrote there as it began, and reads again.
+        own = ("_kombu.binding.", names.WORKERS, names.WORKER.partition("{")[0])
+        for key in parts.queue.scan_iter():
+            if not key.decode().startswith(own):
+                parts.queue.delete(key)
     return installation
 
 
@@ -65,13 +76,21 @@ def web_app(clean: Installation, web_url: tuple[str, subprocess.Popen[bytes]]) -
     app = App(clean, *web_url)
     yield app
     for worker in app.workers.values():
-        clean.end(worker, signal.SIGKILL)
+        if clean.lasting is None or worker is not clean.lasting.worker:
+            clean.end(worker, signal.SIGKILL)
 
 
 @pytest.fixture
-def live_app(web_app: App) -> App:
-    """Web and one worker."""
-    web_app.start_worker()
+def live_app(web_app: App, request: pytest.FixtureRequest) -> App:
+    """Web and one worker: a new one, or the only one of a file that is marked `one_worker`."""
+    installation = web_app.installation
+    if installation.lasting and installation.lasting.worker.poll() is None:
+        web_app.workers[1] = installation.lasting.worker
+        return web_app
+    installation.lasting = None
+    worker = web_app.start_worker()
+    if request.node.get_closest_marker("one_worker"):
+        installation.lasting = Lasting(request.path, worker)
     return web_app
 
 

@@ -81,6 +81,7 @@ class Installation:
     parts: Parts
     api_key: str = ADMIN_KEY
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    lasting: Lasting | None = None
 
     @classmethod
     def make(
@@ -166,6 +167,18 @@ class Installation:
         if process in self.processes:
             self.processes.remove(process)
         return code
+
+
+@dataclass(frozen=True)
+class Lasting:
+    """A worker that serves the tests of one file."""
+
+    file: Path
+    worker: subprocess.Popen[bytes]
+
+    def end(self, installation: Installation) -> None:
+        installation.end(self.worker, signal.SIGKILL)
+        installation.lasting = None
 
 
 @dataclass

@@ -29,6 +29,8 @@ from tests.app.test_names import two_faces
 from tests.installation import App
 from tests.photos import ROOT, astronaut_again, astronaut_jpeg
 
+pytestmark = pytest.mark.one_worker
+
 DOCS = ROOT / "docs"
 COMPARISON = DOCS / "compare.md"
 FILES: Mapping[str, Callable[[], bytes]] = {

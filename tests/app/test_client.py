@@ -38,7 +38,10 @@ from tests.installation import ADMIN_KEY, App, Installation, free_port
 from tests.photos import ROOT, astronaut_jpeg
 
 # Of the fixture, which looks whether nginx answers.
-pytestmark = pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
+pytestmark = [
+    pytest.mark.one_worker,
+    pytest.mark.filterwarnings("ignore:Unverified HTTPS request"),
+]
 
 
 def client_of(app: App) -> Client:

@@ -24,6 +24,8 @@ from tests.app.test_names import two_faces
 from tests.installation import App, Installation
 from tests.photos import astronaut, astronaut_again, astronaut_jpeg, no_face
 
+pytestmark = pytest.mark.one_worker
+
 RECOGNIZE = "recognition/recognize"
 SUBJECTS = "recognition/subjects"
 FACES = "recognition/faces"

@@ -20,6 +20,8 @@ from tests.app.test_names import send_and_wait, two_faces
 from tests.installation import App, Installation, start_web, wait_until
 from tests.photos import astronaut, astronaut_again, astronaut_jpeg, jpeg, no_face
 
+pytestmark = pytest.mark.one_worker
+
 
 def a_person(parts: Parts, name: str = "Anna", collection: str = "default") -> str:
     """A person whom nothing shows yet; their id."""

@@ -19,6 +19,8 @@ from tests.app.test_names import owner, persons, send_and_wait, two_faces
 from tests.installation import App
 from tests.photos import astronaut_again, astronaut_jpeg
 
+pytestmark = pytest.mark.one_worker
+
 
 def give(app: App, face_id: str, headers: dict[str, str] | None = None, **change: Any) -> requests.Response:
     return app.request("PATCH", f"/api/v1/faces/{face_id}", json=change, headers=headers or {})

@@ -17,6 +17,8 @@ from tests.installation import ADMIN_KEY, App
 from tests.oddities import saved, turned
 from tests.photos import astronaut, astronaut_jpeg, case, jpeg
 
+pytestmark = pytest.mark.one_worker
+
 # File -> the plain one it was made of.
 FOUND = {
     "jpeg_xmp_only_o6.jpg": "plain_400.jpg",

@@ -17,6 +17,8 @@ from tests.photos import (
     no_face,
 )
 
+pytestmark = pytest.mark.one_worker
+
 
 def _upload(app: App, *photos: tuple[str, bytes], **form: str) -> list[str]:
     body = app.upload(*photos, **form).json()

@@ -22,6 +22,8 @@ from tests.app.test_vectors import axis
 from tests.installation import App, wait_until
 from tests.photos import astronaut_again, astronaut_jpeg, no_face
 
+pytestmark = pytest.mark.one_worker
+
 Records = list[dict[str, Any]]
 
 

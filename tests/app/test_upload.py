@@ -7,12 +7,15 @@ import struct
 import uuid
 import zlib
 
+import pytest
 import requests
 from face_pipeline.parts import Parts
 from PIL import Image
 
 from tests.installation import App
 from tests.photos import astronaut, astronaut_jpeg, no_face
+
+pytestmark = pytest.mark.one_worker
 
 
 def test_a_photo_is_accepted_and_its_face_found(live_app: App) -> None:

@@ -21,6 +21,8 @@ from tests.app.test_vectors import add_person, axis, fill, make_collection, near
 from tests.installation import App, wait_until
 from tests.photos import LABELLED, astronaut, astronaut_again, astronaut_jpeg, jpeg, labelled, no_face
 
+pytestmark = pytest.mark.one_worker
+
 
 def verify(app: App, *, key: str | None = None, **given: Any) -> requests.Response:
     """A form where a photo is given, else JSON."""

@@ -24,6 +24,8 @@ from tests.installation import App, wait_until
 from tests.photos import ROOT, astronaut_jpeg
 from tests.services import Postgres
 
+pytestmark = pytest.mark.one_worker
+
 PAGE = (ROOT / "docs/from-compreface.md").read_text()
 PROGRAMS = re.findall(r"```(python|sh)\n(.*?)```", PAGE, re.DOTALL)
 # As CompreFace 1.2 makes them (db.changelog-0.1.7.yaml of exadel-inc/CompreFace).

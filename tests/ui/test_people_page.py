@@ -30,7 +30,7 @@ from tests.ui.driving import (
     write,
 )
 
-pytestmark = needs_chromium
+pytestmark = [needs_chromium, pytest.mark.one_worker]
 LONG = "Aleksandra Wolfeschlegelsteinhausenbergerdorff " * 4
 ARABIC = "مريم ابنة يوسف"
 MERGE_DIALOG = "#merge"

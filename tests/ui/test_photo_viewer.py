@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
@@ -22,7 +23,7 @@ from tests.ui.driving import (
 )
 from tests.ui.of_photos import dialog, listed, press, several, viewed
 
-pytestmark = needs_chromium
+pytestmark = [needs_chromium, pytest.mark.one_worker]
 
 
 def test_the_viewer_walks_the_list_that_the_filter_leaves_and_back_closes_it(

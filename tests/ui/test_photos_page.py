@@ -6,6 +6,7 @@ import gzip
 import json
 from pathlib import Path
 
+import pytest
 import requests
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
@@ -36,7 +37,7 @@ from tests.ui.driving import (
 )
 from tests.ui.of_photos import cards, chosen, dialog, do, listed, pick, press, several, two_faces, viewed
 
-pytestmark = needs_chromium
+pytestmark = [needs_chromium, pytest.mark.one_worker]
 
 PAGE_BYTES = 400 * 1000
 

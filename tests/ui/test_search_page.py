@@ -35,7 +35,7 @@ from tests.ui.driving import (
     write,
 )
 
-pytestmark = needs_chromium
+pytestmark = [needs_chromium, pytest.mark.one_worker]
 
 ENOUGH = "Maximiliana " * 16 + "Herzogin"
 SMALL = """

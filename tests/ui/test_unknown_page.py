@@ -21,7 +21,7 @@ from tests.photos import astronaut_jpeg
 from tests.ui.driving import accessible, at, fits, needs_chromium, show, sign_in, text, troubles, wait
 from tests.ui.test_people_page import asked, change, message, person, press, undo
 
-pytestmark = needs_chromium
+pytestmark = [needs_chromium, pytest.mark.one_worker]
 
 
 # The server's answer to one question is held back, until the test lets it go.

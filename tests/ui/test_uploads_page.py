@@ -34,7 +34,7 @@ from tests.ui.driving import (
     write,
 )
 
-pytestmark = needs_chromium
+pytestmark = [needs_chromium, pytest.mark.one_worker]
 
 LONG = "a very long name of a photo that nobody would ever give to one " * 3
 QUIET_POLL_BYTES = 2048
