@@ -65,6 +65,7 @@ def _index(_: argparse.Namespace) -> int:
         build_indexes,
         forget_answers,
         forget_lapsed_merges,
+        measure_indexes,
         remove_originals,
         sweep_originals,
     )
@@ -77,6 +78,8 @@ def _index(_: argparse.Namespace) -> int:
     forget_lapsed_merges(parts)
     forget_answers(parts)
     events.tidy(parts)
+    # Last: it may take minutes.
+    measure_indexes(parts)
     return 0
 
 
@@ -252,7 +255,7 @@ def _parser() -> argparse.ArgumentParser:
     again = add("reconcile", _reconcile, "queue lost photos again (face-reconciler.service runs it)")
     again.add_argument("--every", type=_duration, help="stay, and look every 10s, 1m (default: look once)")
     again.add_argument("--for", dest="seconds", type=_duration, default=3600, help="for 1h (default), 15m")
-    add("index", _index, "build vector indexes of large collections (face-indexer.timer runs it)")
+    add("index", _index, "build and measure vector indexes of large collections (face-indexer.timer runs it)")
     add("cluster", _cluster, "group faces of unknown people (face-clusterer.timer runs it)")
     add("autoscaler", _autoscaler, "run as many workers as the queues need (face-autoscaler.service runs it)")
     add("tell-hooks", _tell_hooks, "tell web hooks of events (face-hooks.service runs it)")

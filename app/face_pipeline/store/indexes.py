@@ -95,7 +95,12 @@ def build(connection: Connection, collection: Collection) -> str:
     index = _hnsw(collection)
     connection.execute(DropIndex(index, if_exists=True))
     connection.execute(CreateIndex(index))
-    connection.execute(update(Collection).where(Collection.id == collection.id).values(index_ready=True))
+    connection.execute(
+        update(Collection)
+        .where(Collection.id == collection.id)
+        # Of an index before, what was found tells nothing.
+        .values(index_ready=True, index_ef=None, index_found=None, index_faces=None, index_measured_at=None)
+    )
     return index_name(collection.id)
 
 

@@ -17,9 +17,9 @@ from sqlalchemy.orm import Session
 
 from face_pipeline.store.models import Collection, Face, FaceVector, Person
 
-# (faces up to, ef_search). Share of true matches found, with faces of 128 dimensions (bench/search.py): 0.997
-# at 100,000 faces with 100; at a million 0.911 with 200, 0.993 with 800. Faces of 512 need less. Between and
-# beyond these sizes nothing was measured.
+# (faces up to, ef_search), until the index of the collection is measured (probing.py). Share of true matches
+# found, with faces of 128 dimensions (bench/search.py): 0.997 at 100,000 faces with 100; at a million 0.911
+# with 200, 0.993 with 800. Faces of 512 need less.
 EF_SEARCH_BY_SIZE = ((150_000, 100), (400_000, 400))
 EF_SEARCH_MAX = 800
 # pgvector takes no more.
@@ -70,9 +70,12 @@ class Shape(NamedTuple):
     named: bool
 
 
-def ef_search(face_count: int) -> int:
+def ef_search(collection: Collection) -> int:
+    """Candidates that a search of its index keeps: as many as found enough when it was measured."""
+    if collection.index_ef is not None:
+        return collection.index_ef
     for limit, ef in EF_SEARCH_BY_SIZE:
-        if face_count <= limit:
+        if collection.face_count <= limit:
             return ef
     return EF_SEARCH_MAX
 
@@ -87,14 +90,15 @@ def nearest(
     min_quality: float = 0.0,
     except_face: uuid.UUID | None = None,
     exact: bool | None = None,
+    ef: int | None = None,
     named: bool = False,
 ) -> list[Match]:
     """The faces most like `embedding` (float32, shape (dimension,), L2 norm 1), best first.
 
-    `exact` True scans the collection, False uses its index, None takes whichever fits the collection.
-    `except_face` is not found, nor are faces of nobody where only `named` ones are wanted. One round trip in
-    a session that commits each statement by itself (`database.reading`), but for an index that gives too few
-    named ones.
+    `exact` True scans the collection, False uses its index, None takes whichever fits the collection; of an
+    index `ef` candidates are kept, None: as many as the collection needs. `except_face` is not found, nor are
+    faces of nobody where only `named` ones are wanted. One round trip in a session that commits each
+    statement by itself (`database.reading`), but for an index that gives too few named ones.
     """
     if exact is None:
         exact = not collection.index_ready
@@ -105,7 +109,9 @@ def nearest(
     }  # fmt: skip
     rows = session.execute(
         _nearest(shape), values,
-        execution_options={"local_settings": () if exact else _index_settings(collection, limit)},
+        execution_options={
+            "local_settings": () if exact else _index_settings(ef or ef_search(collection), limit)
+        },
     ).all()  # fmt: skip
     if named and not exact and len(rows) < limit:
         # The index may end its scan among faces of nobody.
@@ -146,7 +152,7 @@ def nearest_people(
         rows = session.execute(
             _nearest_people(scan._replace(index_dimension=collection.dimension)),
             {**values, "fetched": fetched},
-            execution_options={"local_settings": _index_settings(collection, fetched)},
+            execution_options={"local_settings": _index_settings(ef_search(collection), fetched)},
         ).all()
         if len(rows) >= limit or not rows or rows[0].over_threshold < fetched:
             return _people(rows)
@@ -274,9 +280,9 @@ def _cosine(distance: float) -> float:
     return round(max(-1.0, min(1.0, -distance)), 4)
 
 
-def _index_settings(collection: Collection, limit: int) -> tuple[tuple[str, str], ...]:
+def _index_settings(ef: int, limit: int) -> tuple[tuple[str, str], ...]:
     return (
-        ("hnsw.ef_search", str(min(EF_SEARCH_LIMIT, max(ef_search(collection.face_count), limit)))),
+        ("hnsw.ef_search", str(min(EF_SEARCH_LIMIT, max(ef, limit)))),
         ("hnsw.iterative_scan", "relaxed_order"),
         # With old statistics the planner may think that sorting the collection is cheaper than its index.
         ("enable_sort", "off"),

@@ -1,0 +1,168 @@
+"""What an index finds is measured by questions like those of new photos, and searches go by it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from face_pipeline.ops import indexer
+from face_pipeline.parts import Parts
+from face_pipeline.store import indexes, probing, vectors
+from face_pipeline.store.models import Collection
+from sqlalchemy import event, func, text, update
+
+from tests.app.test_vectors import DIMENSION, add_person, fill, make_collection, name_faces, near, unit
+
+pytestmark = pytest.mark.usefixtures("clean")
+
+PEOPLE, PHOTOS_OF_EACH = 500, 4
+# Of two photos of one person; with the dlib pack, whose threshold is 0.91, they match.
+ALIKE = 0.95
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Collections of some hundred faces get an index, and are measured by fewer questions."""
+    monkeypatch.setattr(indexes, "INDEX_FROM_FACES", 500)
+    monkeypatch.setattr(probing, "PROBES", 60)
+
+
+def faces() -> npt.NDArray[np.float32]:
+    """Embeddings of four photos of each person: two of one person have the cosine ALIKE on average."""
+    random = np.random.default_rng(7)
+    people = unit(random.normal(size=(PEOPLE, DIMENSION)).astype(np.float32))
+    rows = [near(person, PHOTOS_OF_EACH, ALIKE**0.5, seed) for seed, person in enumerate(people)]
+    return np.concatenate(rows)
+
+
+def measured(parts: Parts, name: str = "default") -> Collection:
+    indexer.build_indexes(parts)
+    indexer.measure_indexes(parts)
+    return make_collection(parts, name)
+
+
+def change(parts: Parts, **values: Any) -> None:
+    with parts.database.transaction() as session:
+        session.execute(update(Collection).values(**values))
+
+
+def candidates_of_a_search(parts: Parts, collection: Collection) -> int:
+    """How many PostgreSQL is told to keep by a search of the collection."""
+    told: list[tuple[str, str]] = []
+
+    def remember(_c: Any, _r: Any, _s: str, _p: Any, context: Any, _m: Any) -> None:
+        told.extend(context.execution_options.get("local_settings", ()))
+
+    with parts.database.reading() as session:
+        pool = session.get_bind().engine
+        event.listen(pool, "before_cursor_execute", remember)
+        try:
+            vectors.nearest(session, collection, near(np.eye(DIMENSION, dtype=np.float32)[0], 1, 0.9, 1)[0],
+                            limit=5, threshold=0.0)  # fmt: skip
+        finally:
+            event.remove(pool, "before_cursor_execute", remember)
+    return int(dict(told)["hnsw.ef_search"])
+
+
+def test_a_good_index_is_searched_with_the_fewest_candidates(parts: Parts) -> None:
+    fill(parts, make_collection(parts, "default"), faces())
+    collection = measured(parts)
+    assert collection.index_found is not None
+    assert collection.index_found >= probing.FOUND_ENOUGH
+    assert (collection.index_ef, collection.index_faces) == (100, PEOPLE * PHOTOS_OF_EACH)
+    assert candidates_of_a_search(parts, collection) == 100
+
+
+def test_what_is_measured_of_a_poor_index_is_what_new_photos_find_by_it(
+    monkeypatch: pytest.MonkeyPatch, parts: Parts
+) -> None:
+    """A graph of few ways, in which the walk goes astray whatever the candidates."""
+    monkeypatch.setattr(indexes, "HNSW_M", 3)
+    monkeypatch.setattr(indexes, "HNSW_EF_CONSTRUCTION", 6)
+    monkeypatch.setattr(probing, "CANDIDATES", (10, 20, 100))
+    rows = faces()
+    fill(parts, make_collection(parts, "default"), rows)
+    collection = measured(parts)
+    found = expected = 0
+    for number in range(0, len(rows), 10):
+        new = near(rows[number], 1, ALIKE, number)[0]
+        with parts.database.reading() as session:
+            exact, by_index = (
+                vectors.nearest(session, collection, new, limit=10, threshold=0.91, exact=exact)
+                for exact in (True, None)
+            )
+        expected += len(exact)
+        found += len(by_index)
+    assert collection.index_ef == 100
+    assert collection.index_found is not None
+    assert collection.index_found < probing.FOUND_ENOUGH
+    assert collection.index_found == pytest.approx(found / expected, abs=0.12)
+
+
+def test_faces_that_the_index_lost_are_missed(parts: Parts) -> None:
+    fill(parts, make_collection(parts, "default"), faces())
+    measured(parts)
+    with parts.database.transaction() as session:
+        session.execute(
+            text("DELETE FROM face_vectors WHERE face_id < '80000000-0000-0000-0000-000000000000'")
+        )
+    change(parts, index_measured_at=None)
+    found = measured(parts).index_found
+    assert found is not None
+    assert 0.3 < found < 0.7, "half of the faces"
+
+
+def test_an_index_is_measured_again_after_a_week_and_when_its_collection_has_grown(parts: Parts) -> None:
+    rows = faces()
+    fill(parts, make_collection(parts, "default"), rows[:600])
+    first = measured(parts)
+    assert indexer.measure_indexes(parts) == 0
+    change(parts, index_measured_at=func.now() - timedelta(days=6))
+    assert indexer.measure_indexes(parts) == 0
+    change(parts, index_measured_at=func.now() - timedelta(days=8))
+    again = measured(parts)
+    assert again.index_measured_at is not None
+    assert first.index_measured_at is not None
+    assert again.index_measured_at > first.index_measured_at
+    fill(parts, again, rows[600:950])
+    assert measured(parts).index_faces == 950
+
+
+def test_an_index_that_is_built_anew_is_measured_anew(parts: Parts) -> None:
+    fill(parts, make_collection(parts, "default"), faces()[:600])
+    measured(parts)
+    change(parts, index_ready=False, index_ef=800)
+    indexer.build_indexes(parts)
+    assert make_collection(parts, "default").index_ef is None
+    assert indexer.measure_indexes(parts) == 1
+
+
+def test_a_collection_of_another_model_and_an_empty_one_are_let_be(parts: Parts) -> None:
+    fill(parts, make_collection(parts, "default"), faces()[:600])
+    indexer.build_indexes(parts)
+    with parts.database.transaction() as session:
+        session.execute(text("DELETE FROM faces"))
+    assert indexer.measure_indexes(parts) == 0
+    change(parts, contract_id="of-another-model")
+    with parts.database.transaction() as session:
+        assert probing.due(session, "of-another-model")
+    assert indexer.measure_indexes(parts) == 0
+
+
+def test_a_question_is_as_like_the_faces_of_a_person_as_they_are_each_other(parts: Parts) -> None:
+    """So is a new photo of theirs; one that shows somebody without a name is as like theirs alone."""
+    collection = make_collection(parts, "default")
+    named = near(np.eye(DIMENSION, dtype=np.float32)[0], 8, 0.98, 1)
+    alone = near(np.eye(DIMENSION, dtype=np.float32)[1], 1, 0.98, 2)
+    fill(parts, collection, np.concatenate([named, alone]))
+    name_faces(parts, collection, add_person(parts, collection, "Anna"), named.mean(axis=0), 8)
+    with parts.database.reading() as session:
+        asked = np.array(probing._questions(session, collection, 0.91, np.random.default_rng(3)))
+    of_anna = asked @ named.T
+    pairs = (named @ named.T)[np.triu_indices(8, 1)]
+    assert sorted(of_anna.mean(axis=1))[1] == pytest.approx(pairs.mean(), abs=0.01)
+    assert of_anna.max() < 0.99
+    assert (asked @ alone.T).max() == pytest.approx(pairs.mean(), abs=0.02)
