@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from face_pipeline.actions import doctor
+from face_pipeline.cli import host
 from face_pipeline.ops import indexer
 from face_pipeline.parts import Parts
 from face_pipeline.store import indexes, probing, vectors
-from face_pipeline.store.models import Collection
-from sqlalchemy import event, func, text, update
+from face_pipeline.store.models import Collection, FaceVector
+from sqlalchemy import delete, event, func, text, update
 
 from tests.app.test_vectors import DIMENSION, add_person, fill, make_collection, name_faces, near, unit
+from tests.installation import App
 
 pytestmark = pytest.mark.usefixtures("clean")
 
@@ -102,17 +105,91 @@ def test_what_is_measured_of_a_poor_index_is_what_new_photos_find_by_it(
     assert collection.index_found == pytest.approx(found / expected, abs=0.12)
 
 
-def test_faces_that_the_index_lost_are_missed(parts: Parts) -> None:
-    fill(parts, make_collection(parts, "default"), faces())
-    measured(parts)
+def lose_half(parts: Parts) -> None:
+    """Half of the faces are no more in the index of their collection, which is measured again."""
+    half = "80000000-0000-0000-0000-000000000000"
     with parts.database.transaction() as session:
-        session.execute(
-            text("DELETE FROM face_vectors WHERE face_id < '80000000-0000-0000-0000-000000000000'")
-        )
+        session.execute(delete(FaceVector).where(FaceVector.face_id < half))
     change(parts, index_measured_at=None)
-    found = measured(parts).index_found
-    assert found is not None
-    assert 0.3 < found < 0.7, "half of the faces"
+    indexer.measure_indexes(parts)
+
+
+def found_by_doctor(parts: Parts) -> doctor.Finding:
+    (finding,) = [each for each in doctor.examine(parts) if each.check == "vector index"]
+    return finding
+
+
+def test_the_doctor_and_prometheus_are_told_what_an_index_finds(web_app: App, parts: Parts) -> None:
+    def shown() -> dict[str, float]:
+        lines = web_app.get("/metrics").text.splitlines()
+        told = [line.rsplit(" ", 1) for line in lines if line.startswith("face_recognition_index_")]
+        return {name: float(value) for name, value in told}
+
+    assert "searched exactly" in found_by_doctor(parts).message
+    fill(parts, make_collection(parts, "staff"), faces())
+    indexer.build_indexes(parts)
+    assert found_by_doctor(parts).message == "staff: not measured yet"
+    assert shown() == {}
+    indexer.measure_indexes(parts)
+    finding = found_by_doctor(parts)
+    assert finding.state == "ok"
+    assert finding.message.startswith("staff: finds ")
+    assert finding.message.endswith("% of the true matches with 100 candidates")
+    ratio, ef = (
+        f'face_recognition_index_{name}{{collection="staff"}}' for name in ("found_ratio", "ef_search")
+    )
+    assert shown()[ratio] >= 0.995
+    assert shown()[ef] == 100
+    change(parts, index_found=0.98)
+    assert found_by_doctor(parts).state == "warn"
+    lose_half(parts)
+    finding = found_by_doctor(parts)
+    assert finding.state == "fail"
+    assert "index --rebuild staff" in finding.mend
+    assert shown()[ratio] == pytest.approx(0.5, abs=0.2)
+    assert shown()[ef] == 800
+
+
+def test_an_index_that_lost_faces_finds_them_once_it_is_built_anew(
+    parts: Parts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(parts, make_collection(parts, "staff"), faces())
+    measured(parts)
+    lose_half(parts)
+    assert make_collection(parts, "staff").index_ef == 800
+    assert host.main(["index", "--rebuild", "staff"]) == 0
+    told = capsys.readouterr().out
+    assert "the index of staff was built anew" in told
+    assert "with 100 candidates" in told
+    collection = make_collection(parts, "staff")
+    assert collection.index_ef == 100
+    assert collection.index_found is not None
+    assert collection.index_found >= 0.995
+
+
+def test_an_index_that_is_not_there_cannot_be_built_anew(
+    parts: Parts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert host.main(["index", "--rebuild", "staff"]) == 1
+    assert "there is no collection 'staff'" in capsys.readouterr().err
+    make_collection(parts, "staff")
+    assert host.main(["index", "--rebuild", "staff"]) == 1
+    assert "searches are exact" in capsys.readouterr().err
+    with parts.database.single_statements() as connection, indexes.only_builder(connection):
+        assert host.main(["index", "--rebuild", "staff"]) == 1
+    assert "once face-indexer.service has ended" in capsys.readouterr().err
+
+
+def test_an_index_that_somebody_dropped_is_built(parts: Parts) -> None:
+    fill(parts, make_collection(parts, "staff"), faces()[:600])
+    collection = measured(parts, "staff")
+    with parts.database.transaction() as session:
+        session.execute(text(f"DROP INDEX {indexes.index_name(collection.id)}"))
+    assert host.main(["index", "--rebuild", "staff"]) == 0
+    with parts.database.reading() as session:
+        there = session.scalar(text("SELECT count(*) FROM pg_indexes WHERE indexname = :name"),
+                               {"name": indexes.index_name(collection.id)})  # fmt: skip
+    assert there == 1
 
 
 def test_an_index_is_measured_again_after_a_week_and_when_its_collection_has_grown(parts: Parts) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from face_pipeline.actions import doctor
 from face_pipeline.config import get_settings
 from face_pipeline.errors import DatabaseUnavailable
 from face_pipeline.ops import indexer
@@ -131,20 +130,6 @@ def test_a_grown_collection_gets_an_index_that_finds_what_an_exact_scan_finds(
         found += len(answers[0] & answers[1])
     assert expected >= 250
     assert found / expected >= 0.995
-    finding = next(finding for finding in doctor.examine(parts) if finding.check == "vector index")
-    assert finding.ok, finding.message
-
-
-def test_the_doctor_finds_an_index_that_misses_faces(monkeypatch: pytest.MonkeyPatch, parts: Parts) -> None:
-    """An index over other rows than it should have stands for a damaged one."""
-    monkeypatch.setattr(indexes, "INDEX_FROM_FACES", 500)
-    collection = make_collection(parts, "default")
-    fill(parts, collection, unit(np.random.default_rng(3).normal(size=(600, DIMENSION)).astype(np.float32)))
-    assert indexer.build_indexes(parts)
-    monkeypatch.setattr(doctor, "RECALL_FLOOR", 1.01)
-    finding = next(finding for finding in doctor.examine(parts) if finding.check == "vector index")
-    assert not finding.ok
-    assert "REINDEX" in finding.message
 
 
 def test_a_broken_off_build_is_done_again(monkeypatch: pytest.MonkeyPatch, parts: Parts) -> None:

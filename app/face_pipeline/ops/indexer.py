@@ -12,9 +12,19 @@ from collections.abc import Collection
 from functools import partial
 
 from face_pipeline.engine import contract_id
-from face_pipeline.errors import DatabaseBusy
+from face_pipeline.errors import Conflict, DatabaseBusy
 from face_pipeline.parts import Parts
-from face_pipeline.store import erasure, idempotency, indexes, merges, models, photos, probing, removals
+from face_pipeline.store import (
+    collections,
+    erasure,
+    idempotency,
+    indexes,
+    merges,
+    models,
+    photos,
+    probing,
+    removals,
+)
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +55,29 @@ def build_indexes(parts: Parts) -> list[str]:
                 },
             )  # fmt: skip
     return built
+
+
+def rebuild_index(parts: Parts, name: str) -> models.Collection:
+    """Build the index of the collection `name` anew and measure it; returns the collection as it is then.
+
+    Raises NotFound, Conflict where it has no index, DatabaseBusy where another indexer is at work.
+    """
+    with parts.database.single_statements() as connection, indexes.only_builder(connection) as alone:
+        if not alone:
+            raise DatabaseBusy(
+                "indexes are being built or measured; try again once face-indexer.service has ended"
+            )
+        with parts.database.reading() as session:
+            collection = collections.find_collection(session, name, parts.pack)
+        if not collection.index_ready:
+            raise Conflict(
+                f"the collection {name!r} has no index: under {indexes.INDEX_FROM_FACES} faces searches are"
+                " exact; face-indexer.timer builds it once there are more"
+            )
+        indexes.rebuild(connection, collection)
+        _measure(parts, collection)
+    with parts.database.reading() as session:
+        return collections.by_name(session, name)
 
 
 def measure_indexes(parts: Parts) -> int:
