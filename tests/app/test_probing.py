@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -14,9 +15,9 @@ from face_pipeline.ops import indexer
 from face_pipeline.parts import Parts
 from face_pipeline.store import indexes, probing, vectors
 from face_pipeline.store.models import Collection, FaceVector
-from sqlalchemy import delete, event, func, text, update
+from sqlalchemy import delete, func, text, update
 
-from tests.app.test_vectors import DIMENSION, add_person, fill, make_collection, name_faces, near, unit
+from tests.app.test_vectors import DIMENSION, add_person, fill, make_collection, name_faces, near, sent, unit
 from tests.installation import App
 
 pytestmark = pytest.mark.usefixtures("clean")
@@ -54,20 +55,11 @@ def change(parts: Parts, **values: Any) -> None:
 
 def candidates_of_a_search(parts: Parts, collection: Collection) -> int:
     """How many PostgreSQL is told to keep by a search of the collection."""
-    told: list[tuple[str, str]] = []
-
-    def remember(_c: Any, _r: Any, _s: str, _p: Any, context: Any, _m: Any) -> None:
-        told.extend(context.execution_options.get("local_settings", ()))
-
-    with parts.database.reading() as session:
-        pool = session.get_bind().engine
-        event.listen(pool, "before_cursor_execute", remember)
-        try:
-            vectors.nearest(session, collection, near(np.eye(DIMENSION, dtype=np.float32)[0], 1, 0.9, 1)[0],
-                            limit=5, threshold=0.0)  # fmt: skip
-        finally:
-            event.remove(pool, "before_cursor_execute", remember)
-    return int(dict(told)["hnsw.ef_search"])
+    with parts.database.reading() as session, sent(session) as statements:
+        vectors.nearest(session, collection, unit(np.ones((1, DIMENSION), np.float32))[0],
+                        limit=5, threshold=0.0)  # fmt: skip
+    (candidates,) = re.findall(r"'hnsw.ef_search', '(\d+)'", statements[0])
+    return int(candidates)
 
 
 def test_a_good_index_is_searched_with_the_fewest_candidates(parts: Parts) -> None:
