@@ -377,9 +377,9 @@ def _indexes(parts: Parts) -> str:
 
 
 def _measured(collection: Collection) -> str:
-    if collection.index_found is None:
+    if collection.index_found is None or collection.index_measured_at is None:
         return f"{collection.name}: not measured yet"
     return (
         f"{collection.name}: finds {collection.index_found:.1%} of the true matches"
-        f" with {collection.index_ef} candidates"
+        f" with {collection.index_ef} candidates, measured {collection.index_measured_at:%Y-%m-%d}"
     )
