@@ -32,7 +32,7 @@ from sqlalchemy import select, text
 
 from bench.common import parser, photo_files, report
 from bench.ingest import ingest, variant
-from bench.search import build_as_installed, collection_named, fill, unit
+from bench.search import collection_named, fill, unit
 from bench.stack import pipeline
 from tests.app.test_vectors import fill as put
 from tests.installation import WORKER_ENVIRONMENT, App
@@ -88,7 +88,6 @@ def cost(arguments: Namespace) -> dict[str, float]:
     with pipeline(arguments.pack, FACE_UPLOAD_MAX_PHOTOS="100") as app:
         app.start_worker(1, concurrency=2)
         parts = app.installation.parts
-        build_as_installed(parts.database)
         people = first_fill(app, arguments.faces, sources[0])
         figures["faces"] = arguments.faces
         figures["index build s"] = timed(lambda: indexer.build_indexes(parts))

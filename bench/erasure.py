@@ -26,7 +26,7 @@ from face_pipeline.store import collections, ledger, persons
 from sqlalchemy import text
 
 from bench.common import parser, report
-from bench.search import build_as_installed, collection_named, fill
+from bench.search import collection_named, fill
 from bench.stack import pipeline
 from tests.installation import App
 
@@ -132,7 +132,6 @@ def main() -> None:
         app.session = requests.Session()
         parts = app.installation.parts
         add_person(parts, "seed", 1, random)
-        build_as_installed(parts.database)
         fill(parts.database, collection_named(parts.database, COLLECTION), arguments.others, random)
         indexer.build_indexes(parts)
         for number in range(arguments.rounds):

@@ -27,7 +27,7 @@ from sqlalchemy import insert, text
 
 from bench.common import parser, photo_files, report
 from bench.ingest import ingest, variant
-from bench.search import build_as_installed, collection_named, fill
+from bench.search import collection_named, fill
 from bench.stack import pipeline
 from tests.installation import App
 
@@ -143,7 +143,6 @@ def main() -> None:
     with pipeline(arguments.pack, FACE_UPLOAD_MAX_PHOTOS="100") as app:
         app.start_worker(1, concurrency=3)
         database = app.installation.parts.database
-        build_as_installed(database)
         kept, other, third = (
             app.request("POST", PERSONS, json={"name": name}).json()["id"]
             for name in ("Kept", "Other", "Third")

@@ -26,7 +26,7 @@ from face_pipeline.ops import indexer
 from face_pipeline.store import vectors
 from face_pipeline.store.database import Database
 from face_pipeline.store.models import Batch, Collection, Photo
-from sqlalchemy import insert, select, text, update
+from sqlalchemy import insert, select, update
 
 from bench.common import parser, photo_files, report
 from bench.ingest import variant
@@ -92,16 +92,6 @@ def fill(
             .values(face_count=Collection.face_count + count, version=Collection.version + 1)
         )
     return people
-
-
-def build_as_installed(database: Database) -> None:
-    """Give index builds the memory that the role `postgres` gives them, a tenth of the host's."""
-    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
-    megabytes = min(max(host // 10, 64), 8192)
-    with database.transaction() as session:
-        session.execute(text(f"ALTER ROLE CURRENT_USER SET maintenance_work_mem = '{megabytes}MB'"))
-    # Connections that are open keep what they began with.
-    database.close()
 
 
 def collection_named(database: Database, name: str) -> Collection:
@@ -184,7 +174,6 @@ def main() -> None:
         app.session = requests.Session()
         app.start_worker(1, concurrency=2)
         database = app.installation.parts.database
-        build_as_installed(database)
         for size in (int(text) for text in arguments.sizes.split(",")):
             name = f"faces-{size}"
             batch = app.upload(("seed.jpg", sources[0]), collection=name).json()["batch_id"]
@@ -197,6 +186,12 @@ def main() -> None:
             built = indexer.build_indexes(app.installation.parts)
             if built:
                 figures[f"{size}: index build s"] = time.monotonic() - began
+                began = time.monotonic()
+                indexer.measure_indexes(app.installation.parts)
+                figures[f"{size}: index measured s"] = time.monotonic() - began
+                measured = collection_named(database, name)
+                figures[f"{size}: candidates (ef_search)"] = measured.index_ef or 0
+                figures[f"{size}: found, as the indexer measured"] = measured.index_found or 0.0
             figures[f"{size}: true matches found"] = true_matches_found(database, name, people, random)
             queries = [
                 variant(sources[n % len(sources)], 1_000_000 + size + n) for n in range(arguments.rounds + 1)

@@ -14,7 +14,7 @@ from face_pipeline.store.models import Collection
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from bench.search import build_as_installed, fill
+from bench.search import fill
 
 # Their share of the photos, and of what is on them.
 COLLECTIONS = {"default": 0.5, "family": 0.2, "gate": 0.2, "club": 0.1}
@@ -141,7 +141,6 @@ LEAST = Contents(photos=1, faces=6, persons=1, most=6, groups=1, entries=1, keys
 
 def seed(parts: Parts, contents: Contents, *, indexed: bool) -> None:
     """Fill the installation, which has nothing yet; `indexed`: build its vector indexes too."""
-    build_as_installed(parts.database)
     random = np.random.default_rng(1)
     for name, share in COLLECTIONS.items() if contents.photos > 1 else (("default", 1.0),):
         _fill_collection(parts, name, share, contents, random)

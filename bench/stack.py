@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench.postgres import settings as as_installed
 from tests.installation import App, Installation, start_web
 from tests.services import Postgres, Redis
 
@@ -18,7 +19,7 @@ def pipeline(pack: Path, **settings: str) -> Iterator[App]:
     """Start PostgreSQL, Redis and gunicorn; the caller starts the workers it wants."""
     if not pack.is_dir():
         sys.exit(f"bench: no model pack in {pack}; name one with --pack")
-    postgres, redis = Postgres(fsync=True), Redis()
+    postgres, redis = Postgres(fsync=True, settings=as_installed()), Redis()
     with tempfile.TemporaryDirectory(prefix="face-bench-", dir="/var/tmp") as directory:
         postgres.start()
         redis.start()

@@ -27,7 +27,7 @@ from urllib3.filepost import encode_multipart_formdata
 
 from tests.installation import App, Installation, start_web, wait_until
 from tests.monitoring.exporters import ROLES, play, template
-from tests.photos import astronaut_jpeg
+from tests.photos import astronaut, astronaut_jpeg, jpeg
 from tests.services import Nginx
 from tests.services.postgres import BINARIES, Postgres
 
@@ -197,12 +197,19 @@ def test_the_statistics_of_statements_name_them_without_their_values(live_app: A
     live_app.wait_finished(batch)
     for number, options in enumerate(({}, {"group_by": "person"}, {"min_quality": "0.1"})):
         assert live_app.search(astronaut_jpeg(79 + number), **options).status_code == 200
+    # Her twice: faces of one photo are searched for by one statement.
+    twice = Image.new("RGB", (2 * astronaut().width, astronaut().height))
+    for place in (0, astronaut().width):
+        twice.paste(astronaut(), (place, 0))
+    for options in ({}, {"group_by": "person"}):
+        assert len(live_app.search(jpeg(twice), **options).json()["faces"]) == 2
     with _connect(made) as connection:
         # What nobody may count: statements that no plan is made for keep their values.
         connection.cursor().execute(f"DO $$ BEGIN PERFORM '{NAME}'; END $$")
     kept = _psql(made, "SELECT query FROM pg_stat_statements;")
     assert re.search(r"INSERT INTO faces", kept, re.IGNORECASE)
     assert re.search(r"<#>", kept), "the search among the faces"
+    assert re.search(r"<#> questions\.embedding", kept), "that of several"
     assert NAME.split()[-1] not in kept
     assert not VECTOR.search(kept), [line for line in kept.splitlines() if VECTOR.search(line)]
 

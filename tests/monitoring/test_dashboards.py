@@ -41,6 +41,8 @@ NOT_SHOWN = {
     "ALERTS": "Prometheus makes it of the alerts that fire",
     "up": "Prometheus makes it of each target",
     "face_recognition_database_retries_total": "counted by who meets another's transaction; tests/app",
+    "face_recognition_index_found_ratio": "needs a large collection; tests/app/test_probing.py",
+    "face_recognition_index_ef_search": "needs a large collection; tests/app/test_probing.py",
     "probe_ssl_earliest_cert_expiry": "needs an https address; tests/hosts",
     "node_systemd_unit_state": "needs systemd's bus; tests/hosts",
     "node_systemd_service_restart_total": "needs systemd's bus; tests/hosts",

@@ -42,6 +42,7 @@ SHOWN_ELSEWHERE = {
     "up": "Prometheus' own",
     "ALERTS": "Prometheus' own",
     "face_recognition_database_retries_total": "counted by who meets another's transaction (tests/app)",
+    "face_recognition_index_found_ratio": "a collection with a vector index (tests/app/test_probing.py)",
     "face_backup_last_success_timestamp_seconds": "an operator's backup job writes it",
     "face_recognition_gpu_memory_bytes": "a worker with a card (tests/app/test_gpu_metrics.py)",
     "face_recognition_gpu_temperature_celsius": "a worker with a card (tests/app/test_gpu_metrics.py)",

@@ -3,8 +3,9 @@
 import re
 import secrets
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from tests.services.far import Far
 from tests.services.process import Service
@@ -18,14 +19,21 @@ AS_THE_ROLE = re.compile(
 
 
 class Postgres(Service):
-    """A fresh cluster. `fsync=True` where a test is about durability."""
+    """A fresh cluster. `fsync=True` where a test is about durability; `settings` come after its own."""
 
     name = "postgres"
     system_user = "postgres"
     # SIGINT is PostgreSQL's fast shutdown: sessions are ended, nothing is lost.
     stop_signal = signal.SIGINT
 
-    def __init__(self, *, fsync: bool = False, max_connections: int = 100, far: Far | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        fsync: bool = False,
+        max_connections: int = 100,
+        far: Far | None = None,
+        settings: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         super().__init__(far)
         self.user = "face"
         self.database = "face"
@@ -34,6 +42,7 @@ class Postgres(Service):
         self.admin_password = secrets.token_urlsafe(24)
         self._fsync = fsync
         self._max_connections = max_connections
+        self._settings = settings
         self._data = str(self.directory / "data")
 
     @property
@@ -96,6 +105,7 @@ class Postgres(Service):
             configuration.writelines(f"{name} = {value}\n" for name, value in settings.items())
             lines = ROLE.read_text().splitlines()
             configuration.writelines(f"{line}\n" for line in lines if AS_THE_ROLE.fullmatch(line))
+            configuration.writelines(f"{name} = {value}\n" for name, value in self._settings.items())
         if self.far:
             with (self.directory / "data" / "pg_hba.conf").open("a") as rules:
                 rules.write("host all all samenet scram-sha-256\n")

@@ -11,6 +11,7 @@ import psycopg2
 import pytest
 import redis as redis_client
 
+from bench.postgres import settings as as_installed
 from tests.services import Nginx, Postgres, Redis
 from tests.services.process import sweep
 
@@ -44,6 +45,17 @@ def test_postgres_searches_half_vectors_through_an_hnsw_index(database: Postgres
         version = cursor.fetchone()
         assert version is not None
         assert int(version[0]) >= 170000
+
+
+def test_a_server_of_a_benchmark_has_the_memory_of_an_installations() -> None:
+    """An index is built in a tenth of the host's memory, as the role `postgres` has it."""
+    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with Postgres(settings=as_installed()) as server, connect(server) as connection:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_size_bytes(current_setting('maintenance_work_mem'))")
+            row = cursor.fetchone()
+        assert row is not None
+        assert min(max(host / 10, 64 * 2**20), 8 * 2**30) == pytest.approx(row[0], rel=0.01)
 
 
 def test_postgres_refuses_a_wrong_password(database: Postgres) -> None:

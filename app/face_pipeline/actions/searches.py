@@ -127,7 +127,7 @@ def _search(
     asked = time.monotonic()
     analysed, shared = analysis.analyse(parts, photo, gone)
     answered = time.monotonic()
-    faces = [[_match(parts, each, face, wish) for face in analysed] for each in found]
+    faces = [_match(parts, each, analysed, wish) for each in found]
     seconds = {
         "wait_seconds": round(answered - asked, 4),
         "match_seconds": round(time.monotonic() - answered, 4),
@@ -260,30 +260,44 @@ def _matches(
     wish: Wish,
     except_face: uuid.UUID | None = None,
 ) -> list[Match]:
-    matches = [_nearest(parts, each, embedding, wish, except_face) for each in found]
+    matches = [_nearest(parts, each, [embedding], wish, except_face)[0] for each in found]
     return matches[0] if len(found) == 1 else _best(found, matches, wish.limit)
 
 
 def _nearest(
     parts: Parts,
     collection: Collection,
-    embedding: npt.NDArray[np.float32],
+    searched: Sequence[npt.NDArray[np.float32]],
     wish: Wish,
     except_face: uuid.UUID | None = None,
-) -> list[Match]:
-    nearest = vectors.nearest_people if wish.group_by == GroupBy.PERSON else vectors.nearest
+) -> list[list[Match]]:
+    by_person = wish.group_by == GroupBy.PERSON
+    nearest = vectors.nearest_people_to_each if by_person else vectors.nearest_to_each
     with parts.database.reading() as session:
         return nearest(
-            session, collection, embedding,
+            session, collection, searched,
             limit=wish.limit, threshold=wish.threshold, min_quality=wish.min_quality, except_face=except_face,
             named=wish.named,
         )  # fmt: skip
 
 
-def _match(parts: Parts, collection: Collection, face: FoundFace, wish: Wish) -> SearchedFace:
-    matches: list[Match] = []
-    if face.quality >= wish.min_quality and analysis.shorter_side(face.bbox) >= wish.min_face_size:
-        matches = _nearest(parts, collection, face.embedding, wish)
+def _match(
+    parts: Parts, collection: Collection, faces: Sequence[FoundFace], wish: Wish
+) -> list[SearchedFace]:
+    """The faces of a photo, each with its matches in the collection."""
+    good = [
+        face.quality >= wish.min_quality and analysis.shorter_side(face.bbox) >= wish.min_face_size
+        for face in faces
+    ]
+    asked = [face.embedding for face, wanted in zip(faces, good, strict=True) if wanted]
+    matches_of = iter(_nearest(parts, collection, asked, wish))
+    return [
+        _searched(face, next(matches_of) if wanted else [], wish)
+        for face, wanted in zip(faces, good, strict=True)
+    ]
+
+
+def _searched(face: FoundFace, matches: list[Match], wish: Wish) -> SearchedFace:
     best = f"{matches[0].similarity:.3f}" if matches else "none"
     log.debug(
         "a face of quality %.2f has %d matches, the best of %s, threshold %.2f",

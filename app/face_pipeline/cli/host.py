@@ -58,13 +58,16 @@ def _reconcile(options: argparse.Namespace) -> int:
     return 0
 
 
-def _index(_: argparse.Namespace) -> int:
+def _index(options: argparse.Namespace) -> int:
+    if options.rebuild is not None:
+        return _rebuild_index(options.rebuild)
     from face_pipeline.actions import events
     from face_pipeline.broker import log_level
     from face_pipeline.ops.indexer import (
         build_indexes,
         forget_answers,
         forget_lapsed_merges,
+        measure_indexes,
         remove_originals,
         sweep_originals,
     )
@@ -77,6 +80,19 @@ def _index(_: argparse.Namespace) -> int:
     forget_lapsed_merges(parts)
     forget_answers(parts)
     events.tidy(parts)
+    # Last: it may take minutes.
+    measure_indexes(parts)
+    return 0
+
+
+def _rebuild_index(name: str) -> int:
+    from face_pipeline.ops.indexer import rebuild_index
+
+    collection = rebuild_index(_parts(), name)
+    print(f"the index of {name} was built anew")
+    if collection.index_found is not None:
+        share = f"{collection.index_found:.1%} of the true matches"
+        print(f"it finds {share} with {collection.index_ef} candidates")
     return 0
 
 
@@ -252,7 +268,10 @@ def _parser() -> argparse.ArgumentParser:
     again = add("reconcile", _reconcile, "queue lost photos again (face-reconciler.service runs it)")
     again.add_argument("--every", type=_duration, help="stay, and look every 10s, 1m (default: look once)")
     again.add_argument("--for", dest="seconds", type=_duration, default=3600, help="for 1h (default), 15m")
-    add("index", _index, "build vector indexes of large collections (face-indexer.timer runs it)")
+    index = add("index", _index, "build and measure vector indexes (face-indexer.timer runs it)")
+    index.add_argument(
+        "--rebuild", metavar="COLLECTION", help="build the index of this one anew, while searches use the old"
+    )
     add("cluster", _cluster, "group faces of unknown people (face-clusterer.timer runs it)")
     add("autoscaler", _autoscaler, "run as many workers as the queues need (face-autoscaler.service runs it)")
     add("tell-hooks", _tell_hooks, "tell web hooks of events (face-hooks.service runs it)")

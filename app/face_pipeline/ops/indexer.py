@@ -1,4 +1,5 @@
-"""Keep large collections searchable, and forget what nothing refers to any more: originals, lapsed merges.
+"""Keep large collections searchable, measure what their indexes find, and forget what nothing refers to any
+more: originals, lapsed merges.
 
 Run every ten minutes by face-indexer.timer.
 """
@@ -10,9 +11,20 @@ import time
 from collections.abc import Collection
 from functools import partial
 
-from face_pipeline.errors import DatabaseBusy
+from face_pipeline.engine import contract_id
+from face_pipeline.errors import Conflict, DatabaseBusy
 from face_pipeline.parts import Parts
-from face_pipeline.store import erasure, idempotency, indexes, merges, photos, removals
+from face_pipeline.store import (
+    collections,
+    erasure,
+    idempotency,
+    indexes,
+    merges,
+    models,
+    photos,
+    probing,
+    removals,
+)
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +55,62 @@ def build_indexes(parts: Parts) -> list[str]:
                 },
             )  # fmt: skip
     return built
+
+
+def rebuild_index(parts: Parts, name: str) -> models.Collection:
+    """Build the index of the collection `name` anew and measure it; returns the collection as it is then.
+
+    Raises NotFound, Conflict where it has no index, DatabaseBusy where another indexer is at work.
+    """
+    with parts.database.single_statements() as connection, indexes.only_builder(connection) as alone:
+        if not alone:
+            raise DatabaseBusy(
+                "indexes are being built or measured; try again once face-indexer.service has ended"
+            )
+        with parts.database.reading() as session:
+            collection = collections.find_collection(session, name, parts.pack)
+        if not collection.index_ready:
+            raise Conflict(
+                f"the collection {name!r} has no index: under {indexes.INDEX_FROM_FACES} faces searches are"
+                " exact; face-indexer.timer builds it once there are more"
+            )
+        indexes.rebuild(connection, collection)
+        _measure(parts, collection)
+    with parts.database.reading() as session:
+        return collections.by_name(session, name)
+
+
+def measure_indexes(parts: Parts) -> int:
+    """Measure what indexes find that are new, have grown or were not measured for a week; returns how many.
+
+    Searches use what it says. One collection after another, by one indexer: others search meanwhile.
+    """
+    count = 0
+    with parts.database.single_statements() as connection, indexes.only_builder(connection) as alone:
+        if not alone:
+            return 0
+        with parts.database.reading() as session:
+            wanted = probing.due(session, contract_id(parts.pack))
+        for collection in wanted:
+            count += _measure(parts, collection)
+    return count
+
+
+def _measure(parts: Parts, collection: models.Collection) -> bool:
+    started = time.monotonic()
+    measured = probing.measure(parts.database, collection, parts.pack.match_threshold)
+    if measured is None:
+        return False
+    parts.database.in_transaction(partial(probing.keep, collection=collection, measured=measured))
+    log.info(
+        "the index of %s finds %.4f of the true matches with %d candidates",
+        collection.name, measured.found, measured.ef,
+        extra={
+            "operation": "index", "count": measured.faces,
+            "duration_seconds": round(time.monotonic() - started, 1),
+        },
+    )  # fmt: skip
+    return True
 
 
 def remove_originals(parts: Parts) -> int:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 from sqlalchemy import ColumnElement, exists, select, update
 from sqlalchemy.orm import Session, joinedload
@@ -135,10 +134,3 @@ def _held(session: Session, person_id: uuid.UUID | None, collection: Collection,
             code="person_other_collection",
         )
     return person
-
-
-def some_embeddings(session: Session, collection: Collection, limit: int) -> Sequence[Any]:
-    """Embeddings (halfvec, shape (dimension,), L2 norm 1) of any `limit` faces of the collection."""
-    return session.scalars(
-        select(Face.embedding).where(Face.collection_id == collection.id).limit(limit)
-    ).all()

@@ -88,14 +88,40 @@ def build(connection: Connection, collection: Collection) -> str:
     meanwhile. A build that was broken off leaves an invalid index, which is dropped first.
     Raises DatabaseBusy where transactions that write faces take so long that photos would have to wait.
     """
+    _begin_to_build(connection, collection)
+    index = _hnsw(collection)
+    connection.execute(DropIndex(index, if_exists=True))
+    connection.execute(CreateIndex(index))
+    return _ready(connection, collection)
+
+
+def rebuild(connection: Connection, collection: Collection) -> str:
+    """Build the index of the collection anew, beside the one that searches use until then; returns its name.
+
+    In a connection that commits each statement by itself, by whoever alone builds; raises as `build`.
+    """
+    name = index_name(collection.id)
+    if connection.scalar(text("SELECT to_regclass(:name)"), {"name": name}) is None:
+        return build(connection, collection)
+    _begin_to_build(connection, collection)
+    connection.execute(text(f"REINDEX INDEX CONCURRENTLY {name}"))
+    return _ready(connection, collection)
+
+
+def _begin_to_build(connection: Connection, collection: Collection) -> None:
     with our_errors():
         _keep_vectors(connection, collection)
     if extension_version(connection) < PARALLEL_BUILD_FROM:
         connection.execute(text("SET max_parallel_maintenance_workers = 0"))
-    index = _hnsw(collection)
-    connection.execute(DropIndex(index, if_exists=True))
-    connection.execute(CreateIndex(index))
-    connection.execute(update(Collection).where(Collection.id == collection.id).values(index_ready=True))
+
+
+def _ready(connection: Connection, collection: Collection) -> str:
+    connection.execute(
+        update(Collection)
+        .where(Collection.id == collection.id)
+        # Of an index before, what was found tells nothing.
+        .values(index_ready=True, index_ef=None, index_found=None, index_faces=None, index_measured_at=None)
+    )
     return index_name(collection.id)
 
 

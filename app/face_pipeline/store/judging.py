@@ -193,7 +193,7 @@ def _distance(index_dimension: int | None = None) -> Any:
 
 def _index_settings(collection: Collection) -> tuple[tuple[str, str], ...]:
     return (
-        ("hnsw.ef_search", str(vectors.ef_search(collection.face_count))),
+        ("hnsw.ef_search", str(vectors.ef_search(collection))),
         ("hnsw.iterative_scan", "relaxed_order"),
         ("enable_sort", "off"),
     )

@@ -175,6 +175,8 @@ class Collection(Base):
     `version` grows with every change of its faces, in the same transaction: cached answers carry it.
     `vectors_kept`: the database copies its faces' embeddings into `face_vectors`; `index_ready`: they are all
     there, and indexed. The column `index_ready` is the release's before, whose index was on `faces`.
+    `index_found`: the share (0 to 1) of true matches that the index found with `index_ef` candidates, when it
+    was measured and the collection had `index_faces` faces (probing.py); all None: it was not measured yet.
     """
 
     __tablename__ = "collections"
@@ -187,6 +189,10 @@ class Collection(Base):
     face_count: Mapped[int] = mapped_column(BigInteger, default=0)
     vectors_kept: Mapped[bool] = mapped_column(server_default=false())
     index_ready: Mapped[bool] = mapped_column("vectors_indexed", server_default=false())
+    index_ef: Mapped[int | None]
+    index_found: Mapped[float | None]
+    index_faces: Mapped[int | None] = mapped_column(BigInteger)
+    index_measured_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 

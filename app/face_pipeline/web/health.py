@@ -11,7 +11,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 
 from face_pipeline.broker.answers import hit_ratio
 from face_pipeline.broker.queues import lengths
-from face_pipeline.store import clusters, deliveries, ledger
+from face_pipeline.store import clusters, deliveries, indexes, ledger
 from face_pipeline.store.models import UNFINISHED, State
 from face_pipeline.web.api import views
 from face_pipeline.web.contract import answers
@@ -69,7 +69,7 @@ def _originals() -> None:
 
 def installation() -> Iterable[Metric]:
     """Values of the whole installation, for `/metrics`."""
-    for read in (_from_redis, _from_scratch, _from_database, _of_hooks):
+    for read in (_from_redis, _from_scratch, _from_database, _of_indexes, _of_hooks):
         try:
             yield from list(read())
         except Exception:
@@ -114,6 +114,19 @@ def _from_database() -> Iterator[Metric]:
         ("clustering_seconds", "The last look at unknown faces, of all collections.", looked.seconds),
     ):
         yield GaugeMetricFamily(f"face_recognition_{name}", text, value=value)
+
+
+def _of_indexes() -> Iterator[Metric]:
+    with parts().database.reading() as session:
+        measured = [each for each in indexes.indexed(session) if each.index_measured_at is not None]
+    for name, text, value in (
+        ("found_ratio", "True matches that the index finds, 0 to 1, as measured last.", "index_found"),
+        ("ef_search", "Candidates that a search of the index keeps.", "index_ef"),
+    ):
+        family = GaugeMetricFamily(f"face_recognition_index_{name}", text, labels=["collection"])
+        for collection in measured:
+            family.add_metric([collection.name], getattr(collection, value))
+        yield family
 
 
 def _of_hooks() -> Iterator[Metric]:

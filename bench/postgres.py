@@ -1,0 +1,38 @@
+"""What the role `postgres` makes of a server on this host, for the servers of benchmarks.
+
+Read from the role itself, so that a benchmark measures what an installation has. A server that knows nothing
+of the host's memory builds the index of a million faces for hours.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+import yaml
+from jinja2.nativetypes import NativeEnvironment
+
+from bench.common import ROOT
+
+TEMPLATE = ROOT / "roles/postgres/templates/face.conf.j2"
+VARIABLES = (ROOT / "group_vars/all/main.yml", ROOT / "roles/postgres/defaults/main.yml")
+SETTING = re.compile(r"^(\w+) = (.+)$", re.MULTILINE)
+# Where a server of a benchmark listens is its own.
+OWN = {"listen_addresses", "port", "max_connections"}
+
+
+def settings() -> dict[str, str]:
+    """Name -> value, as postgresql.conf has them."""
+    environment = NativeEnvironment()
+    facts = {"memtotal_mb": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20}
+    variables: dict[str, Any] = {"ansible_facts": facts}
+    written = {name: value for file in VARIABLES for name, value in yaml.safe_load(file.read_text()).items()}
+    made = {}
+    for name, value in SETTING.findall(TEMPLATE.read_text()):
+        if name in OWN:
+            continue
+        for each in re.findall(r"\{\{ (\w+) \}\}", value):
+            variables[each] = environment.from_string(str(written[each])).render(variables)
+        made[name] = re.sub(r"\{\{ (\w+) \}\}", lambda found: str(variables[found[1]]), value)
+    return made
