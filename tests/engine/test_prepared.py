@@ -27,6 +27,8 @@ from tests import packs
 from tests.photos import LABELLED, ROOT, astronaut_again, astronaut_jpeg, labelled, no_face
 
 PHOTOS = {"one": astronaut_jpeg(), "two": astronaut_again(), "none": no_face(), "LICENSE": b"no photo"}
+# prctl(2): memory is never both written and run.
+PR_SET_MDWE = 65
 # Small, so that a made-up model takes no time; coarse grids have few cells.
 SIDE = 64
 
@@ -217,6 +219,32 @@ def test_models_that_find_something_else_are_refused(tmp_path: Path, monkeypatch
 def test_photos_without_a_face_prove_nothing(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"no face is on the 1 sample photos .*with --photos"):
         prepare(read_pack(copied(tmp_path)), {"none": no_face()}, ("onnxruntime",), source="tests")
+
+
+def test_a_unit_that_may_not_write_code_is_told_what_to_do(prepared_pack: Path) -> None:
+    """As systemd's MemoryDenyWriteExecute does it. onnxruntime needs none."""
+    code = (
+        "import ctypes, pathlib, sys; from face_pipeline.engine import EngineError, load_engine\n"
+        f"denied = ctypes.CDLL(None).prctl({PR_SET_MDWE}, 1, 0, 0, 0) == 0\n"
+        "try:\n"
+        f"    engine = load_engine(pathlib.Path({str(prepared_pack)!r}), threads=1, runtime=sys.argv[1])\n"
+        "    engine.warm_up(); said = 'runs'\n"
+        "except EngineError as error: said = error.message\n"
+        "print(said if denied else 'cannot be denied')\n"
+    )
+
+    def said(library: str) -> str:
+        return subprocess.run(
+            [sys.executable, "-c", code, library],
+            env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT / "app")},
+            capture_output=True, text=True, timeout=300, check=True,
+        ).stdout  # fmt: skip
+
+    if said("onnxruntime") == "cannot be denied\n":
+        pytest.skip("needs a kernel that denies writable code by prctl(2), Linux 6.3")
+    assert said("onnxruntime") == "runs\n"
+    if available("openvino"):
+        assert "MemoryDenyWriteExecute=yes forbids this unit: run ./face-ansible site.yml" in said("openvino")
 
 
 def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -18,6 +18,9 @@ import openvino
 from face_pipeline.engine.runtimes import OPENVINO
 from face_pipeline.engine.types import ModelRefused
 
+# What its code generator says where memory cannot be both written and run.
+NO_CODE = "can't protect"
+
 
 class OpenVino:
     """See Runtime."""
@@ -38,7 +41,7 @@ class OpenVino:
         try:
             compiled = _core().compile_model(str(path), "CPU", options)
         except RuntimeError as error:
-            raise ModelRefused(f"OpenVINO refuses {path.name}: {_last_line(error)}") from error
+            raise ModelRefused(f"OpenVINO refuses {path.name}: {_reason(error)}") from error
         return Session(compiled, callers)
 
     def audit(self, path: Path, infer: Callable[[Any], None]) -> None:
@@ -95,6 +98,12 @@ def _value(port: Any) -> Value:
     return Value(port.get_any_name(), shape)
 
 
-def _last_line(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    last = lines[-1] if lines else type(error).__name__
+    if NO_CODE in last:
+        return (
+            f"{last}; it writes the code that it runs, which MemoryDenyWriteExecute=yes forbids this unit: "
+            "run ./face-ansible site.yml, or set face_runtime to onnxruntime"
+        )
+    return last
