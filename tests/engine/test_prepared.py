@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,22 @@ def test_threads_that_come_together_each_get_their_own_faces(prepared_pack: Path
         together = list(pool.map(lambda data: engine.analyse(data).faces[0].embedding, photos))
     for number, embedding in enumerate(together):
         assert embedding @ alone[number % 2] >= 0.99999
+
+
+def test_a_photo_is_computed_on_the_thread_that_asks(prepared_pack: Path, library: Library) -> None:
+    """Threads that ingest have a lower priority than those that search, and keep it while they compute."""
+    engine = load_engine(prepared_pack, threads=2, runtime=library)
+    engine.warm_up()
+    photo = astronaut_jpeg()
+
+    def share(_: int) -> float:
+        mine, everybody = time.thread_time(), time.process_time()
+        for _ in range(5):
+            engine.analyse(photo)
+        return (time.thread_time() - mine) / (time.process_time() - everybody)
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        assert list(pool.map(share, [0]))[0] > 0.8
 
 
 def test_what_a_model_gave_is_not_written_over(tmp_path: Path, library: Library) -> None:

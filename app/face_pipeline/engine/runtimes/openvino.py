@@ -29,20 +29,22 @@ class OpenVino:
     on_card = False
 
     def session(self, path: Path, threads: int = 1, callers: int = 1) -> Any:
-        """See Runtime. Each caller has a stream of its own: one stream would let them wait for each other."""
+        """See Runtime. The model is compiled for each caller: one stream computes on the thread that calls,
+        with that thread's priority, but lets other callers wait; several compute on threads of their own."""
         options = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": "f32",
-            "NUM_STREAMS": str(callers),
-            "INFERENCE_NUM_THREADS": threads * callers,
+            "NUM_STREAMS": "1",
+            "INFERENCE_NUM_THREADS": threads,
             # Workers are processes: each would pin its threads to the same first cores.
             "ENABLE_CPU_PINNING": False,
         }
         try:
-            compiled = _core().compile_model(str(path), "CPU", options)
+            model = _core().read_model(str(path))
+            compiled = [_core().compile_model(model, "CPU", options) for _ in range(callers)]
         except RuntimeError as error:
             raise ModelRefused(f"OpenVINO refuses {path.name}: {_reason(error)}") from error
-        return Session(compiled, callers)
+        return Session(compiled)
 
     def audit(self, path: Path, infer: Callable[[Any], None]) -> None:
         """See Runtime. There is no other device that it could take."""
@@ -58,14 +60,14 @@ class Value:
 
 
 class Session:
-    """A compiled model with what engines use of onnxruntime's InferenceSession."""
+    """A compiled model for each caller, with what engines use of onnxruntime's InferenceSession."""
 
-    def __init__(self, compiled: Any, callers: int) -> None:
-        self._inputs = [_value(each) for each in compiled.inputs]
-        self._outputs = [_value(each) for each in compiled.outputs]
+    def __init__(self, compiled: Sequence[Any]) -> None:
+        self._inputs = [_value(each) for each in compiled[0].inputs]
+        self._outputs = [_value(each) for each in compiled[0].outputs]
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        for _ in range(callers):
-            self._requests.put(compiled.create_infer_request())
+        for each in compiled:
+            self._requests.put(each.create_infer_request())
 
     def get_inputs(self) -> list[Value]:
         return self._inputs
@@ -77,7 +79,7 @@ class Session:
         return [OPENVINO]
 
     def run(self, names: Sequence[str], inputs: Mapping[str, Any]) -> list[Any]:
-        """Arrays of the outputs of those names; waits while all streams compute."""
+        """Arrays of the outputs of those names; waits while more than the callers of the session compute."""
         request = self._requests.get()
         try:
             # The inputs stay the caller's: nothing writes to them meanwhile.
