@@ -14,6 +14,7 @@ import pytest
 import yaml
 from face_pipeline.engine.runtimes import available
 
+from tests.ansible.test_memory_limits import played
 from tests.hardening import ROOT, drop_in
 from tests.packs import dlib_pack, insightface_pack
 
@@ -97,3 +98,11 @@ def test_only_openvino_may_write_code(tmp_path: Path) -> None:
 def test_cards_and_other_engines_are_left_alone(tmp_path: Path) -> None:
     assert converged(tmp_path / "one", insightface_pack(), "auto", card=True) == ("onnxruntime", "skipping")
     assert converged(tmp_path / "two", dlib_pack(), "auto") == ("dlib", "ok")
+
+
+def test_a_runtime_that_is_none_is_refused(tmp_path: Path) -> None:
+    tasks = yaml.safe_load((ROOT / "roles/preflight/tasks/inventory.yml").read_text())
+    (check,) = (each for each in tasks if each["name"] == "Check what computes on the processors")
+    status, said = played(tmp_path, [check], 8000, face_runtime="tensorrt")
+    assert status == 2
+    assert "face_runtime is 'tensorrt': auto, onnxruntime or openvino" in " ".join(said.split())

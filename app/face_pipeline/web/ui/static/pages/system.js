@@ -55,10 +55,13 @@ function thresholds({ pack: its }) {
     help(t("system.cosine")));
 }
 
-// "OpenVINO, as measured here", what was prepared, and what that gains.
+// What may be chosen; an engine that computes by itself has its own name.
+const RUNTIMES = ["onnxruntime", "openvino"];
+
 function runtime(its) {
   if (!its) return null;
   if (its.used === null) return fact(t("system.runtime"), chip("bad", t("system.not_installed", { name: its.wanted })));
+  if (!RUNTIMES.includes(its.used)) return fact(t("system.runtime"), its.used);
   const gain = its.milliseconds && its.milliseconds_original ? number(Number((its.milliseconds_original / its.milliseconds).toFixed(2))) : null;
   return fact(t("system.runtime"), its.used,
     help(t(its.wanted === "auto" ? "system.by_measure" : "system.by_setting")),
