@@ -148,6 +148,16 @@ def test_every_labelled_photo_gives_the_same_faces(prepared_pack: Path, library:
     assert engine.contract_id == originals.contract_id
 
 
+def test_a_pack_that_was_not_prepared_runs_on_each_runtime(library: Library) -> None:
+    """Its graphs take any size, and several faces at once."""
+    known = load_engine(packs.insightface_pack(), threads=1)
+    engine = load_engine(packs.insightface_pack(), threads=1, runtime=library)
+    engine.warm_up()
+    (expected,), (found,) = (each.analyse(astronaut_jpeg()).faces for each in (known, engine))
+    assert expected.embedding @ found.embedding >= 0.999
+    np.testing.assert_allclose(expected.bbox, found.bbox, atol=0.1)
+
+
 def test_threads_that_come_together_each_get_their_own_faces(prepared_pack: Path, library: Library) -> None:
     engine = load_engine(prepared_pack, threads=4, runtime=library)
     photos = [astronaut_jpeg(), astronaut_again()] * 8
@@ -302,7 +312,7 @@ def test_wrong_photos_are_named(tmp_path: Path) -> None:
 def test_a_pack_that_computes_by_itself_is_left_alone(tmp_path: Path) -> None:
     done = run("prepare", packs.dlib_pack())
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("unchanged: the pack's originals are used: engine dlib computes by itself")
+    assert done.stdout.startswith("unchanged: engine dlib computes by itself, there is nothing to prepare")
 
 
 @pytest.mark.skipif(available("openvino"), reason="OpenVINO is installed here")

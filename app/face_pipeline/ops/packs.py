@@ -79,7 +79,9 @@ def _prepare(options: argparse.Namespace) -> int:
     try:
         pack = read_pack(options.directory)
         record = usable(pack)
-        if record and holds(record, libraries) and not options.again:
+        if pack.engine != "insightface":
+            made, words = False, f"engine {pack.engine} computes by itself, there is nothing to prepare"
+        elif record and holds(record, libraries) and not options.again:
             made, words = False, record.told()
         else:
             made, words = _prepared(pack, libraries, options.photos)

@@ -50,14 +50,12 @@ class CannotPrepare(Exception):
 def prepare(
     pack: Pack, photos: Mapping[str, bytes], libraries: tuple[Library, ...], *, source: str
 ) -> Record:
-    """Prepare a pack's models for `libraries` on this host. `photos`: samples by name, what is no photo is
-    passed over; `source`: where they came from.
+    """Prepare the models of an InsightFace pack for `libraries` on this host. `photos`: samples by name, of
+    which what is no photo is passed over; `source`: where they came from.
 
     Raises CannotPrepare, PackError, ConfigurationError where no photo shows a face or the directory cannot be
     written, and EngineError where the prepared models would not find what the originals find.
     """
-    if pack.engine != "insightface":
-        raise CannotPrepare(f"engine {pack.engine} computes by itself, there is nothing to prepare")
     verify_pack(pack)
     originals = InsightFaceEngine(pack, load_runtime())
     with _replaced(pack.path / DIRECTORY) as directory:
