@@ -66,6 +66,8 @@ class Settings(BaseSettings):
     turns_dir: Path | None = None
     # Where workers compute; on a card that CUDA_VISIBLE_DEVICES names, with so much of its memory (0: all).
     device: Literal["cpu", "cuda"] = "cpu"
+    # What computes on the CPU; auto: what was measured as quicker when the pack was prepared on this host.
+    runtime: Literal["auto", "onnxruntime", "openvino"] = "auto"
     gpu_memory_limit_mb: int = Field(0, ge=0)
 
     upload_max_bytes: int = Field(20 * 1024**2, ge=1024)

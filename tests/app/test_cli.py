@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.installation import BIN, Installation, free_port
+from tests.packs import insightface_pack
 
 
 def _run(installation: Installation, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
@@ -88,6 +89,28 @@ def test_the_doctor_names_a_worker_that_could_not_compute_on_its_card(clean: Ins
         "FACE_DEVICE is cuda, and this release has the CPU's onnxruntime;"
         " run ./face-ansible site.yml" in result.stdout
     )
+
+
+def test_the_doctor_tells_what_computes(clean: Installation, tmp_path: Path) -> None:
+    directory = Path(shutil.copytree(insightface_pack(), tmp_path / "small"))
+    where = {"FACE_MODELS_DIR": str(tmp_path), "FACE_MODEL_PACK": "small"}
+
+    def found(**more: str) -> tuple[str, str]:
+        findings = json.loads(_run(clean, "doctor", "--format", "json", **where, **more).stdout)
+        (its,) = [each for each in findings if each["check"] == "runtime"]
+        return its["state"], its["message"]
+
+    assert found() == ("ok", "onnxruntime runs the pack's models as they came")
+    assert _run(clean, "pack", "prepare", str(directory), "--runtime", "onnxruntime").returncode == 0
+    state, message = found(FACE_RUNTIME="onnxruntime")
+    assert state == "ok"
+    assert message.startswith(
+        "onnxruntime runs the prepared models: onnxruntime is quickest here (ms a photo"
+    )
+    (directory / "prepared/exact/detection.onnx").write_bytes(b"another")
+    state, message = found()
+    assert state == "warn"
+    assert message.endswith("those prepared do not fit their record; run ./face-ansible site.yml")
 
 
 def test_the_doctor_names_a_damaged_pack_and_a_lost_table(clean: Installation, tmp_path: Path) -> None:

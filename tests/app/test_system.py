@@ -39,6 +39,10 @@ def test_the_system_tells_what_is_installed_and_how_it_is_set(web_app: App, part
     assert {each["sha256"] for each in pack["files"]} == {each.sha256 for each in parts.pack.files}
     assert pack["thresholds"]["likely"] == parts.pack.match_threshold
     assert told["providers"] == [{"name": "CPUExecutionProvider", "workers": 1}]
+    assert told["runtime"] == {
+        "wanted": "auto", "used": "dlib", "prepared": False,
+        "milliseconds_original": None, "milliseconds": None,
+    }  # fmt: skip
     host = told["host"]
     assert host["cores"] >= 1
     assert 0 < host["memory_available_bytes"] <= host["memory_bytes"]

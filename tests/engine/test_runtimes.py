@@ -16,7 +16,7 @@ from typing import Any
 import onnxruntime
 import pytest
 from face_pipeline.engine import EngineError, load_engine
-from face_pipeline.engine.runtimes import CPU, cuda
+from face_pipeline.engine.runtimes import CPU, available, cuda
 from face_pipeline.engine.runtimes.cuda import CUDA, Cuda
 from face_pipeline.engine.runtimes.onnx import Onnx
 
@@ -42,12 +42,12 @@ def test_a_pack_that_knows_no_card_is_named() -> None:
         load_engine(packs.dlib_pack(), threads=1, device="cuda")
 
 
-@without_cuda
-def test_a_worker_asked_for_a_card_ends_with_the_reason_and_is_not_started_again(tmp_path: Path) -> None:
+def worker(tmp_path: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    """A worker with the test pack, until it ends."""
     pack = packs.insightface_pack()
     environment = {
         **WORKER_ENVIRONMENT,
-        "FACE_DEVICE": "cuda",
+        **settings,
         "FACE_MODELS_DIR": str(pack.parent),
         "FACE_MODEL_PACK": pack.name,
         "FACE_CREDENTIALS_DIR": str(tmp_path),
@@ -56,7 +56,7 @@ def test_a_worker_asked_for_a_card_ends_with_the_reason_and_is_not_started_again
     }
     for name in ("database_password", "redis_password", "scratch_redis_password"):
         (tmp_path / name).write_text("x" * 40)
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-m", "celery", "-A", "face_pipeline.worker", "worker", "--pool", "threads"],
         env=environment,
         capture_output=True,
@@ -64,8 +64,20 @@ def test_a_worker_asked_for_a_card_ends_with_the_reason_and_is_not_started_again
         timeout=120,
         check=False,
     )
+
+
+@without_cuda
+def test_a_worker_asked_for_a_card_ends_with_the_reason_and_is_not_started_again(tmp_path: Path) -> None:
+    done = worker(tmp_path, FACE_DEVICE="cuda")
     assert done.returncode == 78, done.stdout + done.stderr
     assert "has no CUDA" in done.stdout
+
+
+@pytest.mark.skipif(available("openvino"), reason="OpenVINO is installed here")
+def test_a_worker_asked_for_a_runtime_that_is_missing_ends_with_the_reason(tmp_path: Path) -> None:
+    done = worker(tmp_path, FACE_RUNTIME="openvino")
+    assert done.returncode == 78, done.stdout + done.stderr
+    assert "FACE_RUNTIME=openvino, and openvino is not installed in this release" in done.stdout
 
 
 def test_libraries_that_are_lacking_are_no_fall_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +142,7 @@ def test_a_runtimes_library_is_known_to_its_runtime_alone() -> None:
         file.relative_to(engine).parts[0]
         for file in engine.rglob("*.py")
         for node in ast.walk(ast.parse(file.read_text()))
-        if "onnxruntime" in (
+        if {"onnxruntime", "openvino"} & set(
             [name.name for name in node.names] if isinstance(node, ast.Import) else
             [node.module] if isinstance(node, ast.ImportFrom) else []
         )

@@ -25,6 +25,7 @@ def test_the_system_is_shown_and_the_doctor_says_what_is_broken(
         pack["contract_id"],
         "up to date",
         "1 worker",
+        "Runtime here",
         "not configured",
     ):
         assert each in told, each

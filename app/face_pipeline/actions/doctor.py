@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from face_pipeline.actions import certificates
 from face_pipeline.broker import presence
 from face_pipeline.engine import contract_id, verify_pack
+from face_pipeline.engine.prepared.record import DIRECTORY, library_for, usable
 from face_pipeline.errors import FacePipelineError, QueueUnavailable, in_full
 from face_pipeline.parts import Parts
 from face_pipeline.store import collections, indexes, ledger, schema
@@ -100,6 +101,7 @@ def _checks() -> tuple[tuple[str, Check], ...]:
         ("telemetry", _telemetry),
         ("model pack", _pack),
         ("device", _device),
+        ("runtime", _runtime),
         ("database", _database),
         ("redis", _redis),
         ("scratch", _scratch),
@@ -229,6 +231,24 @@ def _device(parts: Parts) -> str:
     if not cards:
         raise Unwell("FACE_DEVICE is cuda, and the driver sees no card; look at `nvidia-smi`")
     return f"workers compute on {cards} NVIDIA cards, driver {driver}"
+
+
+def _runtime(parts: Parts) -> str:
+    pack, settings = parts.pack, parts.settings
+    if pack.engine != "insightface":
+        return f"engine {pack.engine} computes by itself"
+    if settings.device != "cpu":
+        return "onnxruntime, as on every card"
+    record = usable(pack)
+    used = library_for(settings.runtime, record)
+    if record is None:
+        words = f"{used} runs the pack's models as they came"
+        if (pack.path / DIRECTORY).exists():
+            raise Doubtful(
+                f"{words}, for those prepared do not fit their record; run ./face-ansible site.yml"
+            )
+        return words
+    return f"{used} runs the prepared models: {record.told()}"
 
 
 def _database(parts: Parts) -> str:

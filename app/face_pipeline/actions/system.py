@@ -14,7 +14,10 @@ from face_pipeline import __version__
 from face_pipeline.actions import certificates
 from face_pipeline.actions.certificates import Certificate
 from face_pipeline.broker import presence
-from face_pipeline.errors import QueueUnavailable
+from face_pipeline.engine import EngineError
+from face_pipeline.engine.prepared.record import ORIGINAL, library_for
+from face_pipeline.engine.prepared.record import read as read_record
+from face_pipeline.errors import QueueUnavailable, Unavailable
 from face_pipeline.parts import Parts
 from face_pipeline.store import schema, size
 from face_pipeline.telemetry.metrics import release
@@ -45,11 +48,26 @@ class Host:
 
 
 @dataclass(frozen=True)
+class Runtime:
+    """What computes on this host. `wanted`: as it is set. `used`: None where what is wanted is missing.
+    `prepared`: whether the pack's prepared models are used. `milliseconds`: processor time of a photo by the
+    pack's originals and as it is used, where that was measured.
+    """
+
+    wanted: str
+    used: str | None
+    prepared: bool
+    milliseconds_original: float | None = None
+    milliseconds: float | None = None
+
+
+@dataclass(frozen=True)
 class System:
     """`current`, `head`: revisions of the schema, of the database and of this release.
 
     `certificate`: None where it cannot be seen from here; `certificate_words` says why. `providers`: how many
-    workers compute by which, None: nobody knows, for Redis does not answer.
+    workers compute by which, None: nobody knows, for Redis does not answer. `runtime`: None where there is no
+    pack.
     """
 
     version: str
@@ -59,6 +77,7 @@ class System:
     postgresql: str
     database_bytes: int
     providers: dict[str, int] | None
+    runtime: Runtime | None
     host: Host
     certificate: Certificate | None
     certificate_words: str
@@ -77,6 +96,7 @@ def look(parts: Parts) -> System:
         postgresql=postgresql,
         database_bytes=database_bytes,
         providers=_providers(parts),
+        runtime=_runtime(parts),
         host=_host(parts),
         certificate=certificate,
         certificate_words=words,
@@ -89,6 +109,27 @@ def _providers(parts: Parts) -> dict[str, int] | None:
     except QueueUnavailable:
         return None
     return dict(Counter(each.said.provider for each in heard if each.alive))
+
+
+def _runtime(parts: Parts) -> Runtime | None:
+    settings = parts.settings
+    try:
+        pack = parts.pack
+    except Unavailable:
+        return None
+    if pack.engine != "insightface":
+        return Runtime(settings.runtime, pack.engine, prepared=False)
+    if settings.device != "cpu":
+        return Runtime(settings.runtime, "onnxruntime", prepared=False)
+    record = read_record(pack)
+    try:
+        used = library_for(settings.runtime, record)
+    except EngineError:
+        return Runtime(settings.runtime, None, prepared=False)
+    if record is None:
+        return Runtime(settings.runtime, used, prepared=False)
+    times = record.milliseconds
+    return Runtime(settings.runtime, used, True, times.get(ORIGINAL), times.get(used))
 
 
 def _certificate(parts: Parts) -> tuple[Certificate | None, str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from face_pipeline import __version__
 from face_pipeline.config import get_settings
 from face_pipeline.errors import ConfigurationError, FacePipelineError, in_full
-from face_pipeline.ops import audit, keys
+from face_pipeline.ops import audit, keys, packs
 
 if TYPE_CHECKING:
     from face_pipeline.parts import Parts
@@ -170,41 +170,6 @@ def _smoke(options: argparse.Namespace) -> int:
     return 0
 
 
-def _pack_verify(options: argparse.Namespace) -> int:
-    from face_pipeline.engine import PackError, read_pack, verify_pack
-
-    try:
-        pack = read_pack(options.directory)
-        verify_pack(pack)
-    except PackError as error:
-        raise ConfigurationError(str(error)) from error
-    print(f"{pack.name}: every file has its hash")
-    return 0
-
-
-def _pack_describe(options: argparse.Namespace) -> int:
-    from face_pipeline.engine import PackError, contract_id, read_pack
-
-    try:
-        pack = read_pack(options.directory)
-    except PackError as error:
-        raise ConfigurationError(str(error)) from error
-    print(
-        json.dumps(
-            {
-                "name": pack.name,
-                "engine": pack.engine,
-                "licence": pack.licence,
-                "dimension": pack.dimension,
-                "match_threshold": pack.match_threshold,
-                "contract_id": contract_id(pack),
-            },
-            indent=2,
-        )
-    )
-    return 0
-
-
 def _log_level(options: argparse.Namespace) -> int:
     from face_pipeline.broker import log_level
     from face_pipeline.telemetry.logging import EVERYONE
@@ -285,15 +250,7 @@ def _parser() -> argparse.ArgumentParser:
 
     keys.add_commands(commands, _parts, _duration)
     audit.add_commands(commands, _parts, _duration)
-
-    packs = commands.add_parser("pack", help="model packs").add_subparsers(required=True, metavar="ACTION")
-    for name, run, text in (
-        ("verify", _pack_verify, "check every file of a pack against its hash"),
-        ("describe", _pack_describe, "print a pack's engine, licence and contract"),
-    ):
-        action = packs.add_parser(name, help=text, description=text)
-        action.add_argument("directory", type=Path)
-        action.set_defaults(run=run)
+    packs.add_commands(commands)
     return parser
 
 

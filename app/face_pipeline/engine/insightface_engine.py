@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from face_pipeline.engine.border import bordered
 from face_pipeline.engine.decode import decode, room_for
 from face_pipeline.engine.memory import UNLIMITED, Budget
 from face_pipeline.engine.pack import Pack, PackFile, contract_id
+from face_pipeline.engine.prepared.models import PreparedDetector, PreparedRecogniser
 from face_pipeline.engine.quality import quality
 from face_pipeline.engine.runtimes import Runtime
 from face_pipeline.engine.thumbnails import of_analysed
@@ -54,6 +55,9 @@ class InsightFaceEngine:
     A session computes on the thread that calls it: with a photo for each core that is the quickest. For one
     photo that somebody waits for, a second session of the detector, where most of the time goes, takes
     `prompt_threads` cores.
+
+    `callers`: how many photos are computed at once. `prepared`: the pack's prepared models by their role,
+    which are used instead of the originals.
     """
 
     def __init__(
@@ -63,20 +67,21 @@ class InsightFaceEngine:
         prompt_threads: int = 1,
         turns: Turns | None = None,
         memory: Budget | None = None,
+        callers: int = 1,
+        prepared: Mapping[str, Path] | None = None,
     ):
         self.pack = pack
+        self._prepared = prepared or {}
         self._memory = memory or Budget(UNLIMITED)
         self.contract_id = contract_id(pack)
         self.dimension = pack.dimension
         self.match_threshold = pack.match_threshold
         self.runtime = runtime
         self.providers: tuple[str, ...] = (runtime.provider,)
-        detection, recognition = pack.file("detection"), pack.file("recognition")
-        self._detector = self._prompt_detector = self._detector_on(detection)
+        self._detector = self._prompt_detector = self._make_detector(1, callers)
         if not runtime.on_card and prompt_threads > 1:
-            self._prompt_detector = self._detector_on(detection, prompt_threads)
-        self._recogniser = ArcFaceONNX(str(recognition), self._session(recognition))
-        _normalise_as(self._recogniser, pack, "recognition")
+            self._prompt_detector = self._make_detector(prompt_threads, 1)
+        self._recogniser = self._make_recogniser(callers)
         # A model whose batch has a fixed size takes one face at a time.
         self._sizes = SIZES if not isinstance(self._recogniser.input_shape[0], int) else (1,)
         self._batch = min(EMBEDDING_BATCH, self._sizes[-1])
@@ -87,18 +92,34 @@ class InsightFaceEngine:
         # Threads beyond those that compute write the last photo and fetch the next one.
         self._turns = turns or Turns()
 
-    def _detector_on(self, path: Path, threads: int = 1) -> Any:
-        made = SCRFD(str(path), self._session(path, threads), static_shape_sessions=False)
-        _normalise_as(made, self.pack, "detection")
+    def _make_detector(self, threads: int, callers: int) -> Any:
         side = self.pack.detector_side
+        if path := self._prepared.get("detection"):
+            return PreparedDetector(self._session(path, threads, callers), side, DETECTION_THRESHOLD)
+        path = self.pack.file("detection")
+        made = SCRFD(str(path), self._session(path, threads, callers), static_shape_sessions=False)
+        _normalise_as(made, self.pack, "detection")
         made.prepare(0, input_size=(side, side), det_thresh=DETECTION_THRESHOLD)
         return made
 
-    def _session(self, path: Path, threads: int = 1) -> Any:
+    def _make_recogniser(self, callers: int) -> Any:
+        if path := self._prepared.get("recognition"):
+            return PreparedRecogniser(self._session(path, 1, callers))
+        path = self.pack.file("recognition")
+        made = ArcFaceONNX(str(path), self._session(path, 1, callers))
+        _normalise_as(made, self.pack, "recognition")
+        return made
+
+    def _session(self, path: Path, threads: int, callers: int) -> Any:
         try:
-            return self.runtime.session(path, threads)
+            return self.runtime.session(path, threads, callers)
         except ModelRefused as error:
             raise EngineError(f"pack {self.pack.name}: {error.message}") from error
+
+    def normalisation(self, role: str) -> tuple[float, float]:
+        """Mean and std that the original model of a role takes pixels with."""
+        model = {"detection": self._detector, "recognition": self._recogniser}[role]
+        return float(model.input_mean), float(model.input_std)
 
     def warm_up(self) -> None:
         """Raises EngineError where a model loads but does not run, or makes another number of dimensions."""

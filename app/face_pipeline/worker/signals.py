@@ -82,6 +82,7 @@ def _start(sender: Any = None, **_: Any) -> None:
             gpu_memory_limit_mb=settings.gpu_memory_limit_mb,
             turns=Turns(settings.turns_dir, f"worker{settings.worker_instance}"),
             memory=parts.memory,
+            runtime=settings.runtime,
         )
         runtime.engine.warm_up()
     except (PackError, FacePipelineError) as error:

@@ -29,8 +29,8 @@ class Onnx:
     provider = CPU
     on_card = False
 
-    def session(self, path: Path, threads: int = 1) -> Any:
-        """See Runtime."""
+    def session(self, path: Path, threads: int = 1, callers: int = 1) -> Any:  # noqa: ARG002
+        """See Runtime. A session computes on the threads that call it, however many they are."""
         _share_arena()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads

@@ -48,6 +48,7 @@ def read() -> Response:
                 contract.SystemProvider.model_construct(name=name, workers=count)
                 for name, count in sorted(found.providers.items())
             ],
+            runtime=_runtime(found.runtime),
             host=_host(found.host),
             tls=_tls(found),
             backups=contract.SystemBackups.model_construct(configured=False, words=NO_BACKUPS),
@@ -85,6 +86,10 @@ def _pack() -> contract.SystemPack | None:
         ],
         thresholds=views.thresholds(pack),
     )
+
+
+def _runtime(runtime: system.Runtime | None) -> contract.SystemRuntime | None:
+    return contract.SystemRuntime.model_construct(**vars(runtime)) if runtime else None
 
 
 def _host(host: system.Host) -> contract.SystemHost:

@@ -52,7 +52,9 @@ class JobWorker(Answer):
     busy: Count = Field(description="Threads that have a task.")
     tasks_done: Count = Field(description="Photos and searches since its start.")
     photos_last_minute: Count = Field(description="Done and failed.")
-    provider: str = Field(description="Where it computes, as CPUExecutionProvider or CUDAExecutionProvider.")
+    provider: str = Field(
+        description="What it computes by: CPUExecutionProvider, OpenVINO or CUDAExecutionProvider."
+    )
     pack: str
     contract_id: str
     release: str

@@ -94,6 +94,18 @@ class SystemRetention(Answer):
     audit: str
 
 
+class SystemRuntime(Answer):
+    """What computes on this host, and how quickly it was measured to when the pack was prepared."""
+
+    wanted: str = Field(description="As it is set: auto, onnxruntime or openvino.")
+    used: str | None = Field(description="Null: what is wanted is not installed.")
+    prepared: bool = Field(description="Whether the pack's prepared models are used; else its originals.")
+    milliseconds_original: float | None = Field(
+        description="Processor time of a photo by the pack's originals; null: not measured."
+    )
+    milliseconds: float | None = Field(description="The same as it is used now; null: not measured.")
+
+
 class SystemLimits(Answer):
     upload_max_bytes: Count
     upload_max_pixels: Count
@@ -121,6 +133,7 @@ class System(Answer):
     providers: list[SystemProvider] | None = Field(
         description="What the running workers compute by; null: the queues cannot be asked."
     )
+    runtime: SystemRuntime | None = Field(description="Null: the pack is missing or damaged.")
     host: SystemHost
     tls: SystemTls
     backups: SystemBackups

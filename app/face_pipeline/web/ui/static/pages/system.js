@@ -55,7 +55,21 @@ function thresholds({ pack: its }) {
     help(t("system.cosine")));
 }
 
-function compute({ providers, device, host }) {
+// What may be chosen; an engine that computes by itself has its own name.
+const RUNTIMES = ["onnxruntime", "openvino"];
+
+function runtime(its) {
+  if (!its) return null;
+  if (its.used === null) return fact(t("system.runtime"), chip("bad", t("system.not_installed", { name: its.wanted })));
+  if (!RUNTIMES.includes(its.used)) return fact(t("system.runtime"), its.used);
+  const gain = its.milliseconds && its.milliseconds_original ? number(Number((its.milliseconds_original / its.milliseconds).toFixed(2))) : null;
+  return fact(t("system.runtime"), its.used,
+    help(t(its.wanted === "auto" ? "system.by_measure" : "system.by_setting")),
+    help(its.prepared ? t("system.prepared") : t("system.not_prepared")),
+    gain ? help(t("system.gain", { n: gain })) : null);
+}
+
+function compute({ providers, device, runtime: its, host }) {
   const workers = providers === null ? chip("bad", t("system.queues_silent"))
     : providers.length ? h("ul", { class: "stack tight" }, providers.map((each) => h("li", {}, h("b", {}, each.name), " ", h("span", { class: "muted" }, t("system.workers", { n: each.workers })))))
       : chip("warning", t("system.no_worker"));
@@ -63,6 +77,7 @@ function compute({ providers, device, host }) {
   return card("compute", facts(
     fact(t("system.providers"), workers),
     fact(t("system.device"), has(`system.devices.${device}`) ? t(`system.devices.${device}`) : device),
+    runtime(its),
     fact(t("system.memory"), bar(used, host.memory_bytes, t("system.free_of", { free: bytes(host.memory_available_bytes), total: bytes(host.memory_bytes) })))));
 }
 

@@ -1,0 +1,175 @@
+"""What was prepared for a pack on this host: which files, how near to the originals, how quick.
+
+A JSON file beside the prepared models. They are used only while the record tells of these originals and of
+these files, to the last bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from face_pipeline.engine.pack import Pack, contract_id
+from face_pipeline.engine.runtimes import LIBRARIES, Library, available
+from face_pipeline.engine.types import EngineError
+
+# `auto`: whatever was measured as quicker.
+Choice = Literal["auto", "onnxruntime", "openvino"]
+
+log = logging.getLogger(__name__)
+
+DIRECTORY = Path("prepared") / "exact"
+RECORD = "record.json"
+ORIGINAL = "original"
+# Grows whenever the rewritings change what they make.
+RECIPE = 1
+ROLES = ("detection", "recognition")
+
+
+@dataclass(frozen=True)
+class PreparedFile:
+    """A prepared model: its name beside the record, its SHA-256 and that of its original (hex)."""
+
+    name: str
+    sha256: str
+    original: str
+
+
+@dataclass(frozen=True)
+class Differences:
+    """How far the prepared models' faces lie from the originals', at most: `box` and `landmarks` in pixels of
+    the photo; `cosine`: the least of the embeddings. `photos`: where they came from."""
+
+    photos: str
+    faces: int
+    box: float
+    landmarks: float
+    cosine: float
+
+
+@dataclass(frozen=True)
+class Record:
+    """`contract`: the originals and all else that their prepared models depend on, see pack.contract_id.
+
+    `differences` by library. `milliseconds`: processor time of one photo with one face, median, of each
+    library with the prepared models, and of ORIGINAL: onnxruntime with the originals. `host`: what the times
+    belong to, see host(). `quickest`: the library to use here.
+    """
+
+    recipe: int
+    contract: str
+    files: dict[str, PreparedFile]
+    differences: dict[str, Differences]
+    milliseconds: dict[str, float]
+    host: dict[str, str]
+    quickest: Library
+
+    def told(self) -> str:
+        """What was found, as one line for people."""
+        times = ", ".join(
+            f"{'originals on onnxruntime' if name == ORIGINAL else name} {value:.1f}"
+            for name, value in self.milliseconds.items()
+        )
+        least = min(each.cosine for each in self.differences.values())
+        return f"{self.quickest} is quickest here (ms a photo: {times}); cosine to the originals {least:.6f}"
+
+    def paths(self, pack: Pack) -> dict[str, Path]:
+        """The prepared models by their role."""
+        return {role: pack.path / DIRECTORY / each.name for role, each in self.files.items()}
+
+
+def read(pack: Pack) -> Record | None:
+    """The record of a pack's prepared models; None: there is none for it. Its files are not looked at."""
+    path = pack.path / DIRECTORY / RECORD
+    try:
+        record = _parse(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        log.warning("%s cannot be read (%s): the pack's originals are used", path, error)
+        return None
+    originals = {each.role: each.sha256 for each in pack.files}
+    if (
+        (record.recipe, record.contract) != (RECIPE, contract_id(pack))
+        or set(record.files) != set(ROLES)
+        or any(originals[role] != each.original for role, each in record.files.items())
+    ):
+        log.warning("%s is of another pack or release: the pack's originals are used", path)
+        return None
+    return record
+
+
+def usable(pack: Pack) -> Record | None:
+    """The record whose files are there and unchanged; None: use the originals. Says in the log why."""
+    record = read(pack)
+    for role, each in record.files.items() if record else ():
+        path = pack.path / DIRECTORY / each.name
+        try:
+            actual = sha256(path)
+        except OSError as error:
+            log.warning("%s cannot be read (%s): the pack's originals are used", path, error.strerror)
+            return None
+        if actual != each.sha256:
+            log.warning(
+                "%s (%s) is not what was prepared: the pack's originals are used; run face-pipeline pack "
+                "prepare %s --again", path, role, pack.path
+            )  # fmt: skip
+            return None
+    return record
+
+
+def holds(record: Record, libraries: tuple[Library, ...]) -> bool:
+    """Whether these libraries were checked and measured on this host, as it is now."""
+    return set(libraries) <= set(record.milliseconds) and host(libraries).items() <= record.host.items()
+
+
+def host(libraries: tuple[Library, ...]) -> dict[str, str]:
+    """The processor and the versions of libraries."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return {"processor": models[0] if models else "unknown", **{each: version(each) for each in libraries}}
+
+
+def candidates(wanted: Choice) -> tuple[Library, ...]:
+    """The libraries to check and measure. Raises EngineError where what is wanted is not installed."""
+    if wanted == "auto":
+        return tuple(each for each in LIBRARIES if available(each))
+    return (library_for(wanted, None),)
+
+
+def library_for(wanted: Choice, record: Record | None) -> Library:
+    """What computes on this CPU. Raises EngineError where what is wanted is not installed."""
+    if wanted == "auto":
+        return record.quickest if record and available(record.quickest) else "onnxruntime"
+    if not available(wanted):
+        raise EngineError(
+            f"FACE_RUNTIME={wanted}, and {wanted} is not installed in this release: run ./face-ansible "
+            "site.yml, which installs it on hosts without a card, or set face_runtime to auto"
+        )
+    return wanted
+
+
+def write(directory: Path, record: Record) -> None:
+    path = directory / RECORD
+    path.write_text(json.dumps(asdict(record), indent=2) + "\n", encoding="utf-8")
+    path.chmod(0o644)
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _parse(raw: dict[str, Any]) -> Record:
+    files = {role: PreparedFile(**each) for role, each in raw["files"].items()}
+    if any(Path(each.name).name != each.name for each in files.values()):
+        raise ValueError("a file lies elsewhere")
+    if raw["quickest"] not in LIBRARIES:
+        raise ValueError(f"quickest is {raw['quickest']!r}")
+    differences = {library: Differences(**each) for library, each in raw["differences"].items()}
+    return Record(**{**raw, "files": files, "differences": differences})

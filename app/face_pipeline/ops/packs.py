@@ -1,0 +1,124 @@
+"""`face-pipeline pack`: look at a model pack of a host, and prepare its models for it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import get_args
+
+from face_pipeline.engine import Pack, PackError, contract_id, read_pack, verify_pack
+from face_pipeline.engine.prepared.record import Choice, candidates, holds, library_for, usable
+from face_pipeline.engine.runtimes import Library
+from face_pipeline.errors import ConfigurationError
+from face_pipeline.ops import sample
+
+CHOICES: tuple[str, ...] = get_args(Choice)
+
+
+def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `pack`, with an action for each thing to do."""
+    actions = commands.add_parser("pack", help="model packs").add_subparsers(required=True, metavar="ACTION")
+    for name, run, text in (
+        ("verify", _verify, "check every file of a pack against its hash"),
+        ("describe", _describe, "print a pack's engine, licence, contract and what was prepared of it"),
+        ("prepare", _prepare, "make a pack's models quicker on this host, check and measure them"),
+    ):
+        action = actions.add_parser(name, help=text, description=text)
+        action.add_argument("directory", type=Path)
+        action.set_defaults(run=run)
+        if name == "verify":
+            continue
+        action.add_argument(
+            "--runtime", choices=CHOICES, default="auto", help="auto (default): what is quickest here"
+        )
+        if name == "prepare":
+            action.add_argument(
+                "--photos",
+                type=Path,
+                metavar="DIR",
+                help="photos of faces to compare on (default: a portrait)",
+            )
+            action.add_argument("--again", action="store_true", help="even if that was done already")
+            action.add_argument("--format", choices=("text", "json"), default="text")
+
+
+def _verify(options: argparse.Namespace) -> int:
+    try:
+        pack = read_pack(options.directory)
+        verify_pack(pack)
+    except PackError as error:
+        raise ConfigurationError(str(error)) from error
+    print(f"{pack.name}: every file has its hash")
+    return 0
+
+
+def _describe(options: argparse.Namespace) -> int:
+    try:
+        pack = read_pack(options.directory)
+    except PackError as error:
+        raise ConfigurationError(str(error)) from error
+    record = usable(pack)
+    told = {
+        "name": pack.name,
+        "engine": pack.engine,
+        "licence": pack.licence,
+        "dimension": pack.dimension,
+        "match_threshold": pack.match_threshold,
+        "contract_id": contract_id(pack),
+        "runtime": library_for(options.runtime, record) if pack.engine == "insightface" else pack.engine,
+        "prepared": asdict(record) if record else None,
+    }
+    print(json.dumps(told, indent=2))
+    return 0
+
+
+def _prepare(options: argparse.Namespace) -> int:
+    libraries = candidates(options.runtime)
+    try:
+        pack = read_pack(options.directory)
+        record = usable(pack)
+        if pack.engine != "insightface":
+            made, words = False, f"engine {pack.engine} computes by itself, there is nothing to prepare"
+        elif record and holds(record, libraries) and not options.again:
+            made, words = False, record.told()
+        else:
+            made, words = _prepared(pack, libraries, options.photos)
+    except PackError as error:
+        raise ConfigurationError(str(error)) from error
+    if options.format == "json":
+        print(json.dumps({"made": made, "found": words}))
+    else:
+        print(f"{'prepared' if made else 'unchanged'}: {words}")
+    return 0
+
+
+def _prepared(pack: Pack, libraries: tuple[Library, ...], directory: Path | None) -> tuple[bool, str]:
+    """Whether anything was made, and what was found."""
+    # Loads the model runtimes, which takes seconds.
+    from face_pipeline.engine.prepared.preparing import CannotPrepare, prepare
+
+    photos, source = _photos(directory)
+    try:
+        return True, prepare(pack, photos, libraries, source=source).told()
+    except CannotPrepare as error:
+        return False, f"the pack's originals are used: {error}"
+
+
+def _photos(directory: Path | None) -> tuple[dict[str, bytes], str]:
+    """Sample photos by name, and where they came from."""
+    if directory is None:
+        return {
+            "first": sample.first(),
+            "second": sample.second(),
+        }, "the portrait that comes with scikit-image"
+    try:
+        files = sorted(each for each in directory.iterdir() if each.is_file())
+        photos = {each.name: each.read_bytes() for each in files}
+    except OSError as error:
+        raise ConfigurationError(
+            f"--photos: {error.filename or directory} cannot be read ({error.strerror}); name a directory of "
+            "photos of faces"
+        ) from error
+    return photos, str(directory)
