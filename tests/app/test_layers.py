@@ -40,6 +40,7 @@ KEPT_IN = {
     "flask": {"web"},
     "werkzeug": {"web"},
     "gunicorn": {"web"},
+    "onnx": {"engine"},
     "onnxruntime": {"engine"},
     "dlib": {"engine"},
     "_dlib_pybind11": {"engine"},
