@@ -129,12 +129,12 @@ def test_the_contract_changes_with_every_ingredient_and_with_nothing_else(tmp_pa
 
 def test_every_pack_we_ship_a_manifest_for_is_complete() -> None:
     names = sorted(path.stem for path in KNOWN_PACKS.glob("*.json"))
-    assert names == ["buffalo_l", "dlib"]
+    assert names == ["buffalo_l", "dlib", "yunet_sface"]
     for name in names:
         pack = known_pack(name)
         assert pack.name == name
         assert pack.files
-    with pytest.raises(PackMissing, match="buffalo_l, dlib"):
+    with pytest.raises(PackMissing, match="buffalo_l, dlib, yunet_sface"):
         known_pack("../dlib")
 
 
@@ -145,3 +145,4 @@ def test_a_restricted_licence_has_to_be_accepted_by_name() -> None:
             check_licence(restricted, accepted)
     check_licence(restricted, "buffalo_l")
     check_licence(known_pack("dlib"), "")
+    check_licence(known_pack("yunet_sface"), "")

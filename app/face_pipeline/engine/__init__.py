@@ -81,14 +81,16 @@ def _load(
         if kind != "cpu":
             raise EngineError(
                 f"FACE_DEVICE={kind}, and pack {pack.name} computes on the CPU alone: "
-                "choose an InsightFace pack (face_model_pack), or set FACE_DEVICE=cpu"
+                "choose another pack (face_model_pack), or set FACE_DEVICE=cpu"
             )
         from face_pipeline.engine.dlib_engine import DlibEngine
 
         return DlibEngine(pack, load_runtime(kind), threads=threads, memory=memory)
     from face_pipeline.engine.insightface_engine import InsightFaceEngine
+    from face_pipeline.engine.opencv_engine import OpenCVEngine
 
-    return InsightFaceEngine(pack, load_runtime(kind, gpu_memory_limit_mb), prompt_threads, turns, memory)
+    made = OpenCVEngine if pack.engine == "opencv" else InsightFaceEngine
+    return made(pack, load_runtime(kind, gpu_memory_limit_mb), prompt_threads, turns, memory)
 
 
 def convert_pack(pack: Pack) -> str:

@@ -20,7 +20,11 @@ from face_pipeline.errors import FacePipelineError
 MANIFEST = "manifest.json"
 KNOWN_PACKS = Path(__file__).parent / "packs"
 # Engine -> the tasks its packs need.
-ENGINES = {"insightface": {"detection", "recognition"}, "dlib": {"landmarks", "recognition"}}
+ENGINES = {
+    "insightface": {"detection", "recognition"},
+    "opencv": {"detection", "recognition"},
+    "dlib": {"landmarks", "recognition"},
+}
 # SCRFD's coarsest grid has one cell for so many pixels.
 DETECTOR_STEP = 32
 # Grows whenever decoding, alignment or normalisation change what an embedding looks like.
@@ -266,5 +270,5 @@ def check_licence(pack: Pack, accepted: str) -> None:
     if pack.licence_acceptance_required and accepted != pack.name:
         raise LicenceNotAccepted(
             f"pack {pack.name} has a restricted licence ({pack.licence}): set face_accept_model_licence to "
-            f"{pack.name} if you accept it, or face_model_pack to dlib, which has none"
+            f"{pack.name} if you accept it, or face_model_pack to yunet_sface or dlib, which ask for none"
         )
