@@ -20,6 +20,7 @@ import pytest
 import yaml
 
 from tests import packs
+from tests.photos import LABELLED, labelled
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: model packs belong to it")
@@ -38,13 +39,23 @@ class Host:
             f'#!/bin/sh\nPYTHONPATH={ROOT / "app"} exec {sys.executable} -m face_pipeline.cli "$@"\n'
         )
         program.chmod(0o755)
+        python = program.with_name("python")
+        python.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT / "app"}:$PYTHONPATH exec {sys.executable} "$@"\n')
+        python.chmod(0o755)
         (directory / "group_vars").symlink_to(ROOT / "group_vars")
-        role = {"ansible.builtin.import_role": {"name": "models"}}
         changed = {"name": "Application changed", "ansible.builtin.debug": {"msg": "the application changed"}}
-        play = {"hosts": "all", "gather_facts": False, "tasks": [role], "handlers": [changed]}
-        (directory / "play.yml").write_text(yaml.safe_dump([play]))
+        for tasks in ("main", "prove"):
+            role = {"ansible.builtin.import_role": {"name": "models", "tasks_from": tasks}}
+            play = {"hosts": "all", "gather_facts": False, "tasks": [role], "handlers": [changed]}
+            (directory / f"{tasks}.yml").write_text(yaml.safe_dump([play]))
 
     def install(self, **variables: Any) -> tuple[int, str]:
+        return self._play("main", variables)
+
+    def prove(self, **variables: Any) -> tuple[int, str]:
+        return self._play("prove", variables)
+
+    def _play(self, name: str, variables: dict[str, Any]) -> tuple[int, str]:
         """Exit status, and what was printed as one line."""
         given = {
             "ansible_connection": "local",
@@ -55,7 +66,7 @@ class Host:
             **variables,
         }
         done = subprocess.run(
-            [ROOT / ".venv/bin/ansible-playbook", "-i", "one,", self.directory / "play.yml",
+            [ROOT / ".venv/bin/ansible-playbook", "-i", "one,", self.directory / f"{name}.yml",
              "-e", json.dumps(given)],
             cwd=ROOT,
             env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_ROLES_PATH": str(ROOT / "roles")},
@@ -145,3 +156,35 @@ def test_a_dlib_pack_of_a_directory_is_converted_once(host: Host, tmp_path: Path
     status, said = host.install(face_model_pack_source=str(source))
     assert status == 0, said
     assert "changed=0" in said
+
+
+def test_an_installed_pack_is_proven_with_known_people(host: Host, tmp_path: Path) -> None:
+    names = [name for name in labelled() if name.startswith(("obama_1", "obama_2", "biden_", "leslie_"))]
+    photos, output = tmp_path / "photos", tmp_path / "figures"
+    for name in names:
+        person = photos / name.partition("_")[0]
+        person.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(LABELLED / name, person / name)
+    source = packs.opencv_pack()
+    status, said = host.install(face_model_pack_source=str(source))
+    assert status == 0, said
+    proof = {
+        "face_model_pack_source": str(source),
+        "models_output": str(output),
+        "models_proof_dir": str(tmp_path / "proof"),
+    }
+    status, said = host.prove(models_proof_photos=str(photos), **proof)
+    assert status == 0, said
+    assert "changed=0" in said
+    (written,) = output.iterdir()
+    figures = json.loads(written.read_text())
+    assert figures["photos with a face"] == len(names)
+    assert figures["pairs on their side of it"] == 1
+    assert not (tmp_path / "proof").exists()
+    shutil.copyfile(photos / "biden/biden_1.jpg", photos / "leslie/mistaken.jpg")
+    status, said = host.prove(models_proof_photos=str(photos), **proof)
+    assert status != 0
+    assert "of the pairs are on their side of the threshold" in said
+    status, said = host.prove(models_proof_photos="", **proof)
+    assert status != 0
+    assert "-e photos=/the/directory" in said
