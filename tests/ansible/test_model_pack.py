@@ -94,8 +94,8 @@ def test_the_free_pack_is_one_line_and_later_runs_need_no_option(host: Host) -> 
     status, said = host.look()
     assert status == 2
     host.type(said, "free for any use")
-    assert yaml.safe_load(host.values.read_text()) == {"face_model_pack": "dlib"}
-    host.install("dlib")
+    assert yaml.safe_load(host.values.read_text()) == {"face_model_pack": "yunet_sface"}
+    host.install("yunet_sface")
     status, said = host.look()
     assert status == 0, said
     assert "would change" not in " ".join(said)
