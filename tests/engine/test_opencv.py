@@ -11,9 +11,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from face_pipeline.engine import EngineError, load_engine
+from face_pipeline.engine import EngineError, load_engine, read_pack
 from face_pipeline.engine.opencv_engine import OpenCVEngine, SFace
 from face_pipeline.engine.runtimes import load_runtime
+from face_pipeline.engine.runtimes.onnx import Onnx
 from face_pipeline.engine.yunet import OVERLAP_THRESHOLD, SCORE_THRESHOLD, Yunet
 
 from tests import packs
@@ -40,21 +41,23 @@ def photos() -> dict[str, Any]:
 def test_faces_are_those_of_opencvs_own_detector(pack: Path) -> None:
     model = pack / "face_detection_yunet_2026may.onnx"
     theirs = cv2.FaceDetectorYN.create(str(model), "", (SIDE, SIDE), SCORE_THRESHOLD, OVERLAP_THRESHOLD)
-    for square in (False, True):
-        ours = Yunet(load_runtime().session(model), SIDE, square=square)
-        compared = 0
-        for name, pixels in photos().items():
-            if square:
-                pixels = np.pad(pixels, [(0, SIDE - side) for side in pixels.shape[:2]] + [(0, 0)])
-            theirs.setInputSize(pixels.shape[1::-1])
-            expected = theirs.detect(pixels)[1]
-            boxes, landmarks = ours.detect(pixels)
-            assert len(boxes) == len(expected), name
-            found = np.hstack((boxes[:, :2], boxes[:, 2:4] - boxes[:, :2], landmarks.reshape(-1, 10)))
-            assert np.abs(found - expected[:, :14]).max() < 1, name
-            assert np.abs(boxes[:, 4] - expected[:, 14]).max() < 0.001, name
-            compared += len(boxes)
-        assert compared > 20
+    ours = Yunet(load_runtime().session(model), SIDE)
+    compared = 0
+    for name, pixels in photos().items():
+        # The smallest that the photo fits into; OpenCV by itself would take the next 32 pixels.
+        fits = [size for size in ours.sizes() if np.all(np.array(size) >= pixels.shape[:2])]
+        height, width = min(fits, key=np.prod)
+        padded = np.zeros((height, width, 3), np.uint8)
+        padded[: pixels.shape[0], : pixels.shape[1]] = pixels
+        theirs.setInputSize((width, height))
+        expected = theirs.detect(padded)[1]
+        boxes, landmarks = ours.detect(pixels)
+        assert len(boxes) == len(expected), name
+        found = np.hstack((boxes[:, :2], boxes[:, 2:4] - boxes[:, :2], landmarks.reshape(-1, 10)))
+        assert np.abs(found - expected[:, :14]).max() < 1, name
+        assert np.abs(boxes[:, 4] - expected[:, 14]).max() < 0.001, name
+        compared += len(boxes)
+    assert compared > 20
 
 
 def test_a_photo_of_any_shape_has_its_boxes_in_its_own_pixels(pack: Path) -> None:
@@ -121,3 +124,25 @@ def test_a_detector_that_is_no_yunet_ends_the_start(pack: Path, tmp_path: Path, 
         small = load_engine(copy, threads=1)
         assert len(small.analyse(astronaut_jpeg()).faces) == 1
         assert small.analyse(no_face()).faces == []
+
+
+def test_the_input_has_few_sizes_and_they_follow_the_photo(pack: Path) -> None:
+    sizes = Yunet(load_runtime().session(pack / "face_detection_yunet_2026may.onnx"), SIDE).sizes()
+    assert len(sizes) == len(set(sizes)) == 9
+    assert {(SIDE, SIDE), (512, SIDE), (SIDE, 128)} <= set(sizes)
+
+
+def test_a_card_sees_every_size_before_the_first_photo(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For each it takes memory and looks for the quickest way: no photo should wait. No card is here."""
+
+    class Card(Onnx):
+        on_card = True
+
+    seen = []
+    plain = Yunet.look
+    monkeypatch.setattr(
+        Yunet, "look", lambda self, pixels: seen.append(pixels.shape[:2]) or plain(self, pixels)
+    )
+    engine = OpenCVEngine(read_pack(pack), Card())
+    engine.warm_up()
+    assert set(seen) == set(engine._detector.sizes())

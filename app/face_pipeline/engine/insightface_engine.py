@@ -105,6 +105,11 @@ class InsightFaceEngine:
         _normalise_as(made, self.pack, "recognition")
         return made
 
+    def blanks(self) -> list[Image]:
+        """A photo of each size that the detector has to see before the first real one."""
+        side = self.pack.detector_side
+        return [np.zeros((side, side, 3), np.uint8)]
+
     def align(self, pixels: Image, points: FloatArray) -> Image:
         """uint8, shape (112, 112, 3): the face with these landmarks, laid on ArcFace's five points."""
         return np.asarray(face_align.norm_crop(pixels, points, ALIGNED_SIDE), np.uint8)
@@ -117,17 +122,16 @@ class InsightFaceEngine:
 
     def warm_up(self) -> None:
         """Raises EngineError where a model loads but does not run, or makes another number of dimensions."""
-        side = self.pack.detector_side
-        nothing = np.zeros((side, side, 3), np.uint8)
         crop = np.zeros((ALIGNED_SIDE, ALIGNED_SIDE, 3), np.uint8)
         # On a card each size takes its memory now, and not under load.
         sizes = reversed(self._sizes) if self.runtime.on_card else [1]
         try:
             if self.runtime.on_card:
-                self._audit(nothing, crop)
+                self._audit(self.blanks()[-1], crop)
             with self._first:
                 for detector in {self._detector, self._prompt_detector}:
-                    detector.detect(nothing)
+                    for blank in self.blanks():
+                        detector.detect(blank)
                 for size in sizes:
                     made = self._recogniser.get_feat([crop] * size)
         except EngineError:

@@ -18,14 +18,18 @@ from face_pipeline.engine.yunet import Yunet
 
 
 class OpenCVEngine(InsightFaceEngine):
-    """As InsightFaceEngine. YuNet's input follows the shape of the photo, which saves a third; not on a card,
-    where each size of input takes memory."""
+    """As InsightFaceEngine. YuNet's input follows the shape of the photo, which saves a third."""
 
     def make_detector(self, session: Any) -> Yunet:
         try:
-            return Yunet(session, self.pack.detector_side, square=self.runtime.on_card)
+            return Yunet(session, self.pack.detector_side)
         except EngineError as error:
             raise EngineError(f"pack {self.pack.name}: {error.message}") from error
+
+    def blanks(self) -> list[Image]:
+        if not self.runtime.on_card:
+            return super().blanks()
+        return [np.zeros((*size, 3), np.uint8) for size in self._detector.sizes()]
 
     def make_recogniser(self, session: Any) -> SFace:
         preprocessing = next(each for each in self.pack.files if each.role == "recognition").preprocessing

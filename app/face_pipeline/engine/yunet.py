@@ -19,6 +19,9 @@ OUTPUTS = [f"{name}_{stride}" for name in ("cls", "obj", "bbox", "kps") for stri
 SCORE_THRESHOLD = 0.6
 # Intersection over union from which on two boxes are one face's: OpenCV's default.
 OVERLAP_THRESHOLD = 0.3
+# Of the shorter side of what is looked at: a photo costs by its shape, and a runtime still sees few sizes,
+# each of which may take memory. Padding shows a little in a face's points, so that every runtime has these.
+SIDE_STEP = 128
 # Most boxes before overlapping ones are taken out: OpenCV's default.
 MOST_BOXES = 5000
 
@@ -26,11 +29,9 @@ MOST_BOXES = 5000
 class Yunet:
     """`session`: onnxruntime's interface. May be called from several threads at once."""
 
-    def __init__(
-        self, session: Any, side: int, *, square: bool = False, threshold: float = SCORE_THRESHOLD
-    ) -> None:
-        """`side`: the longer side of what is looked at, pixels, a multiple of 32. The other follows the photo
-        or, with `square` and where the model has one size, is as long. Raises EngineError for others."""
+    def __init__(self, session: Any, side: int, threshold: float = SCORE_THRESHOLD) -> None:
+        """`side`: the longer side of what is looked at, pixels, a multiple of 32. The other follows the
+        photo, unless the model has one size. Raises EngineError for another model."""
         (model_input,) = session.get_inputs()
         lacking = sorted(set(OUTPUTS) - {output.name for output in session.get_outputs()})
         if lacking:
@@ -41,7 +42,8 @@ class Yunet:
                 f"the detector takes {fixed} pixels alone; set detector_side to that in its manifest"
             )
         self._session, self._input = session, model_input.name
-        self._side, self._square, self._threshold = side, square or bool(fixed), threshold
+        self._side, self._threshold = side, threshold
+        self._sides = [side] if fixed else [*range(SIDE_STEP, side, SIDE_STEP), side]
 
     def detect(self, pixels: Image) -> tuple[FloatArray, FloatArray]:
         """Faces on a photo (BGR) of any size, best first: float32, shape (n, 5), x1 y1 x2 y2 and score, and
@@ -55,8 +57,13 @@ class Yunet:
         boxes[:, :4] /= scale
         return boxes, landmarks / np.float32(scale)
 
+    def sizes(self) -> list[tuple[int, int]]:
+        """All sizes of what is looked at, height and width in pixels."""
+        wide = [(side, self._side) for side in self._sides]
+        return wide + [(self._side, side) for side in self._sides[:-1]]
+
     def _padded(self, side: int) -> int:
-        return self._side if self._square else -(-side // STRIDES[-1]) * STRIDES[-1]
+        return next(each for each in self._sides if each >= side)
 
     def look(self, pixels: Image) -> tuple[FloatArray, FloatArray]:
         """As `detect`, at the size that the pixels have: sides that are multiples of 32."""
