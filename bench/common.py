@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,13 @@ def photo_files(directory: Path) -> list[Path]:
     if not files:
         sys.exit(f"bench: no JPEG photos in {directory}; name a directory with --photos")
     return files
+
+
+def machine() -> str:
+    """The processor, its cores that we may use, and how busy they are."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), "processor")
+    return f"{model}, {len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}"
 
 
 def report(figures: dict[str, Any], path: Path | None) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -10,15 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.photos import ROOT, SHARED_PACK
+from tests.photos import ROOT, SHARED_PACK, SHARED_YUNET
 
 CACHE = Path(os.environ.get("FACE_CACHE_DIR", "/var/cache/face-pipeline"))
 DLIB_LOCK = ROOT / "app" / "face_pipeline" / "engine" / "packs" / "dlib.txt"
 
 
 def dlib_pack() -> Path:
-    """The dlib pack, built from the hash-pinned package on first use."""
-    from face_pipeline.engine import PackError, build_dlib_pack, read_pack, verify_pack
+    """The dlib pack, built from the hash-pinned package on first use, with its descriptor as ONNX."""
+    from face_pipeline.engine import PackError, build_dlib_pack, convert_pack, read_pack, verify_pack
 
     target = CACHE / "packs" / "dlib"
     try:
@@ -32,6 +35,7 @@ def dlib_pack() -> Path:
             )  # fmt: skip
             target.parent.mkdir(parents=True, exist_ok=True)
             build_dlib_pack(Path(source), target)
+    convert_pack(read_pack(target))
     return target
 
 
@@ -40,3 +44,34 @@ def insightface_pack() -> Path:
     if not SHARED_PACK.is_dir():
         pytest.skip(f"needs the InsightFace test pack {SHARED_PACK.name}, which is not beside this checkout")
     return SHARED_PACK
+
+
+def opencv_pack() -> Path:
+    """YuNet with the recogniser of the small InsightFace pack; skips the test where one of them is absent."""
+    if not SHARED_YUNET.is_file():
+        pytest.skip(f"needs the detector {SHARED_YUNET.name}, which is not beside this checkout")
+    target = CACHE / "packs" / "yunet_mobilefacenet"
+    target.mkdir(parents=True, exist_ok=True)
+    tasks = {
+        "detection": (SHARED_YUNET, {}),
+        "recognition": (
+            insightface_pack() / "recognition.onnx",
+            {"embedding_dimension": 128, "preprocessing": {"mean": 127.5, "std": 127.5}},
+        ),
+    }
+    manifest = {
+        "manifest_version": 2,
+        "model_id": target.name,
+        "tasks": {
+            role: {"file": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest(), **more}
+            for role, (file, more) in tasks.items()
+        },
+        "face_pipeline": {"engine": "opencv", "match_threshold": 0.38},
+    }
+    for file, _ in tasks.values():
+        with contextlib.suppress(FileExistsError):
+            (target / file.name).symlink_to(file)
+    with tempfile.NamedTemporaryFile("w", dir=target, delete=False) as file:
+        json.dump(manifest, file)
+    Path(file.name).replace(target / "manifest.json")
+    return target

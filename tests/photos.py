@@ -14,6 +14,7 @@ SHARED = ROOT.parent / "shared"
 LABELLED = SHARED / "photos"
 CASES = SHARED / "cases"
 SHARED_PACK = SHARED / "models" / "scrfd2.5g_mobilefacenet"
+SHARED_YUNET = SHARED / "models" / "yunet" / "face_detection_yunet_2026may.onnx"
 
 
 def astronaut() -> Image.Image:

@@ -62,4 +62,4 @@ def test_the_first_screen_names_the_commands_of_a_newcomer(page: str) -> None:
     if page == "README.md":
         wanted.append("\n    ./check\n")
     assert [command for command in wanted if command not in first] == []
-    assert "echo 'face_model_pack: dlib' >> inventory/group_vars/all.yml" in first
+    assert "echo 'face_model_pack: yunet_sface' >> inventory/group_vars/all.yml" in first

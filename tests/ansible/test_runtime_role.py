@@ -95,9 +95,11 @@ def test_only_openvino_may_write_code(tmp_path: Path) -> None:
     ]
 
 
-def test_cards_and_other_engines_are_left_alone(tmp_path: Path) -> None:
+def test_a_card_runs_the_originals_and_dlibs_descriptor_is_made_for_onnxruntime(tmp_path: Path) -> None:
     assert converged(tmp_path / "one", insightface_pack(), "auto", card=True) == ("onnxruntime", "skipping")
-    assert converged(tmp_path / "two", dlib_pack(), "auto") == ("dlib", "ok")
+    pack = tmp_path / "models" / "dlib"
+    shutil.copytree(dlib_pack(), pack, ignore=shutil.ignore_patterns("descriptor*"))
+    assert converged(tmp_path / "two", pack, "auto") == ("onnxruntime", "changed")
 
 
 def test_a_runtime_that_is_none_is_refused(tmp_path: Path) -> None:

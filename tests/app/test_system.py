@@ -40,7 +40,7 @@ def test_the_system_tells_what_is_installed_and_how_it_is_set(web_app: App, part
     assert pack["thresholds"]["likely"] == parts.pack.match_threshold
     assert told["providers"] == [{"name": "CPUExecutionProvider", "workers": 1}]
     assert told["runtime"] == {
-        "wanted": "auto", "used": "dlib", "prepared": False,
+        "wanted": "auto", "used": "onnxruntime", "prepared": False,
         "milliseconds_original": None, "milliseconds": None,
     }  # fmt: skip
     host = told["host"]

@@ -1,4 +1,4 @@
-"""Both engines on real models: one person is recognised, strangers are not, whatever the file looks like."""
+"""All engines on real models: one person is recognised, strangers are not, whatever the file looks like."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ STORED = {
 }
 
 
-@pytest.fixture(scope="module", params=["dlib", "insightface"])
+@pytest.fixture(scope="module", params=["dlib", "insightface", "opencv"])
 def engine(request: pytest.FixtureRequest) -> Engine:
-    directory = packs.dlib_pack() if request.param == "dlib" else packs.insightface_pack()
+    directory = getattr(packs, f"{request.param}_pack")()
     made = load_engine(directory, threads=4, prompt_threads=2)
     made.warm_up()
     return made

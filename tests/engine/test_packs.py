@@ -67,6 +67,7 @@ def test_a_damaged_manifest_is_invalid(tmp_path: Path, text: str) -> None:
         ({"match_threshold": 0}, "match_threshold"),
         ({"detector_side": 100}, "detector_side"),
         ({"detector_side": 0}, "detector_side"),
+        ({"hog_side": 79}, "hog_side"),
         ({"engine": "other"}, "other"),
         ({"engine": "dlib"}, "landmarks"),
     ],
@@ -122,17 +123,18 @@ def test_the_contract_changes_with_every_ingredient_and_with_nothing_else(tmp_pa
         tasks[role][key] = value
         ids.add(contract_id(read_pack(write_pack(tmp_path / f"c{number}", tasks=tasks))))
     ids.add(contract_id(read_pack(write_pack(tmp_path / "d", face_pipeline={"detector_side": 320}))))
-    assert len(ids) == 7
+    ids.add(contract_id(read_pack(write_pack(tmp_path / "e", face_pipeline={"hog_side": 480}))))
+    assert len(ids) == 8
 
 
 def test_every_pack_we_ship_a_manifest_for_is_complete() -> None:
     names = sorted(path.stem for path in KNOWN_PACKS.glob("*.json"))
-    assert names == ["buffalo_l", "dlib"]
+    assert names == ["buffalo_l", "dlib", "yunet_sface"]
     for name in names:
         pack = known_pack(name)
         assert pack.name == name
         assert pack.files
-    with pytest.raises(PackMissing, match="buffalo_l, dlib"):
+    with pytest.raises(PackMissing, match="buffalo_l, dlib, yunet_sface"):
         known_pack("../dlib")
 
 
@@ -143,3 +145,4 @@ def test_a_restricted_licence_has_to_be_accepted_by_name() -> None:
             check_licence(restricted, accepted)
     check_licence(restricted, "buffalo_l")
     check_licence(known_pack("dlib"), "")
+    check_licence(known_pack("yunet_sface"), "")

@@ -38,7 +38,7 @@ def test_the_wheel_without_cuda_is_named() -> None:
 
 
 def test_a_pack_that_knows_no_card_is_named() -> None:
-    with pytest.raises(EngineError, match="computes on the CPU alone: choose an InsightFace pack"):
+    with pytest.raises(EngineError, match="computes on the CPU alone: choose another pack"):
         load_engine(packs.dlib_pack(), threads=1, device="cuda")
 
 

@@ -236,7 +236,7 @@ def _device(parts: Parts) -> str:
 def _runtime(parts: Parts) -> str:
     pack, settings = parts.pack, parts.settings
     if pack.engine != "insightface":
-        return f"engine {pack.engine} computes by itself"
+        return f"onnxruntime, as with every pack of engine {pack.engine}"
     if settings.device != "cpu":
         return "onnxruntime, as on every card"
     record = usable(pack)

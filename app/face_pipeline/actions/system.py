@@ -118,7 +118,7 @@ def _runtime(parts: Parts) -> Runtime | None:
     except Unavailable:
         return None
     if pack.engine != "insightface":
-        return Runtime(settings.runtime, pack.engine, prepared=False)
+        return Runtime(settings.runtime, "onnxruntime", prepared=False)
     if settings.device != "cpu":
         return Runtime(settings.runtime, "onnxruntime", prepared=False)
     record = read_record(pack)

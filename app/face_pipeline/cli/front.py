@@ -56,7 +56,7 @@ HOST: Mapping[str, str] = {
     "doctor": "Check every part and say what mends it.",
     "keys": "Make, list and revoke API keys, without a key.",
     "log-level": "Change what is logged, for a while.",
-    "pack": "Verify and describe model packs.",
+    "pack": "Verify, describe and prepare model packs.",
     "queues": "Say as JSON how much work waits.",
     "smoke": "Ask the service, put in a photo and find its person.",
     "trail": "Print all that this host logged about one request.",

@@ -33,8 +33,8 @@ from face_pipeline.errors import FacePipelineError
 __all__ = [
     "Analysis", "Budget", "Certainty", "DetectedFace", "Engine", "EngineError", "LicenceNotAccepted",
     "MemoryBusy", "Pack", "PackDamaged", "PackError", "PackInvalid", "PackMissing", "PhotoBroken",
-    "PhotoInfo", "PhotoRejected", "Turns", "build_dlib_pack", "contract_id", "inspect", "load_engine",
-    "read_pack", "verify_pack",
+    "PhotoInfo", "PhotoRejected", "Turns", "build_dlib_pack", "contract_id", "convert_pack", "inspect",
+    "load_engine", "read_pack", "verify_pack",
 ]  # fmt: skip
 
 
@@ -86,13 +86,19 @@ def _load(
         if kind != "cpu":
             raise EngineError(
                 f"FACE_DEVICE={kind}, and pack {pack.name} computes on the CPU alone: "
-                "choose an InsightFace pack (face_model_pack), or set FACE_DEVICE=cpu"
+                "choose another pack (face_model_pack), or set FACE_DEVICE=cpu"
             )
         from face_pipeline.engine.dlib_engine import DlibEngine
 
-        return DlibEngine(pack, threads=threads, memory=memory)
+        return DlibEngine(pack, load_runtime(kind), threads=threads, memory=memory)
     from face_pipeline.engine.insightface_engine import InsightFaceEngine
+    from face_pipeline.engine.opencv_engine import OpenCVEngine
 
+    callers = min(threads, len(os.sched_getaffinity(0)))
+    if pack.engine == "opencv":
+        return OpenCVEngine(
+            pack, load_runtime(kind, gpu_memory_limit_mb), prompt_threads, turns, memory, callers
+        )
     # Prepared models take one face at a time, which a card is not quick with.
     prepared = usable(pack) if kind == "cpu" else None
     return InsightFaceEngine(
@@ -101,6 +107,23 @@ def _load(
         prompt_threads,
         turns,
         memory,
-        callers=min(threads, len(os.sched_getaffinity(0))),
+        callers,
         prepared=prepared.paths(pack) if prepared else None,
     )
+
+
+def convert_pack(pack: Pack) -> str:
+    """Put beside an installed pack what its engine computes quicker; what was done, in words, or "" where
+    nothing was to do.
+
+    Raises PackDamaged, EngineError where the result is not the pack's own, OSError.
+    """
+    if pack.engine != "dlib":
+        return ""
+    from face_pipeline.engine import dlib_descriptor
+
+    if dlib_descriptor.stored(pack) is not None:
+        return ""
+    verify_pack(pack)
+    difference = dlib_descriptor.store(pack, load_runtime())
+    return f"{dlib_descriptor.MODEL} made, which differs from dlib by {difference:.1e} at most"

@@ -86,29 +86,47 @@ class InsightFaceEngine:
         self._sizes = SIZES if not isinstance(self._recogniser.input_shape[0], int) else (1,)
         self._batch = min(EMBEDDING_BATCH, self._sizes[-1])
         self._batcher = Batcher(self._recogniser.get_feat, self._sizes)
-        _check_shapes(pack, self._detector, self._recogniser)
+        if isinstance(self._recogniser.output_shape[-1], int):
+            _check_dimension(pack, self._recogniser.output_shape[-1])
         # SCRFD keeps anchors of sizes it has seen in a plain dict.
         self._first = threading.Lock()
         # Threads beyond those that compute write the last photo and fetch the next one.
         self._turns = turns or Turns()
 
     def _make_detector(self, threads: int, callers: int) -> Any:
-        side = self.pack.detector_side
         if path := self._prepared.get("detection"):
-            return PreparedDetector(self._session(path, threads, callers), side, DETECTION_THRESHOLD)
-        path = self.pack.file("detection")
-        made = SCRFD(str(path), self._session(path, threads, callers), static_shape_sessions=False)
-        _normalise_as(made, self.pack, "detection")
-        made.prepare(0, input_size=(side, side), det_thresh=DETECTION_THRESHOLD)
-        return made
+            session = self._session(path, threads, callers)
+            return PreparedDetector(session, self.pack.detector_side, DETECTION_THRESHOLD)
+        return self.make_detector(self._session(self.pack.file("detection"), threads, callers))
 
     def _make_recogniser(self, callers: int) -> Any:
         if path := self._prepared.get("recognition"):
             return PreparedRecogniser(self._session(path, 1, callers))
-        path = self.pack.file("recognition")
-        made = ArcFaceONNX(str(path), self._session(path, 1, callers))
+        return self.make_recogniser(self._session(self.pack.file("recognition"), 1, callers))
+
+    def make_detector(self, session: Any) -> Any:
+        """What has `detect`: of a photo (BGR), boxes with scores, shape (n, 5), and landmarks, (n, 5, 2)."""
+        made = SCRFD(str(self.pack.file("detection")), session, static_shape_sessions=False)
+        _normalise_as(made, self.pack, "detection")
+        side = self.pack.detector_side
+        made.prepare(0, input_size=(side, side), det_thresh=DETECTION_THRESHOLD)
+        _check_detector(self.pack, made)
+        return made
+
+    def make_recogniser(self, session: Any) -> Any:
+        """What has `get_feat`: of n aligned crops, raw vectors, shape (n, dimension)."""
+        made = ArcFaceONNX(str(self.pack.file("recognition")), session)
         _normalise_as(made, self.pack, "recognition")
         return made
+
+    def blanks(self) -> list[Image]:
+        """A photo of each size that the detector has to see before the first real one."""
+        side = self.pack.detector_side
+        return [np.zeros((side, side, 3), np.uint8)]
+
+    def align(self, pixels: Image, points: FloatArray) -> Image:
+        """uint8, shape (112, 112, 3): the face with these landmarks, laid on ArcFace's five points."""
+        return np.asarray(face_align.norm_crop(pixels, points, ALIGNED_SIDE), np.uint8)
 
     def _session(self, path: Path, threads: int, callers: int) -> Any:
         try:
@@ -123,17 +141,16 @@ class InsightFaceEngine:
 
     def warm_up(self) -> None:
         """Raises EngineError where a model loads but does not run, or makes another number of dimensions."""
-        side = self.pack.detector_side
-        nothing = np.zeros((side, side, 3), np.uint8)
         crop = np.zeros((ALIGNED_SIDE, ALIGNED_SIDE, 3), np.uint8)
         # On a card each size takes its memory now, and not under load.
         sizes = reversed(self._sizes) if self.runtime.on_card else [1]
         try:
             if self.runtime.on_card:
-                self._audit(nothing, crop)
+                self._audit(self.blanks()[-1], crop)
             with self._first:
                 for detector in {self._detector, self._prompt_detector}:
-                    detector.detect(nothing)
+                    for blank in self.blanks():
+                        detector.detect(blank)
                 for size in sizes:
                     made = self._recogniser.get_feat([crop] * size)
         except EngineError:
@@ -146,13 +163,9 @@ class InsightFaceEngine:
     def _audit(self, nothing: Image, crop: Image) -> None:
         """Raises EngineError where the runtime computes a model elsewhere than on its device."""
         for role, infer in (
-            ("detection", lambda made: SCRFD(
-                str(self.pack.file("detection")), made, static_shape_sessions=False
-            ).forward(nothing, DETECTION_THRESHOLD)),
-            ("recognition", lambda made: ArcFaceONNX(
-                str(self.pack.file("recognition")), made
-            ).get_feat([crop])),
-        ):  # fmt: skip
+            ("detection", lambda session: self.make_detector(session).detect(nothing)),
+            ("recognition", lambda session: self.make_recogniser(session).get_feat([crop])),
+        ):
             self.runtime.audit(self.pack.file(role), infer)
 
     def analyse(
@@ -184,7 +197,7 @@ class InsightFaceEngine:
             boxes, landmarks = self._look_again(photo.pixels, detector)
         detected = time.perf_counter()
         check()
-        crops = [face_align.norm_crop(photo.pixels, points, ALIGNED_SIDE) for points in landmarks]
+        crops = [self.align(photo.pixels, points) for points in landmarks]
         aligned = time.perf_counter()
         faces = [] if len(boxes) == 0 else self._faces(crops, photo.scale, boxes, landmarks, check)
         embedded = time.perf_counter()
@@ -252,7 +265,7 @@ class InsightFaceEngine:
         return np.concatenate(made)
 
 
-def _check_shapes(pack: Pack, detector: Any, recogniser: Any) -> None:
+def _check_detector(pack: Pack, detector: Any) -> None:
     if not detector.use_kps:
         raise EngineError(f"pack {pack.name}: the detector gives no landmarks, which faces are aligned by")
     fixed, side = detector.static_input_size, pack.detector_side
@@ -261,8 +274,6 @@ def _check_shapes(pack: Pack, detector: Any, recogniser: Any) -> None:
             f"pack {pack.name}: the detector takes {fixed[0]} x {fixed[1]} pixels alone; "
             f"set detector_side to that in its manifest instead of {side}"
         )
-    if isinstance(recogniser.output_shape[-1], int):
-        _check_dimension(pack, recogniser.output_shape[-1])
 
 
 def _check_dimension(pack: Pack, found: int) -> None:

@@ -20,12 +20,18 @@ from face_pipeline.errors import FacePipelineError
 MANIFEST = "manifest.json"
 KNOWN_PACKS = Path(__file__).parent / "packs"
 # Engine -> the tasks its packs need.
-ENGINES = {"insightface": {"detection", "recognition"}, "dlib": {"landmarks", "recognition"}}
+ENGINES = {
+    "insightface": {"detection", "recognition"},
+    "opencv": {"detection", "recognition"},
+    "dlib": {"landmarks", "recognition"},
+}
 # SCRFD's coarsest grid has one cell for so many pixels.
 DETECTOR_STEP = 32
 # Grows whenever decoding, alignment or normalisation change what an embedding looks like.
 PREPROCESSING_VERSION = 1
 DEFAULT_DETECTOR_SIDE = 640
+# Of a face that dlib's HOG finds, pixels: it has to look at no less.
+LEAST_HOG_SIDE = 80
 DEFAULT_DIMENSION = 512
 # Cosine over which two ArcFace embeddings are one person: far over what strangers reach (0.25).
 DEFAULT_MATCH_THRESHOLD = 0.38
@@ -78,6 +84,9 @@ class PackFile:
 class Pack:
     """A model pack as its manifest describes it; `detector_side` in pixels.
 
+    `hog_side`: the longer side of what dlib's detector looks at, pixels; None: twice the `detector_side`, and
+    small photos enlarged.
+
     A cosine that reaches `match_threshold` is likely one person's, from `sure_threshold` on it is surely.
     `false_match_rates`: the share of pairs of strangers that reach each, where somebody measured it.
     """
@@ -93,6 +102,7 @@ class Pack:
     detector_side: int
     sure_threshold: float
     false_match_rates: Mapping[Certainty, float]
+    hog_side: int | None = None
 
     def certainty(self, similarity: float) -> Certainty:
         """What a cosine of two embeddings of this pack says."""
@@ -153,6 +163,7 @@ def _parse(directory: Path, raw: dict[str, Any]) -> Pack:
         false_match_rates={
             Certainty(name): float(rate) for name, rate in ours.get("false_match_rates", {}).items()
         },
+        hog_side=int(ours["hog_side"]) if "hog_side" in ours else None,
     )
     _check_ranges(pack)
     return pack
@@ -169,6 +180,8 @@ def _check_ranges(pack: Pack) -> None:
         raise ValueError("false_match_rates are shares from 0 to 1")
     if pack.detector_side <= 0 or pack.detector_side % DETECTOR_STEP:
         raise ValueError(f"detector_side is {pack.detector_side}, a multiple of {DETECTOR_STEP} is needed")
+    if pack.hog_side is not None and pack.hog_side < LEAST_HOG_SIDE:
+        raise ValueError(f"hog_side is {pack.hog_side}, {LEAST_HOG_SIDE} pixels are needed to see a face")
     if pack.dimension <= 0:
         raise ValueError(f"embedding_dimension is {pack.dimension}, a positive number is needed")
     for each in pack.files:
@@ -209,13 +222,15 @@ def verify_pack(pack: Pack) -> None:
 
 def contract_id(pack: Pack) -> str:
     """Name of the way this pack makes embeddings; equal ids are comparable embeddings."""
-    ingredients = {
+    ingredients: dict[str, Any] = {
         "engine": pack.engine,
         "files": [[each.role, each.sha256, sorted(each.preprocessing.items())] for each in pack.files],
         "dimension": pack.dimension,
         "detector_side": pack.detector_side,
         "preprocessing": PREPROCESSING_VERSION,
     }
+    if pack.hog_side is not None:
+        ingredients["hog_side"] = pack.hog_side
     text = json.dumps(ingredients, sort_keys=True, separators=(",", ":"))
     return f"{pack.engine}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
@@ -255,5 +270,5 @@ def check_licence(pack: Pack, accepted: str) -> None:
     if pack.licence_acceptance_required and accepted != pack.name:
         raise LicenceNotAccepted(
             f"pack {pack.name} has a restricted licence ({pack.licence}): set face_accept_model_licence to "
-            f"{pack.name} if you accept it, or face_model_pack to dlib, which has none"
+            f"{pack.name} if you accept it, or face_model_pack to yunet_sface or dlib, which ask for none"
         )

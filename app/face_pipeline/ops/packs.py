@@ -8,7 +8,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import get_args
 
-from face_pipeline.engine import Pack, PackError, contract_id, read_pack, verify_pack
+from face_pipeline.engine import (
+    EngineError,
+    Pack,
+    PackError,
+    contract_id,
+    convert_pack,
+    read_pack,
+    verify_pack,
+)
 from face_pipeline.engine.prepared.record import Choice, candidates, holds, library_for, usable
 from face_pipeline.engine.runtimes import Library
 from face_pipeline.errors import ConfigurationError
@@ -67,7 +75,7 @@ def _describe(options: argparse.Namespace) -> int:
         "dimension": pack.dimension,
         "match_threshold": pack.match_threshold,
         "contract_id": contract_id(pack),
-        "runtime": library_for(options.runtime, record) if pack.engine == "insightface" else pack.engine,
+        "runtime": library_for(options.runtime, record) if pack.engine == "insightface" else "onnxruntime",
         "prepared": asdict(record) if record else None,
     }
     print(json.dumps(told, indent=2))
@@ -79,8 +87,10 @@ def _prepare(options: argparse.Namespace) -> int:
     try:
         pack = read_pack(options.directory)
         record = usable(pack)
-        if pack.engine != "insightface":
-            made, words = False, f"engine {pack.engine} computes by itself, there is nothing to prepare"
+        if pack.engine == "dlib":
+            made, words = _converted(pack)
+        elif pack.engine != "insightface":
+            made, words = False, f"engine {pack.engine} takes the pack's models as they are"
         elif record and holds(record, libraries) and not options.again:
             made, words = False, record.told()
         else:
@@ -104,6 +114,17 @@ def _prepared(pack: Pack, libraries: tuple[Library, ...], directory: Path | None
         return True, prepare(pack, photos, libraries, source=source).told()
     except CannotPrepare as error:
         return False, f"the pack's originals are used: {error}"
+
+
+def _converted(pack: Pack) -> tuple[bool, str]:
+    """Whether anything was made, and what."""
+    try:
+        made = convert_pack(pack)
+    except EngineError as error:
+        return False, f"dlib itself computes descriptors, slowly: {error}"
+    except OSError as error:
+        raise ConfigurationError(f"{pack.path} cannot be written: {error.strerror}") from error
+    return bool(made), made or "what dlib's engine computes quicker is stored beside the pack"
 
 
 def _photos(directory: Path | None) -> tuple[dict[str, bytes], str]:

@@ -175,7 +175,7 @@ def obstacle(facts: Survey, wishes: Wishes) -> str:
     if not facts["cards"]:
         return "it is in the group gpu and has no NVIDIA card on its PCI bus: take it out of the group"
     if wishes["pack_engine"] != "insightface":
-        return "its model pack computes on the CPU alone: choose an InsightFace pack (face_model_pack)"
+        return "its model pack computes on the CPU alone: choose another pack (face_model_pack)"
     if facts["machine"] != "x86_64":
         return f"onnxruntime has no CUDA for {facts['machine']}"
     if wishes["driver"] not in ("distribution", "nvidia", "none"):

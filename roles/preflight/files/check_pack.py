@@ -93,9 +93,10 @@ def _restricted(name: str, wanted: str, reason: str, adding: tuple[list[str], st
     yield from directory
     yield f"  echo '{chosen}' {to}"
     yield f"  echo 'face_accept_model_licence: {name}' {to}"
-    yield "The pack dlib is free for any use; to have it instead, type:"
+    yield "Two packs are free for any use, yunet_sface and (from Python's package index) dlib. For one, type:"
     yield from directory
-    yield f"  echo 'face_model_pack: dlib' {to}"
+    yield f"  echo 'face_model_pack: yunet_sface' {to}"
+    yield f"or, in its place, echo 'face_model_pack: dlib' {to}"
     yield "Nothing was changed"
 
 

@@ -55,13 +55,13 @@ function thresholds({ pack: its }) {
     help(t("system.cosine")));
 }
 
-// What may be chosen; an engine that computes by itself has its own name.
-const RUNTIMES = ["onnxruntime", "openvino"];
+// The engine whose runtime may be chosen.
+const CHOOSING = "insightface";
 
-function runtime(its) {
+function runtime(its, engine) {
   if (!its) return null;
   if (its.used === null) return fact(t("system.runtime"), chip("bad", t("system.not_installed", { name: its.wanted })));
-  if (!RUNTIMES.includes(its.used)) return fact(t("system.runtime"), its.used);
+  if (engine !== CHOOSING) return fact(t("system.runtime"), its.used, help(t("system.always")));
   const gain = its.milliseconds && its.milliseconds_original ? number(Number((its.milliseconds_original / its.milliseconds).toFixed(2))) : null;
   return fact(t("system.runtime"), its.used,
     help(t(its.wanted === "auto" ? "system.by_measure" : "system.by_setting")),
@@ -69,7 +69,7 @@ function runtime(its) {
     gain ? help(t("system.gain", { n: gain })) : null);
 }
 
-function compute({ providers, device, runtime: its, host }) {
+function compute({ providers, device, runtime: its, pack, host }) {
   const workers = providers === null ? chip("bad", t("system.queues_silent"))
     : providers.length ? h("ul", { class: "stack tight" }, providers.map((each) => h("li", {}, h("b", {}, each.name), " ", h("span", { class: "muted" }, t("system.workers", { n: each.workers })))))
       : chip("warning", t("system.no_worker"));
@@ -77,7 +77,7 @@ function compute({ providers, device, runtime: its, host }) {
   return card("compute", facts(
     fact(t("system.providers"), workers),
     fact(t("system.device"), has(`system.devices.${device}`) ? t(`system.devices.${device}`) : device),
-    runtime(its),
+    runtime(its, pack?.engine),
     fact(t("system.memory"), bar(used, host.memory_bytes, t("system.free_of", { free: bytes(host.memory_available_bytes), total: bytes(host.memory_bytes) })))));
 }
 

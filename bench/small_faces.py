@@ -1,0 +1,103 @@
+"""How small a face a detector finds: labelled faces, made smaller, on mosaics of which one knows each place.
+
+    python -m bench.small_faces --pack DIR --against DIR [--photos DIR] [--mosaics 4] [--json FILE]
+
+A face counts as found where the middle of a box is within half a face of its own; what is found elsewhere is
+counted too. A mosaic is as large as what the detectors look at, its faces turned, mirrored, made lighter or
+darker, and stored as a JPEG: clean faces on plain ground, easier than a crowd.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from face_pipeline.engine import load_engine
+from face_pipeline.engine.types import FloatArray, Image
+from face_pipeline.errors import FacePipelineError
+
+from bench.common import machine, parser, photo_files, report
+
+WIDTHS = (12, 16, 20, 26, 32, 40)
+SIDE = 640
+# A tile is so many faces wide.
+TILE = 2.4
+GREY, TURN_DEGREES, QUALITY = 128, 15.0, 90
+
+
+def faces_of(engine: Any, files: list[Path]) -> list[tuple[Image, FloatArray]]:
+    """Photos with one face, and its box; as this engine sees it."""
+    found = []
+    for path in files:
+        pixels = cv2.imread(str(path))
+        boxes, _ = engine._detector.detect(pixels)
+        if len(boxes) == 1:
+            found.append((np.asarray(pixels, np.uint8), boxes[0, :4]))
+    return found
+
+
+def mosaic(faces: list[tuple[Image, FloatArray]], width: int, random: Any) -> tuple[Image, FloatArray]:
+    """A square of faces `width` pixels wide, and the middle of each: float32, shape (n, 2)."""
+    canvas = np.full((SIDE, SIDE, 3), GREY, np.uint8)
+    tile = math.ceil(TILE * width)
+    centres = []
+    for top, left in itertools.product(range(0, SIDE - tile, tile), repeat=2):
+        pixels, box = faces[random.integers(len(faces))]
+        scale = width / float(box[2] - box[0])
+        # Averaged first: one step of a warp would leave pixels out.
+        small = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        middle = (box[:2] + box[2:]) / 2 * scale
+        turn = cv2.getRotationMatrix2D(middle.tolist(), random.uniform(-TURN_DEGREES, TURN_DEGREES), 1.0)
+        turn[:, 2] += tile / 2 - middle
+        cut = cv2.warpAffine(small, turn, (tile, tile), borderMode=cv2.BORDER_REPLICATE)
+        cut = cut[:, ::-1] if random.random() < 0.5 else cut
+        canvas[top : top + tile, left : left + tile] = np.clip(cut * random.uniform(0.6, 1.2), 0, 255)
+        centres.append((left + tile / 2, top + tile / 2))
+    stored = cv2.imencode(".jpg", canvas, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
+    return np.asarray(cv2.imdecode(stored, cv2.IMREAD_COLOR), np.uint8), np.array(centres, np.float32)
+
+
+def matched(centres: FloatArray, width: int, found: FloatArray) -> tuple[int, int]:
+    """How many were found, and how many boxes are of none of them."""
+    if not len(found):
+        return 0, 0
+    middles = (found[:, :2] + found[:, 2:4]) / 2
+    distances = np.linalg.norm(middles[:, None] - centres[None], axis=2)
+    near = distances.min(axis=1) <= width / 2
+    return len(set(distances.argmin(axis=1)[near].tolist())), int((~near).sum())
+
+
+def main() -> int:
+    options = parser(__doc__ or "")
+    options.add_argument("--against", type=Path, required=True, help="directory of another pack")
+    options.add_argument("--mosaics", type=int, default=4, help="of each width")
+    given = options.parse_args()
+    try:
+        engines: list[Any] = [load_engine(pack, threads=1) for pack in (given.pack, given.against)]
+    except FacePipelineError as error:
+        print(f"bench.small_faces: {error}", file=sys.stderr)
+        return 1
+    faces = faces_of(engines[0], photo_files(given.photos))
+    random = np.random.default_rng(0)
+    figures: dict[str, Any] = {"machine": machine()}
+    for width in WIDTHS:
+        planted, counts = 0, np.zeros((len(engines), 2), int)
+        for _ in range(given.mosaics):
+            canvas, centres = mosaic(faces, width, random)
+            planted += len(centres)
+            for number, engine in enumerate(engines):
+                counts[number] += matched(centres, width, engine._detector.detect(canvas)[0])
+        for engine, (found, extra) in zip(engines, counts, strict=True):
+            figures[f"{width} px, {engine.pack.name}, found of {planted}"] = int(found)
+            figures[f"{width} px, {engine.pack.name}, elsewhere"] = int(extra)
+    report(figures, given.json)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
