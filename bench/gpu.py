@@ -128,7 +128,7 @@ def bare(engine: InsightFaceEngine, photos: list[bytes]) -> float:
 
     def once() -> int:
         for data in photos:
-            photo = decode(data, detector_side=engine.pack.detector_side)
+            photo = decode(data)
             boxes, _ = engine._detector.detect(photo.pixels)
             if len(boxes):
                 engine._recogniser.get_feat(

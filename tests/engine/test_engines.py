@@ -19,6 +19,7 @@ from face_pipeline.engine import Engine, EngineError, PhotoBroken, load_engine
 from PIL import Image, ImageOps
 
 from tests import packs
+from tests.oddities import saved
 from tests.photos import LABELLED, ROOT, astronaut, astronaut_again, astronaut_jpeg, jpeg, labelled, no_face
 
 # Orientation -> what a camera held that way stores; the inverse of what a viewer does (TIFF 6.0, tag 274).
@@ -59,6 +60,19 @@ def test_a_face_is_found_with_a_unit_embedding(engine: Engine) -> None:
 def test_another_picture_of_the_person_is_over_the_threshold(engine: Engine) -> None:
     one, two = (engine.analyse(data).faces[0].embedding for data in (astronaut_jpeg(), astronaut_again()))
     assert one @ two >= engine.match_threshold
+
+
+@pytest.mark.parametrize("pack", ["insightface", "opencv"])
+def test_a_small_face_of_a_large_photo_is_embedded_from_all_its_pixels(pack: str) -> None:
+    engine = load_engine(getattr(packs, f"{pack}_pack")(), threads=1)
+    photo = Image.new("RGB", (3000, 2000), "grey")
+    photo.paste(astronaut().resize((400, 400)), (1300, 800))
+    data = jpeg(photo)
+    # Only a JPEG can be decoded at half its size.
+    whole = saved(Image.open(io.BytesIO(data)), "PNG")
+    (face,), (expected,) = engine.analyse(data).faces, engine.analyse(whole).faces
+    assert face.bbox[2] - face.bbox[0] < 112
+    assert face.embedding @ expected.embedding > 0.999
 
 
 def test_every_labelled_pair_is_on_its_side_of_the_threshold(engine: Engine) -> None:

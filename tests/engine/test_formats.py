@@ -37,7 +37,7 @@ def refusal(data: bytes) -> PhotoRejected:
 
 def pixels(data: bytes) -> np.ndarray:
     check(data)
-    return decode(data, detector_side=640).pixels[:, :, ::-1]
+    return decode(data).pixels[:, :, ::-1]
 
 
 def difference(one: np.ndarray, other: np.ndarray) -> float:
@@ -247,7 +247,7 @@ def test_a_white_jpeg_without_end_mark_is_whole() -> None:
 def test_half_a_jpeg_with_an_end_mark_is_cut_off(share: float, options: dict[str, int]) -> None:
     whole = saved(astronaut(), "JPEG", **options)
     with pytest.raises(PhotoBroken) as broken:
-        decode(whole[: int(len(whole) * share)] + b"\xff\xd9", detector_side=640)
+        decode(whole[: int(len(whole) * share)] + b"\xff\xd9")
     assert broken.value.code == "truncated"
     assert "cut off" in broken.value.message
 
@@ -345,7 +345,7 @@ def test_of_an_animation_beside_its_default_picture_the_animation_counts(offset:
 def test_a_frame_outside_its_animation_is_our_error() -> None:
     data = oddities.animation_beside_default(astronaut(), astronaut(), (1, 0))
     with pytest.raises(PhotoBroken):
-        decode(data, detector_side=640)
+        decode(data)
 
 
 def test_of_several_pictures_in_a_jpeg_the_first_counts() -> None:

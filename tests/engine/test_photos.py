@@ -24,7 +24,6 @@ from tests.oddities import saved, with_segment
 from tests.photos import LABELLED, ROOT, astronaut, jpeg, labelled
 
 FACE = (170.0, 70.0, 290.0, 200.0)
-DETECTOR_SIDE = 640
 MEMORY = Budget(2**30)
 
 
@@ -77,7 +76,7 @@ def test_a_decompression_bomb_is_refused_by_its_header(side: int) -> None:
     bomb = png_claiming(side, side)
     assert code(bomb) == "too_many_pixels"
     with pytest.raises(PhotoBroken):
-        decode(bomb, detector_side=DETECTOR_SIDE)
+        decode(bomb)
     with pytest.raises((PhotoBroken, PhotoRejected)):
         face_crop(bomb, FACE, 160, MEMORY)
 
@@ -111,7 +110,7 @@ def test_what_a_camera_appends_behind_the_photo_does_no_harm() -> None:
 def test_nonsense_in_exif_leaves_the_photo_as_it_is(content: bytes) -> None:
     photo = with_segment(jpeg(astronaut()), b"Exif\0\0" + content)
     assert check(photo).width == 512
-    assert decode(photo, detector_side=DETECTOR_SIDE).pixels.shape == (512, 512, 3)
+    assert decode(photo).pixels.shape == (512, 512, 3)
     assert face_crop(photo, FACE, 160, MEMORY)
 
 
@@ -123,13 +122,13 @@ def test_of_an_animation_the_first_picture_counts(form: str) -> None:
     )
     check(data)
     first = np.asarray(astronaut())[:, :, ::-1]
-    assert np.array_equal(decode(data, detector_side=DETECTOR_SIDE).pixels, first)
+    assert np.array_equal(decode(data).pixels, first)
 
 
 def test_sixteen_bits_become_eight_in_the_engine_and_in_crops() -> None:
     grey = np.asarray(astronaut().convert("L"))
     data = saved(Image.fromarray(grey.astype(np.uint16) * 257), "PNG")
-    pixels = decode(data, detector_side=DETECTOR_SIDE).pixels
+    pixels = decode(data).pixels
     assert np.array_equal(pixels, np.repeat(grey[:, :, None], 3, axis=2))
     deep = np.asarray(Image.open(io.BytesIO(face_crop(data, FACE, 160, MEMORY))), np.float32)
     shallow = saved(astronaut().convert("L"), "PNG")
@@ -141,7 +140,7 @@ def test_what_is_transparent_is_white_in_the_engine_and_in_crops() -> None:
     clear = astronaut().convert("RGBA")
     clear.putalpha(0)
     data = saved(clear, "PNG")
-    assert decode(data, detector_side=DETECTOR_SIDE).pixels.min() == 255
+    assert decode(data).pixels.min() == 255
     assert np.asarray(Image.open(io.BytesIO(face_crop(data, FACE, 160, MEMORY)))).min() == 255
 
 
@@ -154,7 +153,7 @@ def test_a_large_transparent_photo_takes_no_more_than_its_pixels_need(tmp_path: 
         "from face_pipeline.engine.decode import decode\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
         "before = peak()\n"
-        "decode(pathlib.Path(sys.argv[1]).read_bytes(), detector_side=640)\n"
+        "decode(pathlib.Path(sys.argv[1]).read_bytes())\n"
         "print(peak() - before)\n"
     )
     done = subprocess.run(
@@ -171,7 +170,7 @@ def test_a_crop_is_cut_from_the_upright_photo(orientation: int) -> None:
     exif[0x0112] = orientation
     wide = astronaut().crop((0, 0, 512, 300))
     data = saved(wide, "JPEG", exif=exif, quality=95)
-    upright = decode(data, detector_side=DETECTOR_SIDE).pixels[:, :, ::-1]
+    upright = decode(data).pixels[:, :, ::-1]
     box = (100.0, 100.0, 180.0, 180.0)
     crop = np.asarray(Image.open(io.BytesIO(face_crop(data, box, 120, MEMORY))), np.float32)
     expected = np.asarray(Image.fromarray(upright[80:200, 80:200].copy()), np.float32)
@@ -222,19 +221,19 @@ SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 @pytest.mark.parametrize("kind", ORDINARY)
 def test_an_ordinary_photo_is_decoded_to_the_same_pixels_as_ever(kind: str) -> None:
     data = ORDINARY[kind](astronaut())
-    assert np.array_equal(decode(data, detector_side=DETECTOR_SIDE).pixels[:, :, ::-1], plainly_decoded(data))
+    assert np.array_equal(decode(data).pixels[:, :, ::-1], plainly_decoded(data))
 
 
 def test_the_labelled_photos_are_decoded_to_the_same_pixels_as_ever() -> None:
     for name in labelled():
         data = (LABELLED / name).read_bytes()
-        found = decode(data, detector_side=10_000).pixels[:, :, ::-1]
+        found = decode(data).pixels[:, :, ::-1]
         assert np.array_equal(found, plainly_decoded(data)), name
 
 
 def test_what_is_no_photo_is_not_decoded() -> None:
     with pytest.raises(PhotoBroken):
-        decode(saved(astronaut(), "GIF"), detector_side=DETECTOR_SIDE)
+        decode(saved(astronaut(), "GIF"))
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "AVIF", "HEIF"])
@@ -248,7 +247,7 @@ def test_damage_anywhere_is_our_error_and_no_other(form: str) -> None:
         damaged = bytes(data[: chance.randrange(len(data))] if number % 5 == 0 else data)
         for look, own in (
             (check, PhotoRejected),
-            (lambda each: decode(each, detector_side=DETECTOR_SIDE), PhotoBroken),
+            (lambda each: decode(each), PhotoBroken),
             (lambda each: face_crop(each, FACE, 64, MEMORY), (PhotoBroken, PhotoRejected)),
         ):
             try:

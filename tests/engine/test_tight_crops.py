@@ -73,7 +73,7 @@ def test_every_labelled_face_is_found_again_when_its_photo_is_cut_to_it(engine: 
         faces = engine.analyse(data).faces if len(who) == 1 else []
         if len(faces) != 1:
             continue
-        photo = decode(data, detector_side=engine.pack.detector_side)
+        photo = decode(data)
         crop = cut(photo.pixels, faces[0].bbox / photo.scale, 0.08 if form == "a little wider" else 0)
         factor = {"64 pixels wide": 64 / crop.shape[1], "four times as large": 4.0}.get(form, 1.0)
         if factor != 1:

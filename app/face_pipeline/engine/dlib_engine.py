@@ -54,6 +54,9 @@ class DlibEngine:
 
     def __init__(self, pack: Pack, runtime: Runtime, *, threads: int, memory: Budget | None = None):
         self.pack = pack
+        # Pixels of the longer side. Faces are embedded from this picture too: half a photo of twice the side
+        # is enough.
+        self._looked_side = 2 * pack.detector_side
         self._memory = memory or Budget(UNLIMITED)
         self.contract_id = contract_id(pack)
         self.dimension = pack.dimension
@@ -95,15 +98,15 @@ class DlibEngine:
         thumbnail: bool = False,
     ) -> Analysis:
         # dlib computes a photo on one core, also where somebody waits for it.
-        with room_for(data, self._memory, detector_side=self.pack.detector_side, promptly=promptly):
+        with room_for(data, self._memory, halved_from=2 * self._looked_side, promptly=promptly):
             # There may have been no room for long.
             check()
             return self._analyse(data, check, thumbnail)
 
     def _analyse(self, data: bytes, check: Callable[[], None], thumbnail: bool) -> Analysis:
         began = time.perf_counter()
-        photo = decode(data, detector_side=self.pack.detector_side)
-        pixels, shrink = _bounded(photo.pixels, 2 * self.pack.detector_side)
+        photo = decode(data, halved_from=2 * self._looked_side)
+        pixels, shrink = _bounded(photo.pixels, self._looked_side)
         rgb = np.ascontiguousarray(pixels[:, :, ::-1])
         scale = photo.scale * shrink
         decoded = time.perf_counter()

@@ -6,6 +6,7 @@ opens every model it finds, and its defaults give each session all cores.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 import warnings
@@ -40,6 +41,8 @@ from face_pipeline.engine.types import (
 
 DETECTION_THRESHOLD = 0.5
 ALIGNED_SIDE = 112
+# Width of the smallest faces that are found, pixels of what the detector looks at.
+LEAST_FACE = 10
 # On a CPU a larger batch costs more for each face.
 EMBEDDING_BATCH = 4
 # A face inside a border has to be surer: those of photos cut to a face reach 0.6 to 0.9.
@@ -71,6 +74,10 @@ class InsightFaceEngine:
         prepared: Mapping[str, Path] | None = None,
     ):
         self.pack = pack
+        # From here on even the smallest face has as many pixels as it is embedded from. Half of a smaller
+        # photo costs the small faces of groups who they are: cosine to the whole 0.96 at the median, 0.53 at
+        # worst.
+        self._halved_from = math.ceil(ALIGNED_SIDE * pack.detector_side / LEAST_FACE)
         self._prepared = prepared or {}
         self._memory = memory or Budget(UNLIMITED)
         self.contract_id = contract_id(pack)
@@ -176,19 +183,18 @@ class InsightFaceEngine:
         check: Callable[[], None] = go_on,
         thumbnail: bool = False,
     ) -> Analysis:
-        side = self.pack.detector_side
         if promptly or self.runtime.on_card:
-            with room_for(data, self._memory, detector_side=side, promptly=promptly):
+            with room_for(data, self._memory, halved_from=self._halved_from, promptly=promptly):
                 # There may have been no room for long.
                 check()
                 return self._analyse(data, self._prompt_detector, check, thumbnail)
-        with self._turns(), room_for(data, self._memory, detector_side=side):
+        with self._turns(), room_for(data, self._memory, halved_from=self._halved_from):
             check()
             return self._analyse(data, self._detector, check, thumbnail)
 
     def _analyse(self, data: bytes, detector: Any, check: Callable[[], None], thumbnail: bool) -> Analysis:
         began = time.perf_counter()
-        photo = decode(data, detector_side=self.pack.detector_side)
+        photo = decode(data, halved_from=self._halved_from)
         decoded = time.perf_counter()
         check()
         boxes, landmarks = detector.detect(photo.pixels)
