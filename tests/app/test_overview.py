@@ -285,7 +285,8 @@ def history() -> str:
 @pytest.fixture(scope="module")
 def observers(installation: Installation, web_url: tuple[str, Any]) -> Iterator[Observers]:
     try:
-        made = Observers(Prometheus(), Alertmanager())
+        # What an Alertmanager missed while it started, it is told again.
+        made = Observers(Prometheus("--rules.alert.resend-delay=1s"), Alertmanager())
     except ServicesMissing as error:
         pytest.skip(str(error))
     prometheus, alertmanager = made.prometheus, made.alertmanager
