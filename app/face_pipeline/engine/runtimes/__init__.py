@@ -1,6 +1,6 @@
 """Runtimes: what computes a model, behind one protocol. One module for each library and kind of device.
 
-A further one is a module here and a line in `load_runtime`. dlib computes by itself and has none.
+A further one is a module here and a line in `load_runtime`. Of a dlib pack it computes the descriptor alone.
 """
 
 from __future__ import annotations
