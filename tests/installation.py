@@ -178,7 +178,8 @@ class Lasting:
 
     def end(self, installation: Installation) -> None:
         installation.end(self.worker, signal.SIGKILL)
-        installation.lasting = None
+        if installation.lasting is self:
+            installation.lasting = None
 
 
 @dataclass

@@ -26,6 +26,7 @@ from tests import oddities
 from tests.installation import PATIENCE, App
 from tests.packs import CACHE
 from tests.photos import astronaut
+from tests.ui.network import see_no_network_change
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 needs_chromium = pytest.mark.skipif(
@@ -55,7 +56,8 @@ def started(profile: Path, *more: str) -> Iterator[webdriver.Chrome]:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     for option in (*OPTIONS, *more, f"--user-data-dir={profile}"):
         options.add_argument(option)
-    driver = webdriver.Chrome(options=options, service=Service(str(DRIVER), env=dict(os.environ)))
+    service = Service(str(DRIVER), env=dict(os.environ), popen_kw={"preexec_fn": see_no_network_change})
+    driver = webdriver.Chrome(options=options, service=service)
     try:
         yield driver
     finally:
