@@ -12,11 +12,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
-from face_pipeline.engine import Engine, EngineError, PhotoBroken, load_engine
-from PIL import Image, ImageOps
+from face_pipeline.engine import Engine, EngineError, PhotoBroken, inspect, load_engine
+from PIL import Image, ImageFile, ImageOps
 
 from tests import packs
 from tests.oddities import saved
@@ -55,6 +57,29 @@ def test_a_face_is_found_with_a_unit_embedding(engine: Engine) -> None:
     assert left[0] < nose[0] < right[0]
     assert set(analysis.timings) == {"decode", "detect", "align", "embed"}
     assert engine.analyse(no_face()).faces == []
+
+
+def test_a_photo_is_decoded_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For its faces and its thumbnail; what an upload is checked by decodes nothing."""
+    photos, decoded = (astronaut_jpeg(), no_face()), list[str]()
+
+    def counted(library: Any, name: str) -> None:
+        own = getattr(library, name)
+
+        def counting(*given: Any, **more: Any) -> Any:
+            decoded.append(name)
+            return own(*given, **more)
+
+        monkeypatch.setattr(library, name, counting)
+
+    counted(cv2, "imdecode")
+    counted(ImageFile.ImageFile, "load")
+    for data in photos:
+        inspect(data, max_bytes=10**7, max_pixels=10**7)
+    assert decoded == []
+    for analysed, data in enumerate(photos, 1):
+        assert engine.analyse(data, thumbnail=True).thumbnail
+        assert len(decoded) == analysed
 
 
 def test_another_picture_of_the_person_is_over_the_threshold(engine: Engine) -> None:
