@@ -15,12 +15,13 @@ import numpy as np
 import onnx
 import pytest
 from face_pipeline.engine import EngineError, load_engine, read_pack
-from face_pipeline.engine.prepared import graphs
+from face_pipeline.engine.prepared import fast, graphs
 from face_pipeline.engine.prepared.models import PreparedDetector
 from face_pipeline.engine.prepared.preparing import prepare
-from face_pipeline.engine.prepared.record import DIRECTORY, usable
+from face_pipeline.engine.prepared.record import DIRECTORY, FAST, Record, in_use, usable
 from face_pipeline.engine.runtimes import LIBRARIES, Library, available, load_runtime
 from face_pipeline.errors import ConfigurationError
+from face_pipeline.ops import sample
 from insightface.model_zoo.scrfd import SCRFD
 from onnx import TensorProto, helper, numpy_helper
 
@@ -320,3 +321,117 @@ def test_a_runtime_that_is_not_installed_is_named(tmp_path: Path) -> None:
     done = run("prepare", packs.insightface_pack(), "--runtime", "openvino")
     assert done.returncode == 1
     assert "openvino is not installed in this release: run ./face-ansible site.yml" in done.stderr
+
+
+VNNI = "flags\t\t: fpu avx512f avx512_vnni\n"
+
+
+@pytest.fixture(scope="module")
+def fast_pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The test pack with its profile fast prepared by onnxruntime, whatever this processor is."""
+    directory = copied(tmp_path_factory.mktemp("fast"))
+    assert not quickly(directory).refused
+    return directory
+
+
+def quickly(directory: Path, cpuinfo: str = VNNI) -> Record:
+    """What came of preparing fast. A processor that is slow with 8 bits refuses no test."""
+    photos = {"first": sample.first(), "second": sample.second()}
+    pack = read_pack(directory)
+    exact = prepare(pack, photos, ("onnxruntime",), source="tests")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fast, "WORTH", 100)
+        return fast.prepare_fast(pack, exact, photos, ("onnxruntime",), source="tests", cpuinfo=cpuinfo)
+
+
+def test_the_fast_profile_finds_the_same_people(fast_pack: Path) -> None:
+    originals = load_engine(packs.insightface_pack(), threads=1)
+    engine = load_engine(fast_pack, threads=1, profile="fast")
+    cosines = []
+    for name in labelled():
+        data = (LABELLED / name).read_bytes()
+        expected, found = (each.analyse(data).faces for each in (originals, engine))
+        assert len(found) == len(expected), name
+        for one in expected:
+            other = min(found, key=lambda each, one=one: float(np.abs(each.bbox - one.bbox).max()))
+            cosines.append(float(one.embedding @ other.embedding))
+    assert len(cosines) > 20
+    assert np.median(cosines) >= 0.99
+    assert min(cosines) >= 0.95
+    # It is not exact under another name.
+    assert min(cosines) < 0.9999
+    assert engine.contract_id == originals.contract_id
+
+
+def test_a_changed_fast_model_leaves_exact_in_use(
+    fast_pack: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spoiled = Path(shutil.copytree(fast_pack, tmp_path / "pack"))
+    with (spoiled / FAST / "detection.onnx").open("ab") as file:
+        file.write(b"more")
+    record = in_use(read_pack(spoiled), "fast")
+    assert record is not None
+    assert record.profile == "exact"
+    assert "(detection) is not what was prepared: the profile exact is used" in caplog.text
+    shutil.rmtree(spoiled / FAST)
+    record = in_use(read_pack(spoiled), "fast")
+    assert record is not None
+    assert record.profile == "exact"
+    assert "fast was not prepared: the profile exact is used" in caplog.text
+
+
+def test_a_badly_calibrated_detector_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Ranges from black pictures cut off what faces give."""
+    made = fast.quantised
+    black = [np.zeros((640, 640, 3), np.uint8)]
+    monkeypatch.setattr(
+        fast, "quantised", lambda model, side, mean, std, _: made(model, side, mean, std, black)
+    )
+    directory = copied(tmp_path)
+    record = quickly(directory)
+    assert record.refused.startswith("onnxruntime: it misses ")
+    assert "0.2% is the most" in record.refused
+    assert [each.name for each in (directory / FAST).iterdir()] == ["record.json"]
+    engine = load_engine(directory, threads=1, profile="fast")
+    assert "the profile exact is used instead of fast: onnxruntime: it misses" in caplog.text
+    assert len(engine.analyse(astronaut_jpeg()).faces) == 1
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "quick"),
+    [
+        (VNNI, True),
+        ("flags : sse avx_vnni\n", True),
+        ("Features\t: fp asimd asimddp\n", True),
+        ("flags : avx2 avx512f\nbugs : avx512_vnni\n", False),
+        ("Features\t: fp asimd\n", False),
+        ("", False),
+    ],
+)
+def test_processors_that_are_quick_with_8_bits_are_known(cpuinfo: str, quick: bool) -> None:
+    assert fast.multiplies_bytes(cpuinfo) is quick
+
+
+def test_a_processor_without_vnni_keeps_exact(tmp_path: Path) -> None:
+    directory = copied(tmp_path)
+    assert "this processor has no VNNI" in quickly(directory, "flags : avx2\n").refused
+    record = in_use(read_pack(directory), "fast")
+    assert record is not None
+    assert record.profile == "exact"
+
+
+def test_the_fast_profile_is_prepared_once(tmp_path: Path) -> None:
+    """Also where it is refused, as on a processor without VNNI."""
+    directory = copied(tmp_path)
+    first = run("prepare", directory, "--profile", "fast", "--runtime", "onnxruntime", "--format", "json")
+    assert json.loads(first.stdout)["made"] is True, first.stderr
+    record = (directory / FAST / "record.json").read_bytes()
+    again = run("prepare", directory, "--profile", "fast", "--runtime", "onnxruntime")
+    assert again.stdout.startswith(
+        ("unchanged: fast on onnxruntime", "unchanged: the profile exact is used")
+    ), again.stderr
+    assert (directory / FAST / "record.json").read_bytes() == record
+    # Exact stays what is used where fast is not asked for.
+    assert json.loads(run("describe", directory).stdout)["prepared"]["profile"] == "exact"

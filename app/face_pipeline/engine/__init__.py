@@ -24,7 +24,7 @@ from face_pipeline.engine.pack import (
     read_pack,
     verify_pack,
 )
-from face_pipeline.engine.prepared.record import Choice, library_for, usable
+from face_pipeline.engine.prepared.record import Choice, Profile, in_use, library_for
 from face_pipeline.engine.runtimes import Kind, load_runtime
 from face_pipeline.engine.turns import Turns
 from face_pipeline.engine.types import Analysis, DetectedFace, Engine, EngineError, PhotoBroken, PhotoRejected
@@ -48,11 +48,12 @@ def load_engine(
     turns: Turns | None = None,
     memory: Budget | None = None,
     runtime: Choice = "auto",
+    profile: Profile = "exact",
 ) -> Engine:
     """The engine of a pack, its files verified first; `threads` is how many will call it at once,
     `prompt_threads` how many cores one photo may take that is analysed `promptly`; others wait for `turns`.
     `memory`: what all decoding may take; None: no bound. `runtime`: what computes on a CPU, "auto": what was
-    measured as quicker when the pack was prepared.
+    measured as quicker when the pack was prepared. `profile`: which prepared models are used on a CPU.
 
     Raises PackError for a missing, damaged or invalid pack, EngineError when the runtime cannot use a model,
     or would use another device than the one that is asked for.
@@ -60,7 +61,9 @@ def load_engine(
     pack = read_pack(pack_dir)
     verify_pack(pack)
     try:
-        return _load(pack, threads, prompt_threads, device, gpu_memory_limit_mb, turns, memory, runtime)
+        return _load(
+            pack, threads, prompt_threads, device, gpu_memory_limit_mb, turns, memory, runtime, profile
+        )
     except FacePipelineError:
         raise
     except Exception as error:
@@ -81,6 +84,7 @@ def _load(
     turns: Turns | None,
     memory: Budget | None,
     runtime: Choice,
+    profile: Profile,
 ) -> Engine:
     if pack.engine == "dlib":
         if kind != "cpu":
@@ -100,7 +104,7 @@ def _load(
             pack, load_runtime(kind, gpu_memory_limit_mb), prompt_threads, turns, memory, callers
         )
     # Prepared models take one face at a time, which a card is not quick with.
-    prepared = usable(pack) if kind == "cpu" else None
+    prepared = in_use(pack, profile) if kind == "cpu" else None
     return InsightFaceEngine(
         pack,
         load_runtime(kind, gpu_memory_limit_mb, library_for(runtime, prepared)),

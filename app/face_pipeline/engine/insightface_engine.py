@@ -131,6 +131,11 @@ class InsightFaceEngine:
         side = self.pack.detector_side
         return [np.zeros((side, side, 3), np.uint8)]
 
+    def detect(self, pixels: Image) -> tuple[FloatArray, FloatArray]:
+        """Of a photo (BGR), boxes with scores, float32, shape (n, 5), and landmarks, (n, 5, 2), pixels."""
+        boxes, landmarks = self._detector.detect(pixels)
+        return boxes, landmarks
+
     def align(self, pixels: Image, points: FloatArray) -> Image:
         """uint8, shape (112, 112, 3): the face with these landmarks, laid on ArcFace's five points."""
         return np.asarray(face_align.norm_crop(pixels, points, ALIGNED_SIDE), np.uint8)
@@ -241,7 +246,7 @@ class InsightFaceEngine:
         landmarks: FloatArray,
         check: Callable[[], None],
     ) -> list[DetectedFace]:
-        raw = self._embed(crops, check)
+        raw = self.embed(crops, check)
         norms = np.linalg.norm(raw, axis=1, keepdims=True)
         faces = []
         for box, points, crop, vector, norm in zip(boxes, landmarks, crops, raw, norms, strict=True):
@@ -260,7 +265,7 @@ class InsightFaceEngine:
             )
         return faces
 
-    def _embed(self, crops: list[Image], check: Callable[[], None] = go_on) -> FloatArray:
+    def embed(self, crops: list[Image], check: Callable[[], None] = go_on) -> FloatArray:
         """Raw vectors of the crops, one row each."""
         if self.runtime.on_card:
             return self._batcher(crops)

@@ -17,12 +17,22 @@ from face_pipeline.engine import (
     read_pack,
     verify_pack,
 )
-from face_pipeline.engine.prepared.record import Choice, candidates, holds, library_for, usable
+from face_pipeline.engine.prepared.record import (
+    Choice,
+    Profile,
+    Record,
+    candidates,
+    holds,
+    in_use,
+    library_for,
+    usable,
+)
 from face_pipeline.engine.runtimes import Library
 from face_pipeline.errors import ConfigurationError
 from face_pipeline.ops import sample
 
 CHOICES: tuple[str, ...] = get_args(Choice)
+PROFILES: tuple[str, ...] = get_args(Profile)
 
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -41,12 +51,18 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         action.add_argument(
             "--runtime", choices=CHOICES, default="auto", help="auto (default): what is quickest here"
         )
+        action.add_argument(
+            "--profile",
+            choices=PROFILES,
+            default="exact",
+            help="exact (default), or fast: a detector in 8 bits, measured and refused where it errs",
+        )
         if name == "prepare":
             action.add_argument(
                 "--photos",
                 type=Path,
                 metavar="DIR",
-                help="photos of faces to compare on (default: a portrait)",
+                help="photos of faces to compare and calibrate on (default: a portrait)",
             )
             action.add_argument("--again", action="store_true", help="even if that was done already")
             action.add_argument("--format", choices=("text", "json"), default="text")
@@ -67,7 +83,7 @@ def _describe(options: argparse.Namespace) -> int:
         pack = read_pack(options.directory)
     except PackError as error:
         raise ConfigurationError(str(error)) from error
-    record = usable(pack)
+    record = in_use(pack, options.profile)
     told = {
         "name": pack.name,
         "engine": pack.engine,
@@ -86,15 +102,12 @@ def _prepare(options: argparse.Namespace) -> int:
     libraries = candidates(options.runtime)
     try:
         pack = read_pack(options.directory)
-        record = usable(pack)
         if pack.engine == "dlib":
             made, words = _converted(pack)
         elif pack.engine != "insightface":
             made, words = False, f"engine {pack.engine} takes the pack's models as they are"
-        elif record and holds(record, libraries) and not options.again:
-            made, words = False, record.told()
         else:
-            made, words = _prepared(pack, libraries, options.photos)
+            made, words = _prepared(pack, libraries, options)
     except PackError as error:
         raise ConfigurationError(str(error)) from error
     if options.format == "json":
@@ -104,16 +117,35 @@ def _prepare(options: argparse.Namespace) -> int:
     return 0
 
 
-def _prepared(pack: Pack, libraries: tuple[Library, ...], directory: Path | None) -> tuple[bool, str]:
+def _prepared(pack: Pack, libraries: tuple[Library, ...], options: argparse.Namespace) -> tuple[bool, str]:
     """Whether anything was made, and what was found."""
-    # Loads the model runtimes, which takes seconds.
-    from face_pipeline.engine.prepared.preparing import CannotPrepare, prepare
+    photos, source = _photos(options.photos)
+    made, words, exact = False, "", usable(pack)
+    if exact is None or not holds(exact, libraries) or options.again:
+        # Loads the model runtimes, which takes seconds.
+        from face_pipeline.engine.prepared.preparing import CannotPrepare, prepare
 
-    photos, source = _photos(directory)
-    try:
-        return True, prepare(pack, photos, libraries, source=source).told()
-    except CannotPrepare as error:
-        return False, f"the pack's originals are used: {error}"
+        try:
+            exact = prepare(pack, photos, libraries, source=source)
+        except CannotPrepare as error:
+            return False, f"the pack's originals are used: {error}"
+        made = True
+    words = exact.told()
+    if options.profile == "fast":
+        fast = usable(pack, "fast")
+        if made or fast is None or not holds(fast, libraries) or fast.photos != source:
+            made, fast = True, _prepared_fast(pack, exact, photos, libraries, source)
+        words = fast.told()
+    return made, words
+
+
+def _prepared_fast(
+    pack: Pack, exact: Record, photos: dict[str, bytes], libraries: tuple[Library, ...], source: str
+) -> Record:
+    from face_pipeline.engine.prepared.fast import prepare_fast
+
+    cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    return prepare_fast(pack, exact, photos, libraries, source=source, cpuinfo=cpuinfo)
 
 
 def _converted(pack: Pack) -> tuple[bool, str]:
