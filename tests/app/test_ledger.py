@@ -6,19 +6,24 @@ import os
 import resource
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from face_pipeline.actions import uploads
 from face_pipeline.engine import DetectedFace
 from face_pipeline.ops import indexer, reconciler
 from face_pipeline.parts import Parts
-from face_pipeline.store import collections, ledger
-from face_pipeline.store.models import Collection, Face, Photo
+from face_pipeline.store import audit, collections, ledger
+from face_pipeline.store.models import Collection, Face, Photo, State
 from face_pipeline.store.originals import Originals
-from sqlalchemy import select
+from sqlalchemy import event, select
 
 from tests.installation import Installation
+from tests.photos import astronaut_jpeg
 
 pytestmark = pytest.mark.usefixtures("clean")
 
@@ -197,3 +202,41 @@ def test_an_upload_that_the_disk_does_not_take_leaves_nothing(tmp_path: Path) ->
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_the_photos_of_a_request_are_written_and_queued_together(parts: Parts) -> None:
+    """However many they are, the database and Redis are asked as often as for one."""
+    asked: dict[int, tuple[int, int]] = {}
+    for count in (1, 12):
+        statements: list[str] = []
+        pushed = _pushes(parts)
+        with _seen(parts, statements):
+            files = ((f"{number}.jpg", astronaut_jpeg(100 * count + number)) for number in range(count))
+            checked = uploads.check_all(parts, files)
+            accepted = uploads.accept(parts, checked, collection="together", person=None, by=audit.SERVICE)
+        assert {each.duplicate for each in accepted.photos} == {False}
+        with parts.database.transaction() as session:
+            ids = [each.photo_id for each in accepted.photos]
+            assert set(session.scalars(select(Photo.state).where(Photo.id.in_(ids)))) == {State.QUEUED}
+        asked[count] = len(statements), _pushes(parts) - pushed
+    assert asked[12] == asked[1]
+    assert asked[1][1] == 1
+    assert len(parts.queue.lrange("ingest", 0, -1)) == 13
+
+
+def _pushes(parts: Parts) -> int:
+    return int(parts.queue.info("commandstats").get("cmdstat_lpush", {"calls": 0})["calls"])
+
+
+@contextmanager
+def _seen(parts: Parts, statements: list[str]) -> Iterator[None]:
+    """Each round trip of this process's transactions to PostgreSQL, meanwhile."""
+
+    def note(_: Any, __: Any, statement: str, parameters: Any, ___: Any, many: bool) -> None:
+        statements.extend([statement] * (len(parameters) if many else 1))
+
+    event.listen(parts.database.engine, "before_cursor_execute", note)
+    try:
+        yield
+    finally:
+        event.remove(parts.database.engine, "before_cursor_execute", note)

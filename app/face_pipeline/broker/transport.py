@@ -1,4 +1,4 @@
-"""kombu's Redis transport with one client for each channel, and searches before photos.
+"""kombu's Redis transport with one client for each channel, many messages at once, and searches first.
 
 kombu makes a client object for every acknowledgement and every message it sends. That is a third of what a
 message costs in CPU time; the connections behind the clients are the same.
@@ -6,6 +6,8 @@ message costs in CPU time; the connections behind the clients are the same.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from typing import Any
 
 from kombu.transport import redis
@@ -25,6 +27,15 @@ class Channel(redis.Channel):  # type: ignore[misc]
         if self._client is None or self._client.connection_pool is not self.pool:
             self._client = super()._create_client()
         return self._client
+
+    def put_all(self, queue: str, messages: Iterable[dict[str, Any]]) -> None:
+        """Put prepared messages into a queue, in their order, by one command: Redis takes all or none."""
+        texts = []
+        for message in messages:
+            self._inplace_augment_message(message, "", queue)
+            texts.append(json.dumps(message))
+        with self.conn_or_acquire() as client:
+            client.lpush(queue, *texts)
 
 
 class Transport(redis.Transport):  # type: ignore[misc]

@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, or_, select, text, update
-from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from face_pipeline.engine import DetectedFace, Pack
@@ -34,7 +33,6 @@ from face_pipeline.store.models import (
     UNFINISHED,
     WAITING,
     Batch,
-    BatchPhoto,
     Collection,
     Person,
     Photo,
@@ -154,8 +152,10 @@ def accept(
                 named.person if photo_id in named.photos else None, named.remarks.get(photo_id),
             )
         )  # fmt: skip
-    links = [{"batch_id": batch.id, "photo_id": ids[sha256]} for sha256 in sorted(ids)]
-    session.execute(upsert(BatchPhoto).on_conflict_do_nothing(), links)
+    session.execute(
+        statements.ADD_TO_BATCH,
+        {"in_batch": batch.id, "photo_ids": [str(ids[sha256]) for sha256 in sorted(ids)]},
+    )
     told = {
         "photos": len(accepted), "duplicates": sum(each.duplicate for each in accepted),
         "rejected": rejected, "named": person is not None,
@@ -172,17 +172,14 @@ def _rows(
     request_id: str | None,
 ) -> tuple[dict[str, FoundPhoto], set[uuid.UUID], list[FoundPhoto]]:
     """Insert what is new; returns all rows by sha256, the ids of those made now, and the older rows."""
-    shared = {"collection_id": collection.id, "batch_id": batch.id, "request_id": request_id}
+    shared = {"in_collection": collection.id, "in_batch": batch.id, "by_request": request_id}
     # The same photo twice in one request is one row.
-    rows = {new.sha256: {"id": uuid.uuid4(), **shared, **vars(new)} for new in photos}
+    rows = {new.sha256: {"id": uuid.uuid4(), **vars(new)} for new in photos}
     found: dict[str, FoundPhoto] = {}
     # What somebody erases between the statements is made in the next round.
     while missing := sorted(rows.keys() - found.keys()):
-        # Rows as parameters: with values in the statement, each number of them would be compiled anew.
-        session.execute(
-            upsert(Photo).on_conflict_do_nothing(index_elements=["collection_id", "sha256"]),
-            [rows[sha256] for sha256 in missing],
-        )
+        new = [{**rows[sha256], "id": str(rows[sha256]["id"])} for sha256 in missing]
+        session.execute(statements.ADD_PHOTOS, {**shared, "new_photos": new})
         there = session.execute(
             select(Photo.id, Photo.sha256, Photo.state).where(
                 Photo.collection_id == collection.id, Photo.sha256.in_(missing)

@@ -1,6 +1,7 @@
-"""The two statements a worker runs for each photo, built once: building them costs more than running them.
+"""The statements that an upload runs for its photos and a worker for each, built once: building them costs
+more than running them.
 
-Each is one round trip and, in a connection that commits each statement by itself, one transaction.
+Each is one round trip. Rows of any number are one JSON parameter, so that the statement stays the same.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from sqlalchemy import (
     column,
     func,
     insert,
+    literal,
     null,
     select,
     true,
@@ -31,6 +33,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from face_pipeline.store.models import (
     WAITING,
+    BatchPhoto,
     Collection,
     Event,
     EventKind,
@@ -41,8 +44,51 @@ from face_pipeline.store.models import (
     Thumbnail,
 )
 
-_photos, _faces, _collections, _events, _thumbnails = (
-    cast_type(Table, model.__table__) for model in (Photo, Face, Collection, Event, Thumbnail)
+_photos, _faces, _collections, _events, _thumbnails, _batch_photos = (
+    cast_type(Table, model.__table__) for model in (Photo, Face, Collection, Event, Thumbnail, BatchPhoto)
+)
+
+_sent = (
+    func.json_to_recordset(bindparam("new_photos", type_=JSON))
+    .table_valued(
+        *(
+            column(name, _photos.c[name].type)
+            for name in ("id", "sha256", "filename", "media_type", "byte_size", "width", "height")
+        )
+    )
+    .render_derived("sent", with_types=True)
+)
+
+# Of photos that are not in the collection yet; rows are written in the order of the parameter.
+ADD_PHOTOS = (
+    upsert(_photos)
+    .from_select(
+        ["collection_id", "batch_id", "request_id", "state", "attempts", *_sent.c.keys()],
+        select(
+            cast(bindparam("in_collection"), _photos.c.collection_id.type),
+            cast(bindparam("in_batch"), UUID),
+            cast(bindparam("by_request"), Text),
+            literal(State.RECEIVED, _photos.c.state.type),
+            literal(0, Integer),
+            *_sent.c,
+        ),
+        include_defaults=False,
+    )
+    .on_conflict_do_nothing(index_elements=["collection_id", "sha256"])
+)
+
+_named = (
+    func.json_array_elements_text(bindparam("photo_ids", type_=JSON)).table_valued("value").render_derived()
+)
+
+ADD_TO_BATCH = (
+    upsert(_batch_photos)
+    .from_select(
+        ["batch_id", "photo_id"],
+        select(cast(bindparam("in_batch"), UUID), cast(_named.c.value, UUID)),
+        include_defaults=False,
+    )
+    .on_conflict_do_nothing()
 )
 
 CLAIM = (
@@ -96,7 +142,6 @@ _ended = (
     .cte("ended")
 )
 
-# Faces of any number are one JSON parameter, so that the statement stays the same.
 _new = (
     func.json_to_recordset(bindparam("new_faces", type_=JSON))
     .table_valued(
