@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from face_pipeline.engine import EngineError, load_engine, read_pack
 from face_pipeline.engine.prepared import fast, graphs
 from face_pipeline.engine.prepared.models import PreparedDetector
 from face_pipeline.engine.prepared.preparing import prepare
-from face_pipeline.engine.prepared.record import DIRECTORY, FAST, Record, in_use, usable
+from face_pipeline.engine.prepared.record import DIRECTORY, FAST, RECORD, Record, choose, usable
 from face_pipeline.engine.runtimes import LIBRARIES, Library, available, load_runtime
 from face_pipeline.errors import ConfigurationError
 from face_pipeline.ops import sample
@@ -283,6 +284,14 @@ def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProce
     )  # fmt: skip
 
 
+def people(directory: Path) -> Path:
+    """A directory of three photos, by person."""
+    for name in ("one/first.jpg", "one/second.jpg", "another/first.jpg"):
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_bytes(sample.second() if "second" in name else sample.first())
+    return directory
+
+
 def test_a_pack_is_prepared_once(tmp_path: Path) -> None:
     directory = copied(tmp_path)
     assert json.loads(run("describe", directory).stdout)["prepared"] is None
@@ -296,8 +305,11 @@ def test_a_pack_is_prepared_once(tmp_path: Path) -> None:
     assert described["runtime"] == described["prepared"]["quickest"]
     assert described["prepared"]["differences"]["onnxruntime"]["faces"] == 2
     assert run("verify", directory).returncode == 0
-    made = run("prepare", directory, "--again", "--runtime", "onnxruntime")
+    photos = people(tmp_path / "photos")
+    made = run("prepare", directory, "--again", "--runtime", "onnxruntime", "--photos", photos)
     assert made.stdout.startswith("prepared: onnxruntime is quickest here")
+    described = json.loads(run("describe", directory).stdout)
+    assert described["prepared"]["differences"]["onnxruntime"]["faces"] == 3
     # Every worker may read it, whatever root's umask is.
     assert {oct(each.stat().st_mode & 0o777) for each in (directory / DIRECTORY).iterdir()} == {"0o644"}
 
@@ -334,13 +346,13 @@ def fast_pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def quickly(directory: Path, cpuinfo: str = VNNI) -> Record:
+def quickly(directory: Path, cpuinfo: str = VNNI, worth: float = 100) -> Record:
     """What came of preparing fast. A processor that is slow with 8 bits refuses no test."""
     photos = {"first": sample.first(), "second": sample.second()}
     pack = read_pack(directory)
     exact = prepare(pack, photos, ("onnxruntime",), source="tests")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fast, "WORTH", 100)
+        patch.setattr(fast, "WORTH", worth)
         return fast.prepare_fast(pack, exact, photos, ("onnxruntime",), source="tests", cpuinfo=cpuinfo)
 
 
@@ -369,15 +381,39 @@ def test_a_changed_fast_model_leaves_exact_in_use(
     spoiled = Path(shutil.copytree(fast_pack, tmp_path / "pack"))
     with (spoiled / FAST / "detection.onnx").open("ab") as file:
         file.write(b"more")
-    record = in_use(read_pack(spoiled), "fast")
-    assert record is not None
-    assert record.profile == "exact"
+    assert load_engine(spoiled, threads=1, profile="fast").profile == "exact"
     assert "(detection) is not what was prepared: the profile exact is used" in caplog.text
+    assert "the profile exact is used instead of fast: its models do not fit their record" in caplog.text
     shutil.rmtree(spoiled / FAST)
-    record = in_use(read_pack(spoiled), "fast")
-    assert record is not None
-    assert record.profile == "exact"
-    assert "fast was not prepared: the profile exact is used" in caplog.text
+    assert load_engine(spoiled, threads=1, profile="fast").profile == "exact"
+    assert "exact is used instead of fast: it was not prepared (./face-ansible site.yml" in caplog.text
+
+
+def test_fast_is_used_only_where_it_was_found_good(fast_pack: Path, tmp_path: Path) -> None:
+    directory = Path(shutil.copytree(fast_pack, tmp_path / "pack"))
+    path = directory / FAST / RECORD
+    known = json.loads(path.read_text())
+
+    def refusal(**changed: object) -> str:
+        path.write_text(json.dumps({**known, **changed}))
+        use = choose(read_pack(directory), "onnxruntime", "fast")
+        assert use.profile == ("exact" if use.refusal else "fast")
+        return use.refusal
+
+    assert refusal() == ""
+    moved = refusal(host={**known["host"], "processor": "another"})
+    assert moved.startswith("it was measured on another processor or with another onnxruntime")
+    older = refusal(host={**known["host"], "onnxruntime": "1.0"})
+    assert older.startswith("it was measured on another processor or with another onnxruntime")
+    times = {name: value for name, value in known["milliseconds"].items() if name != "onnxruntime"}
+    assert refusal(milliseconds=times) == "onnxruntime errs too much with it"
+
+
+@pytest.mark.parametrize("pack", ["dlib", "opencv"])
+def test_an_engine_without_the_profile_fast_says_so(pack: str, caplog: pytest.LogCaptureFixture) -> None:
+    engine = load_engine(getattr(packs, f"{pack}_pack")(), threads=1, profile="fast")
+    assert engine.profile == "exact"
+    assert f"exact is used instead of fast: the engine {pack} runs packs as they came" in caplog.text
 
 
 def test_a_badly_calibrated_detector_is_refused(
@@ -417,18 +453,38 @@ def test_processors_that_are_quick_with_8_bits_are_known(cpuinfo: str, quick: bo
 def test_a_processor_without_vnni_keeps_exact(tmp_path: Path) -> None:
     directory = copied(tmp_path)
     assert "this processor has no VNNI" in quickly(directory, "flags : avx2\n").refused
-    record = in_use(read_pack(directory), "fast")
-    assert record is not None
-    assert record.profile == "exact"
+    assert choose(read_pack(directory), "auto", "fast").profile == "exact"
+
+
+def test_what_is_hardly_quicker_is_refused(tmp_path: Path) -> None:
+    directory = copied(tmp_path)
+    refused = quickly(directory, worth=0.01).refused
+    assert re.fullmatch(r"it takes [\d.]+ ms a photo here, exact takes [\d.]+", refused)
+    assert [each.name for each in (directory / FAST).iterdir()] == [RECORD]
+    use = choose(read_pack(directory), "auto", "fast")
+    assert (use.profile, use.refusal) == ("exact", refused)
+
+
+def test_a_detector_of_another_kind_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object) -> None:
+        raise graphs.GraphUnknown("it has no convolution")
+
+    monkeypatch.setattr(fast, "quantised", unknown)
+    refused = quickly(copied(tmp_path)).refused
+    assert refused == "the detector cannot be made of 8 bits: it has no convolution"
 
 
 def test_the_fast_profile_is_prepared_once(tmp_path: Path) -> None:
-    """Also where it is refused, as on a processor without VNNI."""
+    """Also where it is refused, as on a processor without VNNI. Nobody has to keep the photos."""
     directory = copied(tmp_path)
-    first = run("prepare", directory, "--profile", "fast", "--runtime", "onnxruntime", "--format", "json")
+    photos = people(tmp_path / "photos")
+    wanted = ("--profile", "fast", "--runtime", "onnxruntime", "--photos", photos)
+    first = run("prepare", directory, *wanted, "--format", "json")
     assert json.loads(first.stdout)["made"] is True, first.stderr
     record = (directory / FAST / "record.json").read_bytes()
-    again = run("prepare", directory, "--profile", "fast", "--runtime", "onnxruntime")
+    assert json.loads(record)["photos"] == str(photos)
+    shutil.rmtree(photos)
+    again = run("prepare", directory, *wanted)
     assert again.stdout.startswith(
         ("unchanged: fast on onnxruntime", "unchanged: the profile exact is used")
     ), again.stderr

@@ -25,6 +25,7 @@ from face_pipeline.engine.decode import decode, room_for
 from face_pipeline.engine.memory import UNLIMITED, Budget
 from face_pipeline.engine.pack import Pack, PackFile, contract_id
 from face_pipeline.engine.prepared.models import PreparedDetector, PreparedRecogniser
+from face_pipeline.engine.prepared.record import Profile
 from face_pipeline.engine.quality import quality
 from face_pipeline.engine.runtimes import Runtime
 from face_pipeline.engine.thumbnails import of_analysed
@@ -60,7 +61,7 @@ class InsightFaceEngine:
     `prompt_threads` cores.
 
     `callers`: how many photos are computed at once. `prepared`: the pack's prepared models by their role,
-    which are used instead of the originals.
+    which are used instead of the originals, of this `profile`.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class InsightFaceEngine:
         memory: Budget | None = None,
         callers: int = 1,
         prepared: Mapping[str, Path] | None = None,
+        profile: Profile = "exact",
     ):
         self.pack = pack
         # From here on even the smallest face has as many pixels as it is embedded from. Half of a smaller
@@ -83,6 +85,7 @@ class InsightFaceEngine:
         self.contract_id = contract_id(pack)
         self.dimension = pack.dimension
         self.match_threshold = pack.match_threshold
+        self.profile: str = profile
         self.runtime = runtime
         self.providers: tuple[str, ...] = (runtime.provider,)
         self._detector = self._prompt_detector = self._make_detector(1, callers)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import get_args
+from typing import NoReturn, get_args
 
 from face_pipeline.engine import (
     EngineError,
@@ -22,9 +23,8 @@ from face_pipeline.engine.prepared.record import (
     Profile,
     Record,
     candidates,
+    choose,
     holds,
-    in_use,
-    library_for,
     usable,
 )
 from face_pipeline.engine.runtimes import Library
@@ -33,6 +33,9 @@ from face_pipeline.ops import sample
 
 CHOICES: tuple[str, ...] = get_args(Choice)
 PROFILES: tuple[str, ...] = get_args(Profile)
+PORTRAIT = "the portrait that comes with scikit-image"
+# Of a directory, evenly: they are all in memory at once.
+MOST_PHOTOS = 100
 
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -62,7 +65,7 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
                 "--photos",
                 type=Path,
                 metavar="DIR",
-                help="photos of faces to compare and calibrate on (default: a portrait)",
+                help=f"photos to compare or calibrate on, {MOST_PHOTOS} at most (default: a portrait)",
             )
             action.add_argument("--again", action="store_true", help="even if that was done already")
             action.add_argument("--format", choices=("text", "json"), default="text")
@@ -83,7 +86,7 @@ def _describe(options: argparse.Namespace) -> int:
         pack = read_pack(options.directory)
     except PackError as error:
         raise ConfigurationError(str(error)) from error
-    record = in_use(pack, options.profile)
+    use = choose(pack, options.runtime, options.profile)
     told = {
         "name": pack.name,
         "engine": pack.engine,
@@ -91,8 +94,10 @@ def _describe(options: argparse.Namespace) -> int:
         "dimension": pack.dimension,
         "match_threshold": pack.match_threshold,
         "contract_id": contract_id(pack),
-        "runtime": library_for(options.runtime, record) if pack.engine == "insightface" else "onnxruntime",
-        "prepared": asdict(record) if record else None,
+        "runtime": use.library,
+        "profile": use.profile,
+        "profile_refusal": use.refusal or None,
+        "prepared": asdict(use.record) if use.record else None,
     }
     print(json.dumps(told, indent=2))
     return 0
@@ -118,25 +123,34 @@ def _prepare(options: argparse.Namespace) -> int:
 
 
 def _prepared(pack: Pack, libraries: tuple[Library, ...], options: argparse.Namespace) -> tuple[bool, str]:
-    """Whether anything was made, and what was found."""
-    photos, source = _photos(options.photos)
-    made, words, exact = False, "", usable(pack)
-    if exact is None or not holds(exact, libraries) or options.again:
+    """Whether anything was made, and what was found. Photos are read where something is to be made alone:
+    nobody has to keep those of people afterwards."""
+    source = str(options.photos or PORTRAIT)
+    exact = None if options.again else _held(pack, "exact", libraries)
+    held = exact
+    if options.profile == "fast" and exact:
+        fast = _held(pack, "fast", libraries)
+        held = fast if fast and fast.photos == source else None
+    if held:
+        return False, held.told()
+    if exact is None:
         # Loads the model runtimes, which takes seconds.
         from face_pipeline.engine.prepared.preparing import CannotPrepare, prepare
 
+        given = options.photos if options.profile == "exact" else None
         try:
-            exact = prepare(pack, photos, libraries, source=source)
+            exact = prepare(pack, _photos(given), libraries, source=str(given or PORTRAIT))
         except CannotPrepare as error:
             return False, f"the pack's originals are used: {error}"
-        made = True
-    words = exact.told()
-    if options.profile == "fast":
-        fast = usable(pack, "fast")
-        if made or fast is None or not holds(fast, libraries) or fast.photos != source:
-            made, fast = True, _prepared_fast(pack, exact, photos, libraries, source)
-        words = fast.told()
-    return made, words
+    if options.profile == "exact":
+        return True, exact.told()
+    return True, _prepared_fast(pack, exact, _photos(options.photos), libraries, source).told()
+
+
+def _held(pack: Pack, profile: Profile, libraries: tuple[Library, ...]) -> Record | None:
+    """What was prepared already, and is as it was."""
+    record = usable(pack, profile)
+    return record if record and holds(record, libraries) else None
 
 
 def _prepared_fast(
@@ -159,19 +173,22 @@ def _converted(pack: Pack) -> tuple[bool, str]:
     return bool(made), made or "what dlib's engine computes quicker is stored beside the pack"
 
 
-def _photos(directory: Path | None) -> tuple[dict[str, bytes], str]:
-    """Sample photos by name, and where they came from."""
+def _photos(directory: Path | None) -> dict[str, bytes]:
+    """Sample photos by name: of a directory, those in and below it."""
     if directory is None:
-        return {
-            "first": sample.first(),
-            "second": sample.second(),
-        }, "the portrait that comes with scikit-image"
+        return {"first": sample.first(), "second": sample.second()}
     try:
-        files = sorted(each for each in directory.iterdir() if each.is_file())
-        photos = {each.name: each.read_bytes() for each in files}
+        files = sorted(
+            Path(parent, name) for parent, _, names in os.walk(directory, onerror=_fail) for name in names
+        )
+        chosen = files[:: len(files) // MOST_PHOTOS + 1]
+        return {str(each.relative_to(directory)): each.read_bytes() for each in chosen}
     except OSError as error:
         raise ConfigurationError(
             f"--photos: {error.filename or directory} cannot be read ({error.strerror}); name a directory of "
-            "photos of faces"
+            "photos of faces on this host (face_profile_photos)"
         ) from error
-    return photos, str(directory)
+
+
+def _fail(error: OSError) -> NoReturn:
+    raise error

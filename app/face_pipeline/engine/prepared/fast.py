@@ -20,6 +20,7 @@ from face_pipeline.engine.decode import decode
 from face_pipeline.engine.insightface_engine import InsightFaceEngine
 from face_pipeline.engine.pack import Pack, contract_id, verify_pack
 from face_pipeline.engine.prepared import pictures
+from face_pipeline.engine.prepared.graphs import GraphUnknown
 from face_pipeline.engine.prepared.pictures import Portrait
 from face_pipeline.engine.prepared.preparing import measured, quickest, replaced, rewritten, with_face
 from face_pipeline.engine.prepared.quantising import quantised
@@ -52,7 +53,8 @@ WORTH = 0.9
 DOT_PRODUCTS = {"avx512_vnni", "avx_vnni", "asimddp"}
 # Photos to judge by that were not calibrated on need so many.
 ENOUGH = 8
-MOST_PHOTOS = 100
+# Pixels of a photo's longer side: all of them are in memory at once.
+LARGEST = 1280
 # Width of the faces of a mosaic, pixels, and how many mosaics.
 MOSAICS = {16: 3, 20: 3, 26: 3, 32: 3, 40: 4, 64: 3}
 # Embeddings of smaller faces say nothing; of more of one picture, nothing new.
@@ -121,9 +123,12 @@ def _accepted(
         calibrating, _portraits(originals, calibrating, source), pack.detector_side,
         np.random.default_rng(TO_CALIBRATE),
     )  # fmt: skip
-    model = quantised(
-        onnx.load(pack.file("detection")), pack.detector_side, *originals.normalisation("detection"), seen
-    )
+    detector, numbers = onnx.load(pack.file("detection")), originals.normalisation("detection")
+    try:
+        model = quantised(detector, pack.detector_side, *numbers, seen)
+    # The second is what onnx raises for operations that it does not know.
+    except (GraphUnknown, RuntimeError) as error:
+        raise Refused(f"the detector cannot be made of 8 bits: {error}") from error
     onnx.save(model, paths["detection"])
     paths["detection"].chmod(0o644)
     engines = {
@@ -136,7 +141,7 @@ def _accepted(
         library: engine for library, engine in engines.items() if not faults[library]
     }
     if not good:
-        raise Refused("; ".join(f"{library}: {words}" for library, words in faults.items()))
+        raise Refused(" and ".join(f"{library}: {words}" for library, words in faults.items()))
     for library, words in faults.items():
         if words:
             log.warning("pack %s: fast is not used on %s: %s", pack.name, library, words)
@@ -170,11 +175,11 @@ def _accepted(
 
 
 def _decoded(photos: Mapping[str, bytes]) -> list[Image]:
-    """Some of them, evenly."""
     made = []
-    for name, data in list(photos.items())[:: len(photos) // MOST_PHOTOS + 1]:
+    for name, data in photos.items():
         try:
-            made.append(decode(data).pixels)
+            pixels = decode(data).pixels
+            made.append(pictures.scaled(pixels, min(LARGEST, max(pixels.shape[:2]))))
         except PhotoBroken as error:
             log.info("%s is passed over: %s", name, error.message)
     return made

@@ -54,20 +54,21 @@ def varied(photo: Image, random: np.random.Generator, least: int = 200, most: in
     part = photo[top : top + rows, left : left + columns]
     part = part[:, ::-1] if random.random() < 0.5 else part
     light = np.clip(part * random.uniform(0.45, 1.5) + random.uniform(-30, 30), 0, 255).astype(np.uint8)
-    return _scaled(light, int(random.integers(least, most + 1)))
+    return scaled(light, int(random.integers(least, most + 1)))
 
 
 def to_calibrate(
     photos: Sequence[Image], portraits: Sequence[Portrait], side: int, random: np.random.Generator
 ) -> list[Image]:
     """uint8, shape (side, side, 3), BGR: photos, parts of them, and mosaics of their faces."""
-    whole = [_scaled(photos[int(number)], side) for number in random.permutation(len(photos))[:WHOLE]]
+    whole = [scaled(photos[int(number)], side) for number in random.permutation(len(photos))[:WHOLE]]
     parts = [varied(photos[int(random.integers(len(photos)))], random, 200, side) for _ in range(PARTS)]
     mosaics = [mosaic(portraits, width, side, random)[0] for width in WIDTHS]
     return [_padded(each, side) for each in whole + parts] + mosaics
 
 
-def _scaled(photo: Image, longer: int) -> Image:
+def scaled(photo: Image, longer: int) -> Image:
+    """A photo with a longer side of so many pixels."""
     scale = longer / max(photo.shape[:2])
     size = [max(1, round(each * scale)) for each in photo.shape[1::-1]]
     return np.asarray(cv2.resize(photo, size), np.uint8)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -30,6 +31,7 @@ FAST = Path("prepared") / "fast"
 RECORD = "record.json"
 ORIGINAL = "original"
 EXACT = "exact"
+INSTEAD_OF_FAST = "the profile exact is used instead of fast: {}"
 INSTEAD = {"exact": "the pack's originals are used", "fast": "the profile exact is used"}
 # Grows whenever the rewritings change what they make.
 RECIPE = 1
@@ -91,7 +93,7 @@ class Record:
     def told(self) -> str:
         """What was found, as one line for people."""
         if self.refused:
-            return f"the profile exact is used instead of fast: {self.refused}"
+            return INSTEAD_OF_FAST.format(self.refused)
         times = ", ".join(
             f"{'originals on onnxruntime' if name == ORIGINAL else name} {value:.1f}"
             for name, value in self.milliseconds.items()
@@ -137,19 +139,6 @@ def read(pack: Pack, profile: Profile = "exact") -> Record | None:
     return record
 
 
-def in_use(pack: Pack, wanted: Profile) -> Record | None:
-    """The record of what computes: of the wanted profile, else of exact; None: the originals do. Says in the
-    log why."""
-    record = usable(pack, wanted)
-    if wanted == "exact" or (record and not record.refused):
-        return record
-    if record:
-        log.warning("pack %s: %s", pack.name, record.told())
-    elif not (pack.path / FAST / RECORD).exists():
-        log.warning("pack %s: fast was not prepared: the profile exact is used", pack.name)
-    return usable(pack)
-
-
 def usable(pack: Pack, profile: Profile = "exact") -> Record | None:
     """The record whose files are there and unchanged; None: there is none. Says in the log why."""
     record = read(pack, profile)
@@ -172,6 +161,64 @@ def usable(pack: Pack, profile: Profile = "exact") -> Record | None:
 def holds(record: Record, libraries: tuple[Library, ...]) -> bool:
     """Whether these libraries were checked and measured on this host, as it is now."""
     return host(libraries).items() <= record.host.items()
+
+
+@dataclass(frozen=True)
+class Use:
+    """What computes: `library`, with the prepared models of `record`; None: with the pack's originals.
+
+    `refusal`: why that is not of the profile that is set, in words; "": it is.
+    """
+
+    library: Library
+    record: Record | None
+    refusal: str = ""
+
+    @property
+    def profile(self) -> Profile:
+        return self.record.profile if self.record else "exact"
+
+
+def choose(
+    pack: Pack,
+    runtime: Choice,
+    profile: Profile,
+    *,
+    on_card: bool = False,
+    look: Callable[[Pack, Profile], Record | None] = usable,
+) -> Use:
+    """What computes with a pack on this host, as it is set; `look`: what reads a record.
+
+    Raises EngineError where the runtime that is set is not installed.
+    """
+    if on_card or pack.engine != "insightface":
+        why = "a card runs" if on_card else f"the engine {pack.engine} runs"
+        return Use("onnxruntime", None, f"{why} packs as they came" if profile == "fast" else "")
+    refusal = ""
+    if profile == "fast":
+        record = look(pack, profile)
+        library = library_for(runtime, record)
+        refusal = _refusal(pack, record, library)
+        if not refusal:
+            return Use(library, record)
+    record = look(pack, "exact")
+    return Use(library_for(runtime, record), record, refusal)
+
+
+def _refusal(pack: Pack, fast: Record | None, library: Library) -> str:
+    """Why a library does not run the profile fast here; "": it does."""
+    again = "(./face-ansible site.yml prepares it where workers run)"
+    if fast is None:
+        made = (pack.path / FAST / RECORD).exists()
+        return f"{'its models do not fit their record' if made else 'it was not prepared'} {again}"
+    if fast.refused:
+        return fast.refused
+    # Without VNNI sums of 8 bits may overflow.
+    if not holds(fast, (library,)):
+        return f"it was measured on another processor or with another {library} {again}"
+    if library not in fast.milliseconds:
+        return f"{library} errs too much with it"
+    return ""
 
 
 def host(libraries: tuple[Library, ...]) -> dict[str, str]:
