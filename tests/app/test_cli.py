@@ -102,6 +102,8 @@ def test_the_doctor_tells_what_computes(clean: Installation, tmp_path: Path) -> 
         return its["state"], its["message"]
 
     assert found() == ("ok", "onnxruntime runs the pack's models as they came")
+    # Nothing was prepared: no worker computes on this host.
+    assert found(FACE_PROFILE="fast") == found()
     assert _run(clean, "pack", "prepare", str(directory), "--runtime", "onnxruntime").returncode == 0
     state, message = found(FACE_RUNTIME="onnxruntime")
     assert state == "ok"

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from face_pipeline.actions import certificates
 from face_pipeline.broker import presence
 from face_pipeline.engine import contract_id, verify_pack
-from face_pipeline.engine.prepared.record import DIRECTORY, INSTEAD_OF_FAST, choose
+from face_pipeline.engine.prepared.record import INSTEAD_OF_FAST, choose
 from face_pipeline.errors import FacePipelineError, QueueUnavailable, in_full
 from face_pipeline.parts import Parts
 from face_pipeline.store import collections, indexes, ledger, schema
@@ -237,9 +237,7 @@ def _runtime(parts: Parts) -> str:
     pack, settings = parts.pack, parts.settings
     on_card = settings.device != "cpu"
     use = choose(pack, settings.runtime, settings.profile, on_card=on_card)
-    # A host without workers has nothing prepared, and computes nothing.
-    computes = use.record is not None or pack.engine != "insightface" or on_card
-    if use.refusal and computes:
+    if use.refusal and use.here:
         words = INSTEAD_OF_FAST.format(use.refusal)
         raise Doubtful(f"{use.library} computes, and {words}; set face_profile to exact, if it is to stay so")
     if pack.engine != "insightface":
@@ -248,7 +246,7 @@ def _runtime(parts: Parts) -> str:
         return "onnxruntime, as on every card"
     if use.record is None:
         words = f"{use.library} runs the pack's models as they came"
-        if (pack.path / DIRECTORY).exists():
+        if use.here:
             raise Doubtful(
                 f"{words}, for those prepared do not fit their record; run ./face-ansible site.yml"
             )

@@ -51,8 +51,9 @@ class Host:
 class Runtime:
     """What computes on this host. `wanted`: as it is set. `used`: None where what is wanted is missing.
     `prepared`: whether the pack's prepared models are used. `profile_wanted`, `profile`: as it is set and as
-    it is used; `profile_refusal`: why they differ, None: they do not. `milliseconds`: processor time of a
-    photo by the pack's originals and as it is used, where that was measured.
+    it is used; `profile_refusal`: why they differ, None: they do not, or no worker computes here.
+    `milliseconds`: processor time of a photo by the pack's originals and as it is used, where that was
+    measured.
     """
 
     wanted: str
@@ -133,7 +134,7 @@ def _runtime(parts: Parts) -> Runtime | None:
         use.record is not None,
         settings.profile,
         use.profile,
-        use.refusal or None,
+        (use.refusal if use.here else "") or None,
         times.get(ORIGINAL),
         times.get(use.library),
     )

@@ -167,12 +167,14 @@ def holds(record: Record, libraries: tuple[Library, ...]) -> bool:
 class Use:
     """What computes: `library`, with the prepared models of `record`; None: with the pack's originals.
 
-    `refusal`: why that is not of the profile that is set, in words; "": it is.
+    `refusal`: why that is not of the profile that is set, in words; "": it is. `here`: whether it is this
+    host that computes with the pack, as far as can be seen: where no worker is, nothing was prepared.
     """
 
     library: Library
     record: Record | None
     refusal: str = ""
+    here: bool = True
 
     @property
     def profile(self) -> Profile:
@@ -202,7 +204,7 @@ def choose(
         if not refusal:
             return Use(library, record)
     record = look(pack, "exact")
-    return Use(library_for(runtime, record), record, refusal)
+    return Use(library_for(runtime, record), record, refusal, here=(pack.path / DIRECTORY).exists())
 
 
 def _refusal(pack: Pack, fast: Record | None, library: Library) -> str:

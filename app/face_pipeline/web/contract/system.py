@@ -103,7 +103,8 @@ class SystemRuntime(Answer):
     profile_wanted: str = Field(description="As it is set: exact or fast.")
     profile: str = Field(description="The profile that is used.")
     profile_refusal: str | None = Field(
-        description="Why exact is used although fast is set; null: what is set is used."
+        description="Why exact is used although fast is set; null: what is set is used, or no worker "
+        "computes on this host."
     )
     milliseconds_original: float | None = Field(
         description="Processor time of a photo by the pack's originals; null: not measured."
