@@ -24,8 +24,9 @@ from typing import Any
 import numpy as np
 import pynvml
 from face_pipeline.engine import DetectedFace, load_engine
+from face_pipeline.engine.alignment import ALIGNED_SIDE
 from face_pipeline.engine.decode import decode
-from face_pipeline.engine.insightface_engine import ALIGNED_SIDE, DETECTION_THRESHOLD, InsightFaceEngine
+from face_pipeline.engine.insightface_engine import DETECTION_THRESHOLD, InsightFaceEngine
 from face_pipeline.errors import FacePipelineError
 from PIL import Image
 

@@ -60,7 +60,7 @@ def test_the_cover_is_the_best_face_until_somebody_chooses_another(web_app: App,
     assert person(web_app, anna)["cover_face_id"] == str(best)
     answer = change(web_app, anna, {"cover_face_id": str(other)})
     assert (answer.status_code, answer.json()["cover_face_id"]) == (200, str(other))
-    assert answer.json()["cover"] == f"/api/v1/faces/{other}/crop?v=1"
+    assert answer.json()["cover"] == f"/api/v1/faces/{other}/crop?v=2"
     assert answer.json()["representative_face"]["id"] == str(best)
     (listed,) = web_app.get("/api/v1/persons").json()["persons"]
     assert listed["cover_face_id"] == str(other)

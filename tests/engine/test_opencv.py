@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from face_pipeline.engine import EngineError, load_engine, read_pack
+from face_pipeline.engine.alignment import align
 from face_pipeline.engine.opencv_engine import OpenCVEngine, SFace
 from face_pipeline.engine.runtimes import load_runtime
 from face_pipeline.engine.runtimes.onnx import Onnx
@@ -83,7 +84,7 @@ def test_a_recogniser_takes_what_opencvs_own_gives_it(pack: Path) -> None:
         for box, points in zip(boxes, landmarks, strict=True):
             row = np.hstack((box[:2], box[2:4] - box[:2], points.ravel(), box[4:]))
             expected = theirs.alignCrop(pixels, row[None])
-            crop = engine.align(pixels, points)
+            crop = align(pixels, points)
             assert np.abs(crop.astype(int) - expected).mean() < 0.5, name
             vector, other = ours.get_feat([expected])[0], theirs.feature(expected)[0]
             assert np.abs(vector - other).max() < 1e-3 * np.abs(other).max(), name

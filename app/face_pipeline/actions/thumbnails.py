@@ -14,7 +14,7 @@ from face_pipeline.store.originals import OriginalMissing
 
 
 def look(parts: Parts, photo_id: uuid.UUID, *, by: Actor) -> bytes:
-    """The thumbnail of a photo, a WebP; told in the audit.
+    """The thumbnail of a photo, a JPEG; told in the audit.
 
     One that was processed by an earlier release has it made now, from its original and the faces that are
     known, and kept. Raises NotFound: no photo that `by` reaches, one that is not done, an original that is

@@ -80,7 +80,7 @@ class PhotoCalls(Calls):
         return self._read(Trail, f"/photos/{part(photo_id)}/trail")
 
     def thumbnail(self, photo_id: Id) -> bytes:
-        """A small square picture with the faces on it, a WebP; of a photo that is done."""
+        """A small square picture with the faces on it, a JPEG; of a photo that is done."""
         return self._get(f"/photos/{part(photo_id)}/thumbnail")
 
     def image(self, photo_id: Id) -> bytes:

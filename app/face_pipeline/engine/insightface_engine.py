@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import threading
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,8 @@ from typing import Any
 import numpy as np
 from insightface.model_zoo.arcface_onnx import ArcFaceONNX
 from insightface.model_zoo.scrfd import SCRFD
-from insightface.utils import face_align
 
+from face_pipeline.engine.alignment import ALIGNED_SIDE, align
 from face_pipeline.engine.batching import SIZES, Batcher
 from face_pipeline.engine.border import bordered
 from face_pipeline.engine.decode import decode, room_for
@@ -41,16 +40,12 @@ from face_pipeline.engine.types import (
 )
 
 DETECTION_THRESHOLD = 0.5
-ALIGNED_SIDE = 112
 # Width of the smallest faces that are found, pixels of what the detector looks at.
 LEAST_FACE = 10
 # On a CPU a larger batch costs more for each face.
 EMBEDDING_BATCH = 4
 # A face inside a border has to be surer: those of photos cut to a face reach 0.6 to 0.9.
 LEAST_BORDERED_SCORE = 0.6
-
-# scikit-image renames the call insightface aligns faces with; requirements/ pins a version that has both.
-warnings.filterwarnings("ignore", category=FutureWarning, module=r"insightface\.utils\.face_align")
 
 
 class InsightFaceEngine:
@@ -139,10 +134,6 @@ class InsightFaceEngine:
         boxes, landmarks = self._detector.detect(pixels)
         return boxes, landmarks
 
-    def align(self, pixels: Image, points: FloatArray) -> Image:
-        """uint8, shape (112, 112, 3): the face with these landmarks, laid on ArcFace's five points."""
-        return np.asarray(face_align.norm_crop(pixels, points, ALIGNED_SIDE), np.uint8)
-
     def _session(self, path: Path, threads: int, callers: int) -> Any:
         try:
             return self.runtime.session(path, threads, callers)
@@ -211,7 +202,7 @@ class InsightFaceEngine:
             boxes, landmarks = self._look_again(photo.pixels, detector)
         detected = time.perf_counter()
         check()
-        crops = [self.align(photo.pixels, points) for points in landmarks]
+        crops = [align(photo.pixels, points) for points in landmarks]
         aligned = time.perf_counter()
         faces = [] if len(boxes) == 0 else self._faces(crops, photo.scale, boxes, landmarks, check)
         embedded = time.perf_counter()

@@ -12,7 +12,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from face_pipeline.engine.insightface_engine import ALIGNED_SIDE, InsightFaceEngine
+from face_pipeline.engine.alignment import ALIGNED_SIDE
+from face_pipeline.engine.insightface_engine import InsightFaceEngine
 from face_pipeline.engine.types import EngineError, FloatArray, Image
 from face_pipeline.engine.yunet import Yunet
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # Goes up when a thumbnail of the same photo would be cut or coded in another way (thumbnails.py): addresses
 # carry it, and pictures of an earlier recipe are made anew.
-THUMBNAIL_RECIPE = 1
+THUMBNAIL_RECIPE = 2
 
 FloatArray = npt.NDArray[np.float32]
 Image = npt.NDArray[np.uint8]
@@ -66,7 +66,7 @@ class DetectedFace:
 @dataclass(frozen=True)
 class Analysis:
     """The faces of one photo; width and height of the upright photo in pixels; `timings` in seconds for
-    `decode`, `detect`, `align` and `embed`. `thumbnail`: a WebP, where one was asked for and could be
+    `decode`, `detect`, `align` and `embed`. `thumbnail`: a JPEG, where one was asked for and could be
     made."""
 
     faces: list[DetectedFace]

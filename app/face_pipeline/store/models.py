@@ -465,7 +465,7 @@ class Photo(Base):
 
 
 class Thumbnail(Base):
-    """A small picture of a photo, a WebP, made by `recipe` (engine/thumbnails.py).
+    """A small picture of a photo, a JPEG, made by `recipe` (engine/thumbnails.py).
 
     A row of the database and no file: it comes with the faces in one statement, goes with its photo by
     itself, and is in each backup. Photos of an earlier release have none until somebody asks for it.

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from face_pipeline.engine.alignment import align
 from face_pipeline.engine.decode import decode
 from face_pipeline.engine.insightface_engine import InsightFaceEngine
 from face_pipeline.engine.pack import Pack, contract_id, verify_pack
@@ -263,7 +264,7 @@ def matched(expected: FloatArray, found: FloatArray) -> list[tuple[int, int]]:
 
 
 def _direction(engine: InsightFaceEngine, picture: Image, points: FloatArray) -> FloatArray:
-    (raw,) = engine.embed([engine.align(picture, points)])
+    (raw,) = engine.embed([align(picture, points)])
     return np.asarray(raw / np.linalg.norm(raw), np.float32)
 
 

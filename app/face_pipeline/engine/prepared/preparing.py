@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from face_pipeline.engine.insightface_engine import ALIGNED_SIDE, InsightFaceEngine
+from face_pipeline.engine.alignment import ALIGNED_SIDE
+from face_pipeline.engine.insightface_engine import InsightFaceEngine
 from face_pipeline.engine.pack import Pack, contract_id, verify_pack
 from face_pipeline.engine.prepared import graphs
 from face_pipeline.engine.prepared.record import (

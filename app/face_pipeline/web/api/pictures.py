@@ -25,7 +25,7 @@ def thumbnail(photo_id: str) -> Response:
     version = parameters.read(PictureVersion, request.args).v
     wanted = parameters.identifier(photo_id, "photo")
     picture = thumbnails.look(parts(), wanted, by=actor())
-    response = current_app.response_class(picture, mimetype="image/webp")
+    response = current_app.response_class(picture, mimetype="image/jpeg")
     return kept(response, version, f"{wanted.hex}-{THUMBNAIL_RECIPE}")
 
 

@@ -129,7 +129,7 @@ _CALLS = (
     Call(
         "get", "/api/v1/photos/{photo_id}/thumbnail", "get_photo_thumbnail",
         "A small square picture with the faces on it",
-        {200: Reply("A WebP of at most 320 pixels.", ("image/webp",))},
+        {200: Reply("A JPEG of at most 320 pixels.", ("image/jpeg",))},
         "In its middle are the faces, where they fit into the square, or else the largest one. Workers make "
         "it with the faces; a photo of an earlier release gets it when it is asked for.",
         scope=Scope.READ,

@@ -1,6 +1,6 @@
 """What pages need: thumbnails, the cover of a person, and indexes for lists of photos.
 
-Pictures are kept as they are: a WebP cannot be compressed again. The cover has no foreign key: a face that
+Pictures are kept as they are: a JPEG cannot be compressed again. The cover has no foreign key: a face that
 goes would change its person, against the order of locks; who reads it looks whether the face is still theirs.
 
 Revision ID: 0013
