@@ -5,7 +5,8 @@
 Each way is a process of its own, for FaceAnalysis' threads spin on after their work; they take turns, one
 round each. All decode the same JPEG files, find faces and make embeddings: FaceAnalysis with its defaults
 from a plain loop and from --threads threads, ours with the pack's originals and with the models prepared for
-this host, by onnxruntime and, where it is installed, by OpenVINO.
+this host, exact and, where this host does not refuse it, fast, by onnxruntime and, where it is installed, by
+OpenVINO.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from face_pipeline.engine import load_engine
-from face_pipeline.engine.prepared.record import candidates
+from face_pipeline.engine import load_engine, read_pack
+from face_pipeline.engine.prepared.record import candidates, choose
 
 from bench.common import parser, photo_files, report
 from tests.installation import WORKER_ENVIRONMENT
@@ -33,6 +34,8 @@ from tests.installation import WORKER_ENVIRONMENT
 LOOP = "FaceAnalysis, a loop"
 THREADED = "FaceAnalysis, threads"
 ORIGINALS = "originals, onnxruntime"
+# Before the name of the library.
+PREPARED, FAST = "prepared", "fast"
 
 
 def face_analysis(pack: Path) -> Callable[[bytes], int]:
@@ -45,8 +48,10 @@ def face_analysis(pack: Path) -> Callable[[bytes], int]:
     return lambda data: len(made.get(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)))
 
 
-def ours(pack: Path, runtime: Any, threads: int) -> Callable[[bytes], int]:
-    engine = load_engine(pack, threads=threads, runtime=runtime)
+def ours(pack: Path, way: str, threads: int) -> Callable[[bytes], int]:
+    models, _, library = way.partition(", ")
+    chosen: Any = {"runtime": library, "profile": "fast" if models == FAST else "exact"}
+    engine = load_engine(pack, threads=threads, **chosen)
     engine.warm_up()
     return lambda data: len(engine.analyse(data).faces)
 
@@ -56,7 +61,7 @@ def work(way: str, pack: Path, photos: list[bytes], threads: int) -> None:
     # What libraries print is no answer.
     answers, sys.stdout = sys.stdout, sys.stderr
     theirs = way in (LOOP, THREADED)
-    analyse = face_analysis(pack) if theirs else ours(pack, way.rpartition(" ")[2], threads)
+    analyse = face_analysis(pack) if theirs else ours(pack, way, threads)
     with ThreadPoolExecutor(1 if way == LOOP else threads) as pool:
         list(pool.map(analyse, photos[:4]))
         print("ready", file=answers, flush=True)
@@ -102,7 +107,7 @@ def prepared(pack: Path, directory: Path) -> Path:
     copy = Path(
         shutil.copytree(pack, directory / "models" / pack.name, ignore=shutil.ignore_patterns("prepared"))
     )
-    command = [sys.executable, "-m", "face_pipeline.cli", "pack", "prepare", str(copy)]
+    command = [sys.executable, "-m", "face_pipeline.cli", "pack", "prepare", str(copy), "--profile", "fast"]
     subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": "app"})
     return copy
 
@@ -124,7 +129,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         copy = prepared(given.pack, Path(directory))
         names = {LOOP: copy, THREADED: copy, ORIGINALS: given.pack}
-        names |= {f"prepared, {library}": copy for library in candidates("auto")}
+        for library in candidates("auto"):
+            names[f"{PREPARED}, {library}"] = copy
+            if refusal := choose(read_pack(copy), library, "fast").refusal:
+                print(f"fast is left out on {library}: {refusal}", file=sys.stderr)
+            else:
+                names[f"{FAST}, {library}"] = copy
         ways = {name: Way(name, [*same, "--pack", str(pack)]) for name, pack in names.items()}
         for _ in range(given.rounds):
             for way in ways.values():

@@ -9,8 +9,6 @@ darker, and stored as a JPEG: clean faces on plain ground, easier than a crowd.
 
 from __future__ import annotations
 
-import itertools
-import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 from face_pipeline.engine import load_engine
+from face_pipeline.engine.prepared.pictures import mosaic
 from face_pipeline.engine.types import FloatArray, Image
 from face_pipeline.errors import FacePipelineError
 
@@ -25,9 +24,7 @@ from bench.common import machine, parser, photo_files, report
 
 WIDTHS = (12, 16, 20, 26, 32, 40)
 SIDE = 640
-# A tile is so many faces wide.
-TILE = 2.4
-GREY, TURN_DEGREES, QUALITY = 128, 15.0, 90
+QUALITY = 90
 
 
 def faces_of(engine: Any, files: list[Path]) -> list[tuple[Image, FloatArray]]:
@@ -39,27 +36,6 @@ def faces_of(engine: Any, files: list[Path]) -> list[tuple[Image, FloatArray]]:
         if len(boxes) == 1:
             found.append((np.asarray(pixels, np.uint8), boxes[0, :4]))
     return found
-
-
-def mosaic(faces: list[tuple[Image, FloatArray]], width: int, random: Any) -> tuple[Image, FloatArray]:
-    """A square of faces `width` pixels wide, and the middle of each: float32, shape (n, 2)."""
-    canvas = np.full((SIDE, SIDE, 3), GREY, np.uint8)
-    tile = math.ceil(TILE * width)
-    centres = []
-    for top, left in itertools.product(range(0, SIDE - tile, tile), repeat=2):
-        pixels, box = faces[random.integers(len(faces))]
-        scale = width / float(box[2] - box[0])
-        # Averaged first: one step of a warp would leave pixels out.
-        small = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        middle = (box[:2] + box[2:]) / 2 * scale
-        turn = cv2.getRotationMatrix2D(middle.tolist(), random.uniform(-TURN_DEGREES, TURN_DEGREES), 1.0)
-        turn[:, 2] += tile / 2 - middle
-        cut = cv2.warpAffine(small, turn, (tile, tile), borderMode=cv2.BORDER_REPLICATE)
-        cut = cut[:, ::-1] if random.random() < 0.5 else cut
-        canvas[top : top + tile, left : left + tile] = np.clip(cut * random.uniform(0.6, 1.2), 0, 255)
-        centres.append((left + tile / 2, top + tile / 2))
-    stored = cv2.imencode(".jpg", canvas, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
-    return np.asarray(cv2.imdecode(stored, cv2.IMREAD_COLOR), np.uint8), np.array(centres, np.float32)
 
 
 def matched(centres: FloatArray, width: int, found: FloatArray) -> tuple[int, int]:
@@ -88,7 +64,9 @@ def main() -> int:
     for width in WIDTHS:
         planted, counts = 0, np.zeros((len(engines), 2), int)
         for _ in range(given.mosaics):
-            canvas, centres = mosaic(faces, width, random)
+            plain, centres = mosaic(faces, width, SIDE, random)
+            stored = cv2.imencode(".jpg", plain, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
+            canvas = np.asarray(cv2.imdecode(stored, cv2.IMREAD_COLOR), np.uint8)
             planted += len(centres)
             for number, engine in enumerate(engines):
                 counts[number] += matched(centres, width, engine._detector.detect(canvas)[0])

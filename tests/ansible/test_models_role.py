@@ -161,6 +161,39 @@ def test_a_dlib_pack_of_a_directory_is_prepared_once(host: Host, tmp_path: Path)
     assert "changed=0" in said
 
 
+def test_fast_is_prepared_once_and_what_became_of_it_is_told(host: Host, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    for name in sorted(labelled())[:3]:
+        person = photos / name.partition("_")[0]
+        person.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(LABELLED / name, person / name)
+    source = packs.insightface_pack()
+    given = {
+        "face_model_pack_source": str(source),
+        "face_profile": "fast",
+        "face_profile_photos": str(photos),
+    }
+    status, said = host.install(**{**given, "face_profile_photos": str(tmp_path / "nowhere")})
+    assert status != 0
+    assert "nowhere cannot be read (No such file or directory)" in said
+    assert "on this host (face_profile_photos)" in said
+    status, said = host.install(**given)
+    assert status == 0, said
+    # Only a processor with VNNI accepts it.
+    assert "one: fast on onnxruntime" in said or "one: the profile exact is used instead of fast: " in said
+    (installed,) = host.models.iterdir()
+    record = json.loads((installed / "prepared/fast/record.json").read_text())
+    assert record["photos"] == str(photos)
+    shutil.rmtree(photos)
+    status, said = host.install(**given)
+    assert status == 0, said
+    assert "changed=0" in said
+    status, said = host.install(**{**given, "face_profile": "exact"})
+    assert status == 0, said
+    assert "changed=0" in said
+    assert "fast" not in said.partition("Prepare the model pack for the processor")[2].partition("TASK")[0]
+
+
 def test_an_installed_pack_is_proven_with_known_people(host: Host, tmp_path: Path) -> None:
     names = [name for name in labelled() if name.startswith(("obama_1", "obama_2", "biden_", "leslie_"))]
     photos, output = tmp_path / "photos", tmp_path / "figures"

@@ -32,7 +32,7 @@ def task(role: str, name: str) -> dict[str, Any]:
 
 
 def converged(
-    directory: Path, pack: Path, runtime: str, *arguments: str, card: bool = False
+    directory: Path, pack: Path, runtime: str, *arguments: str, card: bool = False, profile: str = "exact"
 ) -> tuple[str, str]:
     """What computes there by the role worker, and how the preparation ended: ok, changed or skipped."""
     directory.mkdir(exist_ok=True)
@@ -57,6 +57,8 @@ def converged(
         "face_models_dir": str(pack.parent),
         "face_installed_pack": pack.name,
         "face_runtime": runtime,
+        "face_profile": profile,
+        "face_profile_photos": "",
         "face_services": {"worker": {"hosts": ["one"]}},
         "nvidia_plan": {"use": card, "cards": 1},
     }
@@ -72,13 +74,15 @@ def converged(
     return done.stdout.partition("computes by ")[2].partition('"')[0], ended
 
 
-def test_a_second_run_prepares_nothing_and_a_check_changes_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("profile", ["exact", "fast"])
+def test_a_second_run_prepares_nothing_and_a_check_changes_nothing(tmp_path: Path, profile: str) -> None:
     pack = Path(shutil.copytree(insightface_pack(), tmp_path / "models" / "small"))
     host = tmp_path / "host"
-    assert converged(host, pack, "onnxruntime", "--check") == ("onnxruntime", "skipping")
+    assert converged(host, pack, "onnxruntime", "--check", profile=profile) == ("onnxruntime", "skipping")
     assert not (pack / "prepared").exists()
-    assert converged(host, pack, "onnxruntime") == ("onnxruntime", "changed")
-    assert converged(host, pack, "onnxruntime") == ("onnxruntime", "ok")
+    assert converged(host, pack, "onnxruntime", profile=profile) == ("onnxruntime", "changed")
+    assert converged(host, pack, "onnxruntime", profile=profile) == ("onnxruntime", "ok")
+    assert (pack / "prepared" / profile / "record.json").exists()
     assert not (host / "20-generated-code.conf").exists()
 
 
@@ -108,3 +112,18 @@ def test_a_runtime_that_is_none_is_refused(tmp_path: Path) -> None:
     status, said = played(tmp_path, [check], 8000, face_runtime="tensorrt")
     assert status == 2
     assert "face_runtime is 'tensorrt': auto, onnxruntime or openvino" in " ".join(said.split())
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"face_profile": "quick"}, "face_profile is 'quick' (exact or fast)"),
+        ({"face_profile_photos": "photos"}, "face_profile_photos 'photos' (the absolute path of a directory"),
+    ],
+)
+def test_a_profile_that_is_none_is_refused(tmp_path: Path, given: dict[str, str], words: str) -> None:
+    tasks = yaml.safe_load((ROOT / "roles/preflight/tasks/inventory.yml").read_text())
+    (check,) = (each for each in tasks if each["name"] == "Check the profile of the model pack")
+    status, said = played(tmp_path, [check], 8000, **given)
+    assert status == 2
+    assert words in " ".join(said.split())

@@ -46,6 +46,7 @@ def test_keys_are_made_listed_and_revoked(installation: Installation) -> None:
     [
         ("FACE_LOG_LEVEL", "LOUD", "FACE_LOG_LEVEL"),
         ("FACE_DATABASE_PORT", "many", "FACE_DATABASE_PORT"),
+        ("FACE_PROFILE", "quick", "FACE_PROFILE: Input should be 'exact' or 'fast'"),
         ("FACE_CREDENTIALS_DIR", "/nonexistent", "database_password"),
     ],
 )
@@ -101,12 +102,18 @@ def test_the_doctor_tells_what_computes(clean: Installation, tmp_path: Path) -> 
         return its["state"], its["message"]
 
     assert found() == ("ok", "onnxruntime runs the pack's models as they came")
+    # Nothing was prepared: no worker computes on this host.
+    assert found(FACE_PROFILE="fast") == found()
     assert _run(clean, "pack", "prepare", str(directory), "--runtime", "onnxruntime").returncode == 0
     state, message = found(FACE_RUNTIME="onnxruntime")
     assert state == "ok"
     assert message.startswith(
         "onnxruntime runs the prepared models: onnxruntime is quickest here (ms a photo"
     )
+    state, message = found(FACE_RUNTIME="onnxruntime", FACE_PROFILE="fast")
+    assert state == "warn"
+    assert "the profile exact is used instead of fast: it was not prepared (./face-ansible" in message
+    assert message.endswith("; set face_profile to exact, if it is to stay so")
     (directory / "prepared/exact/detection.onnx").write_bytes(b"another")
     state, message = found()
     assert state == "warn"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from face_pipeline import __version__
-from face_pipeline.actions import certificates, doctor
+from face_pipeline.actions import certificates, doctor, system
 from face_pipeline.broker import presence
 from face_pipeline.engine import contract_id
 from face_pipeline.parts import Parts
@@ -41,6 +41,7 @@ def test_the_system_tells_what_is_installed_and_how_it_is_set(web_app: App, part
     assert told["providers"] == [{"name": "CPUExecutionProvider", "workers": 1}]
     assert told["runtime"] == {
         "wanted": "auto", "used": "onnxruntime", "prepared": False,
+        "profile_wanted": "exact", "profile": "exact", "profile_refusal": None,
         "milliseconds_original": None, "milliseconds": None,
     }  # fmt: skip
     host = told["host"]
@@ -54,6 +55,16 @@ def test_the_system_tells_what_is_installed_and_how_it_is_set(web_app: App, part
     assert told["retention"]["events_days"] == parts.settings.events_days
     assert {"name": "API", "path": "/docs"} in told["links"]
     assert "password" not in json.dumps(told)
+
+
+def test_a_profile_that_is_not_used_is_told_with_the_reason(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts.settings, "profile", "fast")
+    told = system.look(parts).runtime
+    assert told is not None
+    assert (told.profile_wanted, told.profile) == ("fast", "exact")
+    assert told.profile_refusal == "the engine dlib runs packs as they came"
 
 
 def test_the_system_and_the_doctor_are_for_admins(web_app: App) -> None:

@@ -96,7 +96,9 @@ def test_metrics_count_what_was_sent(live_app: App) -> None:
     assert worker["celery_tasks_processed_total{status=failure,task=face_pipeline.search}"] == 0
     assert worker["celery_worker_concurrency{}"] == 2
     assert not any(name.endswith("_created") or "gpu" in name or "searches" in name for name in worker)
-    assert any(name.startswith("face_recognition_engine_info{") and "pack=dlib" in name for name in worker)
+    (engine,) = (name for name in worker if name.startswith("face_recognition_engine_info{"))
+    assert "pack=dlib" in engine
+    assert "profile=exact" in engine
 
 
 def test_each_request_is_counted_once_with_the_status_it_got(web_app: App) -> None:

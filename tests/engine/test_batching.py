@@ -90,14 +90,14 @@ def test_a_real_model_gives_the_same_embedding_alone_and_in_a_batch() -> None:
     engine = load_engine(packs.insightface_pack(), threads=1)
     (face,) = engine.analyse(astronaut_jpeg()).faces
     crops: list[Image] = []
-    plain = engine._embed  # type: ignore[attr-defined]
+    plain = engine.embed  # type: ignore[attr-defined]
 
     def keep(found: list[Image], *rest: Any) -> FloatArray:
         crops.extend(found)
         made: FloatArray = plain(found, *rest)
         return made
 
-    engine._embed = keep  # type: ignore[attr-defined]
+    engine.embed = keep  # type: ignore[attr-defined]
     engine.analyse(astronaut_jpeg())
     raw = engine._batcher(crops * 5)  # type: ignore[attr-defined]
     for vector in raw:

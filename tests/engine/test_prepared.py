@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -15,12 +16,13 @@ import numpy as np
 import onnx
 import pytest
 from face_pipeline.engine import EngineError, load_engine, read_pack
-from face_pipeline.engine.prepared import graphs
+from face_pipeline.engine.prepared import fast, graphs
 from face_pipeline.engine.prepared.models import PreparedDetector
 from face_pipeline.engine.prepared.preparing import prepare
-from face_pipeline.engine.prepared.record import DIRECTORY, usable
+from face_pipeline.engine.prepared.record import DIRECTORY, FAST, RECORD, Record, choose, usable
 from face_pipeline.engine.runtimes import LIBRARIES, Library, available, load_runtime
 from face_pipeline.errors import ConfigurationError
+from face_pipeline.ops import sample
 from insightface.model_zoo.scrfd import SCRFD
 from onnx import TensorProto, helper, numpy_helper
 
@@ -282,6 +284,14 @@ def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProce
     )  # fmt: skip
 
 
+def people(directory: Path) -> Path:
+    """A directory of three photos, by person."""
+    for name in ("one/first.jpg", "one/second.jpg", "another/first.jpg"):
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_bytes(sample.second() if "second" in name else sample.first())
+    return directory
+
+
 def test_a_pack_is_prepared_once(tmp_path: Path) -> None:
     directory = copied(tmp_path)
     assert json.loads(run("describe", directory).stdout)["prepared"] is None
@@ -295,8 +305,11 @@ def test_a_pack_is_prepared_once(tmp_path: Path) -> None:
     assert described["runtime"] == described["prepared"]["quickest"]
     assert described["prepared"]["differences"]["onnxruntime"]["faces"] == 2
     assert run("verify", directory).returncode == 0
-    made = run("prepare", directory, "--again", "--runtime", "onnxruntime")
+    photos = people(tmp_path / "photos")
+    made = run("prepare", directory, "--again", "--runtime", "onnxruntime", "--photos", photos)
     assert made.stdout.startswith("prepared: onnxruntime is quickest here")
+    described = json.loads(run("describe", directory).stdout)
+    assert described["prepared"]["differences"]["onnxruntime"]["faces"] == 3
     # Every worker may read it, whatever root's umask is.
     assert {oct(each.stat().st_mode & 0o777) for each in (directory / DIRECTORY).iterdir()} == {"0o644"}
 
@@ -320,3 +333,161 @@ def test_a_runtime_that_is_not_installed_is_named(tmp_path: Path) -> None:
     done = run("prepare", packs.insightface_pack(), "--runtime", "openvino")
     assert done.returncode == 1
     assert "openvino is not installed in this release: run ./face-ansible site.yml" in done.stderr
+
+
+VNNI = "flags\t\t: fpu avx512f avx512_vnni\n"
+
+
+@pytest.fixture(scope="module")
+def fast_pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The test pack with its profile fast prepared by onnxruntime, whatever this processor is."""
+    directory = copied(tmp_path_factory.mktemp("fast"))
+    assert not quickly(directory).refused
+    return directory
+
+
+def quickly(directory: Path, cpuinfo: str = VNNI, worth: float = 100) -> Record:
+    """What came of preparing fast. A processor that is slow with 8 bits refuses no test."""
+    photos = {"first": sample.first(), "second": sample.second()}
+    pack = read_pack(directory)
+    exact = prepare(pack, photos, ("onnxruntime",), source="tests")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fast, "WORTH", worth)
+        return fast.prepare_fast(pack, exact, photos, ("onnxruntime",), source="tests", cpuinfo=cpuinfo)
+
+
+def test_the_fast_profile_finds_the_same_people(fast_pack: Path) -> None:
+    originals = load_engine(packs.insightface_pack(), threads=1)
+    engine = load_engine(fast_pack, threads=1, profile="fast")
+    cosines = []
+    for name in labelled():
+        data = (LABELLED / name).read_bytes()
+        expected, found = (each.analyse(data).faces for each in (originals, engine))
+        assert len(found) == len(expected), name
+        for one in expected:
+            other = min(found, key=lambda each, one=one: float(np.abs(each.bbox - one.bbox).max()))
+            cosines.append(float(one.embedding @ other.embedding))
+    assert len(cosines) > 20
+    assert np.median(cosines) >= 0.99
+    assert min(cosines) >= 0.95
+    # It is not exact under another name.
+    assert min(cosines) < 0.9999
+    assert engine.contract_id == originals.contract_id
+
+
+def test_a_changed_fast_model_leaves_exact_in_use(
+    fast_pack: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spoiled = Path(shutil.copytree(fast_pack, tmp_path / "pack"))
+    with (spoiled / FAST / "detection.onnx").open("ab") as file:
+        file.write(b"more")
+    assert load_engine(spoiled, threads=1, profile="fast").profile == "exact"
+    assert "(detection) is not what was prepared: the profile exact is used" in caplog.text
+    assert "the profile exact is used instead of fast: its models do not fit their record" in caplog.text
+    shutil.rmtree(spoiled / FAST)
+    assert load_engine(spoiled, threads=1, profile="fast").profile == "exact"
+    assert "exact is used instead of fast: it was not prepared (./face-ansible site.yml" in caplog.text
+
+
+def test_fast_is_used_only_where_it_was_found_good(fast_pack: Path, tmp_path: Path) -> None:
+    directory = Path(shutil.copytree(fast_pack, tmp_path / "pack"))
+    path = directory / FAST / RECORD
+    known = json.loads(path.read_text())
+
+    def refusal(**changed: object) -> str:
+        path.write_text(json.dumps({**known, **changed}))
+        use = choose(read_pack(directory), "onnxruntime", "fast")
+        assert use.profile == ("exact" if use.refusal else "fast")
+        return use.refusal
+
+    assert refusal() == ""
+    moved = refusal(host={**known["host"], "processor": "another"})
+    assert moved.startswith("it was measured on another processor or with another onnxruntime")
+    older = refusal(host={**known["host"], "onnxruntime": "1.0"})
+    assert older.startswith("it was measured on another processor or with another onnxruntime")
+    times = {name: value for name, value in known["milliseconds"].items() if name != "onnxruntime"}
+    assert refusal(milliseconds=times) == "onnxruntime errs too much with it"
+
+
+@pytest.mark.parametrize("pack", ["dlib", "opencv"])
+def test_an_engine_without_the_profile_fast_says_so(pack: str, caplog: pytest.LogCaptureFixture) -> None:
+    engine = load_engine(getattr(packs, f"{pack}_pack")(), threads=1, profile="fast")
+    assert engine.profile == "exact"
+    assert f"exact is used instead of fast: the engine {pack} runs packs as they came" in caplog.text
+
+
+def test_a_badly_calibrated_detector_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Ranges from black pictures cut off what faces give."""
+    made = fast.quantised
+    black = [np.zeros((640, 640, 3), np.uint8)]
+    monkeypatch.setattr(
+        fast, "quantised", lambda model, side, mean, std, _: made(model, side, mean, std, black)
+    )
+    directory = copied(tmp_path)
+    record = quickly(directory)
+    assert record.refused.startswith("onnxruntime: it misses ")
+    assert "0.2% is the most" in record.refused
+    assert [each.name for each in (directory / FAST).iterdir()] == ["record.json"]
+    engine = load_engine(directory, threads=1, profile="fast")
+    assert "the profile exact is used instead of fast: onnxruntime: it misses" in caplog.text
+    assert len(engine.analyse(astronaut_jpeg()).faces) == 1
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "quick"),
+    [
+        (VNNI, True),
+        ("flags : sse avx_vnni\n", True),
+        ("Features\t: fp asimd asimddp\n", True),
+        ("flags : avx2 avx512f\nbugs : avx512_vnni\n", False),
+        ("Features\t: fp asimd\n", False),
+        ("", False),
+    ],
+)
+def test_processors_that_are_quick_with_8_bits_are_known(cpuinfo: str, quick: bool) -> None:
+    assert fast.multiplies_bytes(cpuinfo) is quick
+
+
+def test_a_processor_without_vnni_keeps_exact(tmp_path: Path) -> None:
+    directory = copied(tmp_path)
+    assert "this processor has no VNNI" in quickly(directory, "flags : avx2\n").refused
+    assert choose(read_pack(directory), "auto", "fast").profile == "exact"
+
+
+def test_what_is_hardly_quicker_is_refused(tmp_path: Path) -> None:
+    directory = copied(tmp_path)
+    refused = quickly(directory, worth=0.01).refused
+    assert re.fullmatch(r"it takes [\d.]+ ms a photo here, exact takes [\d.]+", refused)
+    assert [each.name for each in (directory / FAST).iterdir()] == [RECORD]
+    use = choose(read_pack(directory), "auto", "fast")
+    assert (use.profile, use.refusal) == ("exact", refused)
+
+
+def test_a_detector_of_another_kind_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object) -> None:
+        raise graphs.GraphUnknown("it has no convolution")
+
+    monkeypatch.setattr(fast, "quantised", unknown)
+    refused = quickly(copied(tmp_path)).refused
+    assert refused == "the detector cannot be made of 8 bits: it has no convolution"
+
+
+def test_the_fast_profile_is_prepared_once(tmp_path: Path) -> None:
+    """Also where it is refused, as on a processor without VNNI. Nobody has to keep the photos."""
+    directory = copied(tmp_path)
+    photos = people(tmp_path / "photos")
+    wanted = ("--profile", "fast", "--runtime", "onnxruntime", "--photos", photos)
+    first = run("prepare", directory, *wanted, "--format", "json")
+    assert json.loads(first.stdout)["made"] is True, first.stderr
+    record = (directory / FAST / "record.json").read_bytes()
+    assert json.loads(record)["photos"] == str(photos)
+    shutil.rmtree(photos)
+    again = run("prepare", directory, *wanted)
+    assert again.stdout.startswith(
+        ("unchanged: fast on onnxruntime", "unchanged: the profile exact is used")
+    ), again.stderr
+    assert (directory / FAST / "record.json").read_bytes() == record
+    # Exact stays what is used where fast is not asked for.
+    assert json.loads(run("describe", directory).stdout)["prepared"]["profile"] == "exact"

@@ -73,6 +73,12 @@ def test_a_worker_asked_for_a_card_ends_with_the_reason_and_is_not_started_again
     assert "has no CUDA" in done.stdout
 
 
+@without_cuda
+def test_a_worker_that_cannot_use_the_profile_fast_says_why(tmp_path: Path) -> None:
+    done = worker(tmp_path, FACE_DEVICE="cuda", FACE_PROFILE="fast")
+    assert "the profile exact is used instead of fast: a card runs packs as they came" in done.stdout
+
+
 @pytest.mark.skipif(available("openvino"), reason="OpenVINO is installed here")
 def test_a_worker_asked_for_a_runtime_that_is_missing_ends_with_the_reason(tmp_path: Path) -> None:
     done = worker(tmp_path, FACE_RUNTIME="openvino")

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from face_pipeline.actions import certificates
 from face_pipeline.broker import presence
 from face_pipeline.engine import contract_id, verify_pack
-from face_pipeline.engine.prepared.record import DIRECTORY, library_for, usable
+from face_pipeline.engine.prepared.record import INSTEAD_OF_FAST, choose
 from face_pipeline.errors import FacePipelineError, QueueUnavailable, in_full
 from face_pipeline.parts import Parts
 from face_pipeline.store import collections, indexes, ledger, schema
@@ -235,20 +235,23 @@ def _device(parts: Parts) -> str:
 
 def _runtime(parts: Parts) -> str:
     pack, settings = parts.pack, parts.settings
+    on_card = settings.device != "cpu"
+    use = choose(pack, settings.runtime, settings.profile, on_card=on_card)
+    if use.refusal and use.here:
+        words = INSTEAD_OF_FAST.format(use.refusal)
+        raise Doubtful(f"{use.library} computes, and {words}; set face_profile to exact, if it is to stay so")
     if pack.engine != "insightface":
         return f"onnxruntime, as with every pack of engine {pack.engine}"
-    if settings.device != "cpu":
+    if on_card:
         return "onnxruntime, as on every card"
-    record = usable(pack)
-    used = library_for(settings.runtime, record)
-    if record is None:
-        words = f"{used} runs the pack's models as they came"
-        if (pack.path / DIRECTORY).exists():
+    if use.record is None:
+        words = f"{use.library} runs the pack's models as they came"
+        if use.here:
             raise Doubtful(
                 f"{words}, for those prepared do not fit their record; run ./face-ansible site.yml"
             )
         return words
-    return f"{used} runs the prepared models: {record.told()}"
+    return f"{use.library} runs the prepared models: {use.record.told()}"
 
 
 def _database(parts: Parts) -> str:

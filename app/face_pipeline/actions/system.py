@@ -15,7 +15,7 @@ from face_pipeline.actions import certificates
 from face_pipeline.actions.certificates import Certificate
 from face_pipeline.broker import presence
 from face_pipeline.engine import EngineError
-from face_pipeline.engine.prepared.record import ORIGINAL, library_for
+from face_pipeline.engine.prepared.record import ORIGINAL, choose
 from face_pipeline.engine.prepared.record import read as read_record
 from face_pipeline.errors import QueueUnavailable, Unavailable
 from face_pipeline.parts import Parts
@@ -50,13 +50,18 @@ class Host:
 @dataclass(frozen=True)
 class Runtime:
     """What computes on this host. `wanted`: as it is set. `used`: None where what is wanted is missing.
-    `prepared`: whether the pack's prepared models are used. `milliseconds`: processor time of a photo by the
-    pack's originals and as it is used, where that was measured.
+    `prepared`: whether the pack's prepared models are used. `profile_wanted`, `profile`: as it is set and as
+    it is used; `profile_refusal`: why they differ, None: they do not, or no worker computes here.
+    `milliseconds`: processor time of a photo by the pack's originals and as it is used, where that was
+    measured.
     """
 
     wanted: str
     used: str | None
     prepared: bool
+    profile_wanted: str
+    profile: str = "exact"
+    profile_refusal: str | None = None
     milliseconds_original: float | None = None
     milliseconds: float | None = None
 
@@ -117,19 +122,22 @@ def _runtime(parts: Parts) -> Runtime | None:
         pack = parts.pack
     except Unavailable:
         return None
-    if pack.engine != "insightface":
-        return Runtime(settings.runtime, "onnxruntime", prepared=False)
-    if settings.device != "cpu":
-        return Runtime(settings.runtime, "onnxruntime", prepared=False)
-    record = read_record(pack)
+    on_card = settings.device != "cpu"
     try:
-        used = library_for(settings.runtime, record)
+        use = choose(pack, settings.runtime, settings.profile, on_card=on_card, look=read_record)
     except EngineError:
-        return Runtime(settings.runtime, None, prepared=False)
-    if record is None:
-        return Runtime(settings.runtime, used, prepared=False)
-    times = record.milliseconds
-    return Runtime(settings.runtime, used, True, times.get(ORIGINAL), times.get(used))
+        return Runtime(settings.runtime, None, prepared=False, profile_wanted=settings.profile)
+    times = use.record.milliseconds if use.record else {}
+    return Runtime(
+        settings.runtime,
+        use.library,
+        use.record is not None,
+        settings.profile,
+        use.profile,
+        (use.refusal if use.here else "") or None,
+        times.get(ORIGINAL),
+        times.get(use.library),
+    )
 
 
 def _certificate(parts: Parts) -> tuple[Certificate | None, str]:

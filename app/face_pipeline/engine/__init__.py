@@ -6,6 +6,7 @@ Importing this package loads no model runtime, so that web processes can read pa
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from face_pipeline.engine.pack import (
     read_pack,
     verify_pack,
 )
-from face_pipeline.engine.prepared.record import Choice, library_for, usable
+from face_pipeline.engine.prepared.record import INSTEAD_OF_FAST, Choice, Profile, choose
 from face_pipeline.engine.runtimes import Kind, load_runtime
 from face_pipeline.engine.turns import Turns
 from face_pipeline.engine.types import Analysis, DetectedFace, Engine, EngineError, PhotoBroken, PhotoRejected
@@ -37,6 +38,8 @@ __all__ = [
     "load_engine", "read_pack", "verify_pack",
 ]  # fmt: skip
 
+log = logging.getLogger(__name__)
+
 
 def load_engine(
     pack_dir: Path,
@@ -48,11 +51,13 @@ def load_engine(
     turns: Turns | None = None,
     memory: Budget | None = None,
     runtime: Choice = "auto",
+    profile: Profile = "exact",
 ) -> Engine:
     """The engine of a pack, its files verified first; `threads` is how many will call it at once,
     `prompt_threads` how many cores one photo may take that is analysed `promptly`; others wait for `turns`.
     `memory`: what all decoding may take; None: no bound. `runtime`: what computes on a CPU, "auto": what was
-    measured as quicker when the pack was prepared.
+    measured as quicker when the pack was prepared. `profile`: which prepared models are used on a CPU; where
+    those of fast are not to be used here, exact is, and the log says why.
 
     Raises PackError for a missing, damaged or invalid pack, EngineError when the runtime cannot use a model,
     or would use another device than the one that is asked for.
@@ -60,7 +65,9 @@ def load_engine(
     pack = read_pack(pack_dir)
     verify_pack(pack)
     try:
-        return _load(pack, threads, prompt_threads, device, gpu_memory_limit_mb, turns, memory, runtime)
+        return _load(
+            pack, threads, prompt_threads, device, gpu_memory_limit_mb, turns, memory, runtime, profile
+        )
     except FacePipelineError:
         raise
     except Exception as error:
@@ -81,7 +88,11 @@ def _load(
     turns: Turns | None,
     memory: Budget | None,
     runtime: Choice,
+    profile: Profile,
 ) -> Engine:
+    use = choose(pack, runtime, profile, on_card=kind != "cpu")
+    if use.refusal:
+        log.warning("pack %s: %s", pack.name, INSTEAD_OF_FAST.format(use.refusal))
     if pack.engine == "dlib":
         if kind != "cpu":
             raise EngineError(
@@ -99,16 +110,15 @@ def _load(
         return OpenCVEngine(
             pack, load_runtime(kind, gpu_memory_limit_mb), prompt_threads, turns, memory, callers
         )
-    # Prepared models take one face at a time, which a card is not quick with.
-    prepared = usable(pack) if kind == "cpu" else None
     return InsightFaceEngine(
         pack,
-        load_runtime(kind, gpu_memory_limit_mb, library_for(runtime, prepared)),
+        load_runtime(kind, gpu_memory_limit_mb, use.library),
         prompt_threads,
         turns,
         memory,
         callers,
-        prepared=prepared.paths(pack) if prepared else None,
+        prepared=use.record.paths(pack) if use.record else None,
+        profile=use.profile,
     )
 
 

@@ -61,6 +61,7 @@ class DlibEngine:
         self.contract_id = contract_id(pack)
         self.dimension = pack.dimension
         self.match_threshold = pack.match_threshold
+        self.profile = "exact"
         self.providers: tuple[str, ...] = (runtime.provider,)
         if pack.dimension != DIMENSION:
             raise EngineError(

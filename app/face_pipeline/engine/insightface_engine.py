@@ -24,6 +24,7 @@ from face_pipeline.engine.decode import decode, room_for
 from face_pipeline.engine.memory import UNLIMITED, Budget
 from face_pipeline.engine.pack import Pack, PackFile, contract_id
 from face_pipeline.engine.prepared.models import PreparedDetector, PreparedRecogniser
+from face_pipeline.engine.prepared.record import Profile
 from face_pipeline.engine.quality import quality
 from face_pipeline.engine.runtimes import Runtime
 from face_pipeline.engine.thumbnails import of_analysed
@@ -55,7 +56,7 @@ class InsightFaceEngine:
     `prompt_threads` cores.
 
     `callers`: how many photos are computed at once. `prepared`: the pack's prepared models by their role,
-    which are used instead of the originals.
+    which are used instead of the originals, of this `profile`.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class InsightFaceEngine:
         memory: Budget | None = None,
         callers: int = 1,
         prepared: Mapping[str, Path] | None = None,
+        profile: Profile = "exact",
     ):
         self.pack = pack
         # From here on even the smallest face has as many pixels as it is embedded from. Half of a smaller
@@ -78,6 +80,7 @@ class InsightFaceEngine:
         self.contract_id = contract_id(pack)
         self.dimension = pack.dimension
         self.match_threshold = pack.match_threshold
+        self.profile: str = profile
         self.runtime = runtime
         self.providers: tuple[str, ...] = (runtime.provider,)
         self._detector = self._prompt_detector = self._make_detector(1, callers)
@@ -125,6 +128,11 @@ class InsightFaceEngine:
         """A photo of each size that the detector has to see before the first real one."""
         side = self.pack.detector_side
         return [np.zeros((side, side, 3), np.uint8)]
+
+    def detect(self, pixels: Image) -> tuple[FloatArray, FloatArray]:
+        """Of a photo (BGR), boxes with scores, float32, shape (n, 5), and landmarks, (n, 5, 2), pixels."""
+        boxes, landmarks = self._detector.detect(pixels)
+        return boxes, landmarks
 
     def _session(self, path: Path, threads: int, callers: int) -> Any:
         try:
@@ -232,7 +240,7 @@ class InsightFaceEngine:
         landmarks: FloatArray,
         check: Callable[[], None],
     ) -> list[DetectedFace]:
-        raw = self._embed(crops, check)
+        raw = self.embed(crops, check)
         norms = np.linalg.norm(raw, axis=1, keepdims=True)
         faces = []
         for box, points, crop, vector, norm in zip(boxes, landmarks, crops, raw, norms, strict=True):
@@ -251,7 +259,7 @@ class InsightFaceEngine:
             )
         return faces
 
-    def _embed(self, crops: list[Image], check: Callable[[], None] = go_on) -> FloatArray:
+    def embed(self, crops: list[Image], check: Callable[[], None] = go_on) -> FloatArray:
         """Raw vectors of the crops, one row each."""
         if self.runtime.on_card:
             return self._batcher(crops)

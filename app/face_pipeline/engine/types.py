@@ -87,6 +87,7 @@ class Engine(Protocol):
     contract_id: str
     dimension: int
     match_threshold: float
+    profile: str
     providers: tuple[str, ...]
 
     def analyse(

@@ -83,6 +83,7 @@ def _start(sender: Any = None, **_: Any) -> None:
             turns=Turns(settings.turns_dir, f"worker{settings.worker_instance}"),
             memory=parts.memory,
             runtime=settings.runtime,
+            profile=settings.profile,
         )
         runtime.engine.warm_up()
     except (PackError, FacePipelineError) as error:
@@ -115,7 +116,12 @@ def _serve_metrics(host: str, port: int) -> None:
             metrics.tasks_processed.labels(task, status)
     engine = runtime.engine
     metrics.engine_info.labels(
-        engine.pack.name, engine.pack.engine, engine.providers[0], engine.contract_id, engine.pack.licence
+        engine.pack.name,
+        engine.pack.engine,
+        engine.providers[0],
+        engine.contract_id,
+        engine.pack.licence,
+        engine.profile,
     ).set(1)
 
 

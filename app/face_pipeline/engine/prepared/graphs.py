@@ -16,9 +16,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 # SCRFD's outputs in their order: scores, boxes and landmarks, each for three strides; two anchors a cell.
 STRIDES = (8, 16, 32)
+HEADS = tuple(f"head_{stride}" for stride in STRIDES)
 ANCHORS = 2
 # Values of one anchor: its score, the distances to the four sides, five points.
 VALUES = (1, 4, 10)
+# The picture without its mean, as the first convolution takes it.
+CENTRED = "centred"
 # Channels of a merged head: 30, filled up to a width that vectors of 16 floats divide.
 HEAD_CHANNELS = 32
 # Where a map's channels go last: of the exports with and without a batch.
@@ -36,19 +39,25 @@ def detector(model: Any, side: int, mean: float, std: float) -> Any:
     the logits of two anchors, their boxes (4 each) and landmarks (10 each), and two channels of nothing.
     Raises GraphUnknown.
     """
-    graph = _Graph.of(model)
+    graph = merged(model, side)
+    _take_pixels(graph, side, mean, std)
+    return graph.checked()
+
+
+def merged(model: Any, side: int) -> Graph:
+    """SCRFD that still takes what it took, and gives what `detector` gives. Raises GraphUnknown."""
+    graph = Graph.of(model)
     outputs = [each.name for each in graph.proto.output]
     if len(outputs) != len(STRIDES) * len(VALUES):
         raise GraphUnknown(f"it has {len(outputs)} outputs, an SCRFD with landmarks has 9")
-    merged = [_merge_heads(graph, outputs[at :: len(STRIDES)], f"head_{STRIDES[at]}") for at in range(3)]
+    heads = [_merge_heads(graph, outputs[at :: len(STRIDES)], name) for at, name in enumerate(HEADS)]
     graph.end_at(
         helper.make_tensor_value_info(
             name, TensorProto.FLOAT, [1, HEAD_CHANNELS, side // stride, side // stride]
         )
-        for name, stride in zip(merged, STRIDES, strict=True)
+        for name, stride in zip(heads, STRIDES, strict=True)
     )
-    _take_pixels(graph, side, mean, std)
-    return graph.checked()
+    return graph
 
 
 def recogniser(model: Any, side: int, mean: float, std: float) -> Any:
@@ -56,7 +65,7 @@ def recogniser(model: Any, side: int, mean: float, std: float) -> Any:
 
     Raises GraphUnknown.
     """
-    graph = _Graph.of(model)
+    graph = Graph.of(model)
     if len(graph.proto.output) != 1:
         raise GraphUnknown(f"it has {len(graph.proto.output)} outputs, an ArcFace has one")
     shape = graph.proto.output[0].type.tensor_type.shape
@@ -68,14 +77,14 @@ def recogniser(model: Any, side: int, mean: float, std: float) -> Any:
 
 
 @dataclass
-class _Graph:
+class Graph:
     """A graph that is being rewritten, with its constants and who makes and takes each value."""
 
     model: Any
     proto: Any
 
     @classmethod
-    def of(cls, model: Any) -> _Graph:
+    def of(cls, model: Any) -> Graph:
         copy = onnx.ModelProto()
         copy.CopyFrom(model)
         # Shapes that were true for any size.
@@ -123,6 +132,15 @@ class _Graph:
         self.proto.node.extend(nodes)
         self._forget_constants(needed)
 
+    def begin_with(self, nodes: Iterable[Any], side: int) -> None:
+        """Put `nodes` in front; the first takes `pixels`: uint8, shape (1, side, side, 3)."""
+        every = [*nodes, *self.proto.node]
+        del self.proto.node[:]
+        self.proto.node.extend(every)
+        del self.proto.input[:]
+        pixels = helper.make_tensor_value_info("pixels", TensorProto.UINT8, [1, side, side, 3])
+        self.proto.input.append(pixels)
+
     def _forget_constants(self, needed: set[str]) -> None:
         constants = [each for each in self.proto.initializer if each.name in needed]
         del self.proto.initializer[:]
@@ -138,7 +156,7 @@ def _attributes(node: Any) -> dict[str, Any]:
     return {each.name: helper.get_attribute_value(each) for each in node.attribute}
 
 
-def _merge_heads(graph: _Graph, outputs: list[str], name: str) -> str:
+def _merge_heads(graph: Graph, outputs: list[str], name: str) -> str:
     """One convolution for what three make of the same features; the name of its output."""
     heads = [_head(graph, output, values) for output, values in zip(outputs, VALUES, strict=True)]
     first = heads[0].convolution
@@ -173,7 +191,7 @@ class _Head:
     bias: np.ndarray[Any, Any]
 
 
-def _head(graph: _Graph, output: str, values: int) -> _Head:
+def _head(graph: Graph, output: str, values: int) -> _Head:
     """The convolution behind an output, its weights with the scale that follows it."""
     scale: Any = np.float32(1)
     sigmoids, channels_last = 0, False
@@ -198,32 +216,31 @@ def _head(graph: _Graph, output: str, values: int) -> _Head:
     return _Head(node, weights * factor, bias * factor)
 
 
-def _take_pixels(graph: _Graph, side: int, mean: float, std: float) -> None:
-    """uint8 NHWC BGR in; the mean is taken off here, and the first convolution does the rest.
-
-    Not the mean, for around a picture that convolution sees zeros, which are grey only after it.
-    """
+def first_convolution(graph: Graph) -> tuple[Any, np.ndarray[Any, Any]]:
+    """The node that takes the picture, and its weights for BGR instead of RGB. Raises GraphUnknown."""
     pixels = graph.proto.input[0].name
     takers = [node for node in graph.proto.node if pixels in node.input]
     if [node.op_type for node in takers] != ["Conv"]:
         raise GraphUnknown("its input goes elsewhere than into one convolution")
-    first = takers[0]
-    weights = graph.constant(first.input[1])
+    weights = graph.constant(takers[0].input[1])
     if weights.shape[1] != 3:
         raise GraphUnknown(f"it takes {weights.shape[1]} channels, not the 3 of a colour picture")
-    first.input[0] = "centred"
-    first.input[1] = graph.add_constant(
-        "first.weight", np.ascontiguousarray(weights[:, ::-1]) / np.float32(std)
-    )
+    return takers[0], np.ascontiguousarray(weights[:, ::-1])
+
+
+def _take_pixels(graph: Graph, side: int, mean: float, std: float) -> None:
+    """uint8 NHWC BGR in; the mean is taken off here, and the first convolution does the rest.
+
+    Not the mean, for around a picture that convolution sees zeros, which are grey only after it.
+    """
+    first, weights = first_convolution(graph)
+    first.input[0] = CENTRED
+    first.input[1] = graph.add_constant("first.weight", weights / np.float32(std))
     step: Callable[..., Any] = helper.make_node
     graph.add_constant("mean", np.float32(mean).reshape(1, 1, 1, 1))
     before = [
         step("Transpose", ["pixels"], ["planes"], "planes", perm=[0, 3, 1, 2]),
         step("Cast", ["planes"], ["floats"], "floats", to=TensorProto.FLOAT),
-        step("Sub", ["floats", "mean"], ["centred"], "centred"),
+        step("Sub", ["floats", "mean"], [CENTRED], CENTRED),
     ]
-    nodes = before + list(graph.proto.node)
-    del graph.proto.node[:]
-    graph.proto.node.extend(nodes)
-    del graph.proto.input[:]
-    graph.proto.input.append(helper.make_tensor_value_info("pixels", TensorProto.UINT8, [1, side, side, 3]))
+    graph.begin_with(before, side)

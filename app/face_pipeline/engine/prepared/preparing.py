@@ -59,14 +59,16 @@ def prepare(
     """
     verify_pack(pack)
     originals = InsightFaceEngine(pack, load_runtime())
-    with _replaced(pack.path / DIRECTORY) as directory:
-        paths = _rewritten(pack, originals, directory)
+    with replaced(pack.path / DIRECTORY) as directory:
+        paths = rewritten(pack, originals, directory)
         engines = {
             library: InsightFaceEngine(pack, load_runtime(library=library), prepared=paths)
             for library in libraries
         }
         differences = _compared(pack, originals, engines, photos, source)
-        milliseconds = _measured(originals, engines, _with_face(originals, photos))
+        milliseconds = measured(
+            originals, {str(name): each for name, each in engines.items()}, with_face(originals, photos)
+        )
         record = Record(
             recipe=RECIPE,
             contract=contract_id(pack),
@@ -78,14 +80,14 @@ def prepare(
             differences=differences,
             milliseconds=milliseconds,
             host=host(libraries),
-            quickest=_quickest(milliseconds),
+            quickest=quickest(milliseconds),
         )
         write(directory, record)
     return record
 
 
 @contextmanager
-def _replaced(target: Path) -> Iterator[Path]:
+def replaced(target: Path) -> Iterator[Path]:
     """A new directory that takes the place of `target` at the end; `target` is gone where none came to be."""
     new = target.with_name(f"{target.name}.new")
     try:
@@ -105,7 +107,7 @@ def _replaced(target: Path) -> Iterator[Path]:
         raise ConfigurationError(f"{new} cannot be written ({error.strerror}): run this as root") from error
 
 
-def _rewritten(pack: Pack, originals: InsightFaceEngine, directory: Path) -> dict[str, Path]:
+def rewritten(pack: Pack, originals: InsightFaceEngine, directory: Path) -> dict[str, Path]:
     """Writes the prepared models; raises CannotPrepare."""
     rewritings = {
         "detection": (graphs.detector, pack.detector_side),
@@ -183,7 +185,7 @@ def _differences(expected: list[DetectedFace], found: list[DetectedFace]) -> lis
     return made
 
 
-def _with_face(engine: InsightFaceEngine, photos: Mapping[str, bytes]) -> bytes:
+def with_face(engine: InsightFaceEngine, photos: Mapping[str, bytes]) -> bytes:
     """The first photo that shows a face; there is one."""
     for data in photos.values():
         try:
@@ -194,14 +196,11 @@ def _with_face(engine: InsightFaceEngine, photos: Mapping[str, bytes]) -> bytes:
     raise AssertionError("no photo shows a face")
 
 
-def _measured(
-    originals: InsightFaceEngine, engines: Mapping[Library, InsightFaceEngine], photo: bytes
+def measured(
+    originals: InsightFaceEngine, engines: Mapping[str, InsightFaceEngine], photo: bytes
 ) -> dict[str, float]:
     """Processor time of a photo by each engine, ms: medians of rounds in turns, for a host may be busy."""
-    all_engines: dict[str, InsightFaceEngine] = {
-        ORIGINAL: originals,
-        **{str(k): v for k, v in engines.items()},
-    }
+    all_engines = {ORIGINAL: originals, **engines}
     times: dict[str, list[float]] = {name: [] for name in all_engines}
     for engine in all_engines.values():
         engine.analyse(photo)
@@ -213,7 +212,7 @@ def _measured(
     return {name: round(statistics.median(each) * 1000, 2) for name, each in times.items()}
 
 
-def _quickest(milliseconds: Mapping[str, float]) -> Library:
+def quickest(milliseconds: Mapping[str, float]) -> Library:
     ours = milliseconds.get("onnxruntime")
     openvino = milliseconds.get("openvino")
     if openvino is not None and (ours is None or openvino < WORTH * ours):

@@ -32,7 +32,7 @@ task_duration = Histogram(
 engine_info = Gauge(
     "face_recognition_engine_info",
     "The engine of this worker; always 1.",
-    ["pack", "engine", "provider", "contract", "licence"],
+    ["pack", "engine", "provider", "contract", "licence", "profile"],
 )
 
 for _status in ("success", "failed"):

@@ -100,6 +100,12 @@ class SystemRuntime(Answer):
     wanted: str = Field(description="As it is set: auto, onnxruntime or openvino.")
     used: str | None = Field(description="Null: what is wanted is not installed.")
     prepared: bool = Field(description="Whether the pack's prepared models are used; else its originals.")
+    profile_wanted: str = Field(description="As it is set: exact or fast.")
+    profile: str = Field(description="The profile that is used.")
+    profile_refusal: str | None = Field(
+        description="Why exact is used although fast is set; null: what is set is used, or no worker "
+        "computes on this host."
+    )
     milliseconds_original: float | None = Field(
         description="Processor time of a photo by the pack's originals; null: not measured."
     )

@@ -58,14 +58,20 @@ function thresholds({ pack: its }) {
 // The engine whose runtime may be chosen.
 const CHOOSING = "insightface";
 
+function profile(its) {
+  if (its.profile_refusal) return [chip("warning", t("system.fast_refused")), help(sentence(its.profile_refusal))];
+  return its.profile === "fast" ? help(t("system.fast")) : null;
+}
+
 function runtime(its, engine) {
   if (!its) return null;
   if (its.used === null) return fact(t("system.runtime"), chip("bad", t("system.not_installed", { name: its.wanted })));
-  if (engine !== CHOOSING) return fact(t("system.runtime"), its.used, help(t("system.always")));
+  if (engine !== CHOOSING) return fact(t("system.runtime"), its.used, help(t("system.always")), profile(its));
   const gain = its.milliseconds && its.milliseconds_original ? number(Number((its.milliseconds_original / its.milliseconds).toFixed(2))) : null;
   return fact(t("system.runtime"), its.used,
     help(t(its.wanted === "auto" ? "system.by_measure" : "system.by_setting")),
     help(its.prepared ? t("system.prepared") : t("system.not_prepared")),
+    profile(its),
     gain ? help(t("system.gain", { n: gain })) : null);
 }
 
