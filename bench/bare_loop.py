@@ -21,9 +21,10 @@ def main() -> None:
     options.add_argument("--pack", type=Path, required=True)
     options.add_argument("--threads", type=int, default=1)
     options.add_argument("--count", type=int, default=100)
+    options.add_argument("--profile", choices=("exact", "fast"), default="exact")
     options.add_argument("photos", type=Path, nargs="+")
     arguments = options.parse_args()
-    engine = load_engine(arguments.pack, threads=arguments.threads)
+    engine = load_engine(arguments.pack, threads=arguments.threads, profile=arguments.profile)
     engine.warm_up()
     photos = [path.read_bytes() for path in arguments.photos]
     work = list(itertools.islice(itertools.cycle(photos), arguments.count))

@@ -71,11 +71,11 @@ def ingest(app: App, photos: list[bytes]) -> float:
     return ended - began
 
 
-def bare(pack: Path, files: list[Path], count: int, threads: int) -> dict[str, float]:
+def bare(pack: Path, files: list[Path], count: int, threads: int, profile: str) -> dict[str, float]:
     """The decode, detect, embed loop in a process of its own."""
     result = subprocess.run(
         [sys.executable, str(ROOT / "bench" / "bare_loop.py"), "--pack", str(pack), "--threads", str(threads),
-         "--count", str(count), *map(str, files)],
+         "--count", str(count), "--profile", profile, *map(str, files)],
         check=True, capture_output=True, text=True,
         env={**os.environ, **WORKER_ENVIRONMENT, "PYTHONPATH": str(ROOT / "app")},
     )  # fmt: skip
@@ -108,6 +108,7 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--workers", type=int, default=1)
     options.add_argument("--megapixels", type=float, help="resize every photo to this size first")
+    options.add_argument("--profile", choices=("exact", "fast"), default="exact", help="of a prepared pack")
     options.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of the bare loop")
     options.add_argument("--concurrency", type=int, default=(os.cpu_count() or 1) + 1, help="of the worker")
     arguments = options.parse_args()
@@ -118,16 +119,15 @@ def main() -> None:
     sources = [path.read_bytes() for path in files]
     rates: list[float] = []
     bare_rates: list[float] = []
-    with pipeline(arguments.pack, FACE_UPLOAD_MAX_PHOTOS="100") as app:
+    with pipeline(arguments.pack, FACE_UPLOAD_MAX_PHOTOS="100", FACE_PROFILE=arguments.profile) as app:
         workers = [
             app.start_worker(number + 1, concurrency=arguments.concurrency)
             for number in range(arguments.workers)
         ]
         number = 0
         for round_number in range(arguments.rounds):
-            bare_rates.append(
-                bare(arguments.pack, files, arguments.photos_count, arguments.threads)["photos_per_second"]
-            )
+            alone = bare(arguments.pack, files, arguments.photos_count, arguments.threads, arguments.profile)
+            bare_rates.append(alone["photos_per_second"])
             photos = [variant(sources[n % len(sources)], number + n) for n in range(arguments.photos_count)]
             number += len(photos)
             rates.append(len(photos) / ingest(app, photos))
