@@ -85,7 +85,8 @@ def test_the_status_as_a_table_is_plain_lines(here: Workers) -> None:
     done = here.play("workers")
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
-    assert lines[lines.index("w1        no worker") + 1] == "w2        no worker"
+    first = lines.index("w1        no worker")
+    assert lines[first + 1 : first + 3] == ["w2        no worker", "0 workers, 0 photos at once"]
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,7 @@ def test_a_host_that_does_not_answer_is_json_too(away: Workers) -> None:
 
 
 def test_an_error_of_ansible_itself_is_json_too(here: Workers) -> None:
-    done = here.play("workers", "-e", "format=json", "-e", "face_worker_concurrency={{ nowhere }}")
+    done = here.play("workers", "-e", "format=json", "-e", "worker_metrics_address={{ nowhere }}")
     assert done.returncode != 0
     assert "nowhere" in json.loads(done.stdout)["error"]["message"]
 

@@ -105,7 +105,8 @@ def test_a_host_is_measured_and_what_was_chosen_is_kept_shown_and_forgotten(
     line = f"{kept['workers']} x {kept['threads']} "
     (row,) = [each for each in done.stdout.splitlines() if each.endswith("chosen")]
     assert row.startswith(line)
-    assert f"face_worker_concurrency: {kept['threads']}" in done.stdout
+    given = f"workers of this host: {kept['workers']}, face_worker_concurrency: {kept['threads']},"
+    assert given in done.stdout
     assert json.loads(tune(clean, file, "--show", "--json").stdout) == kept
     assert "is gone" in tune(clean, file, "--forget").stdout
     assert not file.exists()

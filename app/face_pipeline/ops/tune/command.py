@@ -200,9 +200,9 @@ def table(found: tuned.Tuned) -> Sequence[str]:
         f"{found.workers} x {found.threads}: the engine does {rate:.1f} photos a second,"
         f" {rate * 3600:,.0f} an hour, with {memory:,} MB.",
         f"Inference of one search, by cores: {search}. Searching among faces is not measured here.",
-        f"In the inventory: face_workers: {found.workers} (for this host),"
-        f" face_worker_concurrency: {found.threads}, face_worker_memory_max_mb: {found.worker_memory_max_mb},"
-        f" face_autoscale_target: {found.autoscale_target}",
+        f"site.yml takes, where the inventory leaves them open: workers of this host: {found.workers},"
+        f" face_worker_concurrency: {found.threads}, face_autoscale_target: {found.autoscale_target},"
+        f" face_worker_memory_max_mb: {found.worker_memory_max_mb} at least.",
     ]
     if memory > found.memory_mb * rule.MEMORY_SHARE:
         told.append("This host has too little memory: they take more than half of it.")
