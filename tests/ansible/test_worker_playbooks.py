@@ -130,6 +130,38 @@ def test_more_workers_than_the_hosts_may_run_name_the_bound(tmp_path: Path) -> N
     assert "workers is '11': a whole number from 0 to 10 is needed" in done.stdout
 
 
+# What face-pipeline does on a host, without a measurement of minutes: tests/app/test_tune.py has that.
+TUNED = """#!/bin/sh
+echo "1 worker x 1 thread" >&2
+case "$*" in *--anyway*) ;; *) echo "face-pipeline: this host is busy; add --anyway" >&2; exit 1 ;; esac
+echo "$*, $FACE_AUTOSCALE_HOST_MAX at most"
+"""
+
+
+def test_each_host_is_measured_and_the_next_command_is_told(tmp_path: Path) -> None:
+    program = tmp_path / "current/venv/bin/face-pipeline"
+    local = {"ansible_connection": "local", "face_current": str(tmp_path / "current")}
+    hosts = Workers(tmp_path, {"w1": {**local, "face_workers_max": 4}, "w2": local})
+    done = hosts.play("tune")
+    assert done.returncode != 0
+    assert "w2 was not measured: it has no release yet: run ./face-ansible site.yml first" in done.stdout
+    program.parent.mkdir(parents=True)
+    program.write_text(TUNED)
+    program.chmod(0o755)
+    done = hosts.play("tune")
+    assert done.returncode != 0
+    for name in ("w1", "w2"):
+        words = f"{name} was not measured: face-pipeline: this host is busy; add -e anyway=true"
+        assert words in " ".join(done.stdout.split())
+    done = hosts.play("tune", "-e", "anyway=true", "-e", "seconds=30")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "\nw1\ntune --seconds 30 --anyway, 4 at most\n" in done.stdout
+    assert "\nw2\ntune --seconds 30 --anyway, 10 at most\n" in done.stdout
+    assert done.stdout.count("next: ./face-ansible site.yml -i ") == 1
+    checked = hosts.play("tune", "--check")
+    assert (checked.returncode, "measured:" in checked.stdout) == (0, False)
+
+
 def test_no_playbook_makes_ansible_warn_of_a_name_of_its_own() -> None:
     reserved = get_reserved_names()
     for path in [*PLAYBOOKS, *(ROOT / "group_vars").rglob("*.yml"), *(ROOT / "roles").glob("*/*s/main.yml")]:
