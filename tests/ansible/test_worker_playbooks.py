@@ -133,7 +133,11 @@ def test_more_workers_than_the_hosts_may_run_name_the_bound(tmp_path: Path) -> N
 # What face-pipeline does on a host, without a measurement of minutes: tests/app/test_tune.py has that.
 TUNED = """#!/bin/sh
 echo "1 worker x 1 thread" >&2
-case "$*" in *--anyway*) ;; *) echo "face-pipeline: this host is busy; add --anyway" >&2; exit 1 ;; esac
+case "$*" in
+  *--show*) echo '{"workers": 3}'; exit ;;
+  *--anyway*) ;;
+  *) echo "face-pipeline: this host is busy; add --anyway" >&2; exit 1 ;;
+esac
 echo "$*, $FACE_AUTOSCALE_HOST_MAX at most"
 """
 
@@ -153,11 +157,14 @@ def test_each_host_is_measured_and_the_next_command_is_told(tmp_path: Path) -> N
     for name in ("w1", "w2"):
         words = f"{name} was not measured: face-pipeline: this host is busy; add -e anyway=true"
         assert words in " ".join(done.stdout.split())
-    done = hosts.play("tune", "-e", "anyway=true", "-e", "seconds=30")
+    figures = tmp_path / "figures"
+    done = hosts.play("tune", "-e", "anyway=true", "-e", "seconds=30", "-e", f"output={figures}")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "\nw1\ntune --seconds 30 --anyway, 4 at most\n" in done.stdout
     assert "\nw2\ntune --seconds 30 --anyway, 10 at most\n" in done.stdout
     assert done.stdout.count("next: ./face-ansible site.yml -i ") == 1
+    for name in ("w1", "w2"):
+        assert json.loads((figures / f"{name}-tune.json").read_text()) == {"workers": 3}
     checked = hosts.play("tune", "--check")
     assert (checked.returncode, "measured:" in checked.stdout) == (0, False)
 
