@@ -15,6 +15,7 @@ import yaml
 from face_pipeline.engine import tuned
 from face_pipeline.engine.prepared.record import host
 
+from tests.ansible.test_memory_limits import played
 from tests.ansible.test_runtime_role import task
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -149,3 +150,17 @@ def test_each_host_has_its_own_numbers_and_the_others_their_share(tmp_path: Path
         "two": ["0", "5"],
     }
     assert (shown["one"]["threads"], shown["two"]["threads"]) == ("4", "3")
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [("", ""), (10, ""), (11, "face_workers is 11: a whole number"), ("few", "face_workers is few: a whole")],
+)
+def test_a_number_of_workers_may_be_left_open_and_is_else_checked(
+    tmp_path: Path, number: int | str, said: str
+) -> None:
+    tasks = yaml.safe_load((ROOT / "roles/preflight/tasks/inventory.yml").read_text())
+    (check,) = (each for each in tasks if each["name"] == "Check the number of workers")
+    status, printed = played(tmp_path, [check], 8000, face_workers=number)
+    assert (status == 0) == (said == ""), printed
+    assert said in " ".join(printed.split())
