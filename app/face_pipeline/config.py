@@ -128,6 +128,9 @@ class Settings(BaseSettings):
     autoscale_wanted_file: Path = Path("/run/face-autoscaler/wanted")
     autoscale_state_file: Path = Path("/etc/face-pipeline/workers.json")
 
+    # What `face-pipeline tune` chose for this host.
+    tune_file: Path = Path("/etc/ansible/facts.d/face_tune.fact")
+
     def credential(self, name: str) -> str:
         """Text of the credential `name`, from systemd's directory or `credentials_dir`."""
         directory = Path(os.environ.get("CREDENTIALS_DIRECTORY") or self.credentials_dir)

@@ -117,14 +117,15 @@ def a_unit(**changed: str) -> dict[str, str]:
 
 def test_a_workers_tasks_are_those_of_all_its_series() -> None:
     page = (
-        b"# TYPE celery_tasks_active gauge\ncelery_tasks_active 2.0\n"
+        b"# TYPE celery_tasks_active gauge\ncelery_tasks_active 2.0\ncelery_worker_concurrency 3.0\n"
         b'celery_tasks_processed_total{status="done"} 40.0\n'
         b'celery_tasks_processed_total{status="failed"} 2.0\n'
     )
     status = load("roles/worker/files/worker_status.py")
     with answering(lambda _: (200, page)) as port:
         told = status.describe(a_unit(), "127.0.0.1", port - 2)
-    assert (told["active"], told["processed"], told["restarts"], told["enabled"]) == (2, 42, 3, True)
+    assert (told["concurrency"], told["active"], told["processed"]) == (3, 2, 42)
+    assert (told["restarts"], told["enabled"]) == (3, True)
     # systemd counts no memory here: the process says what it takes.
     assert told["memory_bytes"] > 1024**2
 

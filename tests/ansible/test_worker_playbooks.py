@@ -85,7 +85,8 @@ def test_the_status_as_a_table_is_plain_lines(here: Workers) -> None:
     done = here.play("workers")
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
-    assert lines[lines.index("w1        no worker") + 1] == "w2        no worker"
+    first = lines.index("w1        no worker")
+    assert lines[first + 1 : first + 3] == ["w2        no worker", "0 workers, 0 photos at once"]
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,7 @@ def test_a_host_that_does_not_answer_is_json_too(away: Workers) -> None:
 
 
 def test_an_error_of_ansible_itself_is_json_too(here: Workers) -> None:
-    done = here.play("workers", "-e", "format=json", "-e", "face_worker_concurrency={{ nowhere }}")
+    done = here.play("workers", "-e", "format=json", "-e", "worker_metrics_address={{ nowhere }}")
     assert done.returncode != 0
     assert "nowhere" in json.loads(done.stdout)["error"]["message"]
 
@@ -127,6 +128,45 @@ def test_more_workers_than_the_hosts_may_run_name_the_bound(tmp_path: Path) -> N
     done = hosts.play("scale", "-e", "workers=11")
     assert done.returncode != 0
     assert "workers is '11': a whole number from 0 to 10 is needed" in done.stdout
+
+
+# What face-pipeline does on a host, without a measurement of minutes: tests/app/test_tune.py has that.
+TUNED = """#!/bin/sh
+echo "1 worker x 1 thread" >&2
+case "$*" in
+  *--show*) echo '{"workers": 3}'; exit ;;
+  *--anyway*) ;;
+  *) echo "face-pipeline: this host is busy; add --anyway" >&2; exit 1 ;;
+esac
+echo "$*, $FACE_AUTOSCALE_HOST_MAX at most"
+"""
+
+
+def test_each_host_is_measured_and_the_next_command_is_told(tmp_path: Path) -> None:
+    program = tmp_path / "current/venv/bin/face-pipeline"
+    local = {"ansible_connection": "local", "face_current": str(tmp_path / "current")}
+    hosts = Workers(tmp_path, {"w1": {**local, "face_workers_max": 4}, "w2": local})
+    done = hosts.play("tune")
+    assert done.returncode != 0
+    assert "w2 was not measured: it has no release yet: run ./face-ansible site.yml first" in done.stdout
+    program.parent.mkdir(parents=True)
+    program.write_text(TUNED)
+    program.chmod(0o755)
+    done = hosts.play("tune")
+    assert done.returncode != 0
+    for name in ("w1", "w2"):
+        words = f"{name} was not measured: face-pipeline: this host is busy; add -e anyway=true"
+        assert words in " ".join(done.stdout.split())
+    figures = tmp_path / "figures"
+    done = hosts.play("tune", "-e", "anyway=true", "-e", "seconds=30", "-e", f"output={figures}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "\nw1\ntune --seconds 30 --anyway, 4 at most\n" in done.stdout
+    assert "\nw2\ntune --seconds 30 --anyway, 10 at most\n" in done.stdout
+    assert done.stdout.count("next: ./face-ansible site.yml -i ") == 1
+    for name in ("w1", "w2"):
+        assert json.loads((figures / f"{name}-tune.json").read_text()) == {"workers": 3}
+    checked = hosts.play("tune", "--check")
+    assert (checked.returncode, "measured:" in checked.stdout) == (0, False)
 
 
 def test_no_playbook_makes_ansible_warn_of_a_name_of_its_own() -> None:

@@ -6,14 +6,16 @@ import json
 import subprocess
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from face_pipeline import __version__
 from face_pipeline.actions import certificates, doctor, system
-from face_pipeline.broker import presence
-from face_pipeline.engine import contract_id
+from face_pipeline.broker import names, presence
+from face_pipeline.broker.agreement import Agreement, Heartbeat
+from face_pipeline.engine import contract_id, tuned
 from face_pipeline.parts import Parts
 
 from tests.app.test_jobs import _nobody_spoke, saying
@@ -104,6 +106,64 @@ def test_a_worker_that_was_killed_is_a_warning_that_says_where_to_look(parts: Pa
 def test_workers_of_another_pack_are_a_warning(parts: Parts) -> None:
     presence.say(parts.queue, saying(contract="insightface-other"))
     assert finding(parts, "workers").state is doctor.State.WARN
+
+
+def test_what_runs_is_compared_with_what_was_measured(
+    parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "face_tune.fact"
+    monkeypatch.setattr(parts.settings, "tune_file", file)
+    monkeypatch.setattr(parts.settings, "autoscale_host", "one")
+    basis = tuned.basis_of(parts.pack, "auto")
+    figures = [
+        tuned.Figures(workers, threads, rate, 300.0, 300.0)
+        for workers, threads, rate in ((1, 1, 9.0), (1, basis.cores + 3, 20.0), (2, basis.cores + 2, 30.0))
+    ]
+    kept = tuned.Tuned(
+        format=tuned.FORMAT, made_at="2026-01-02T03:04:05+00:00", basis=basis, memory_mb=8000,
+        photos="a portrait", load=0.1, measured=figures, search_ms={"1": 40.0}, workers=2,
+        threads=basis.cores + 2, worker_photos_per_second=15.0, worker_memory_mb=300,
+        worker_memory_max_mb=1344, autoscale_target=150,
+    )  # fmt: skip
+
+    def told(*threads: int) -> tuple[doctor.State, str]:
+        for name in [*parts.queue.scan_iter("face:worker:*"), names.WORKERS]:
+            parts.queue.delete(name)
+        for number, each in enumerate(threads, start=1):
+            presence.say(parts.queue, saying(f"worker{number}@one", threads=each))
+        presence.say(parts.queue, saying("worker1@two", host="two", threads=1))
+        found = finding(parts, "tuning")
+        assert found.ok
+        return found.state, found.message
+
+    assert told(4, 4) == (doctor.State.OK, "how many workers suit this host was not measured")
+    tuned.write(file, kept)
+    state, words = told(basis.cores + 2, basis.cores + 2)
+    assert state is doctor.State.OK
+    assert f"2 x {basis.cores + 2} were measured as best on 2026-01-02" in words
+    state, words = told(basis.cores + 3)
+    assert state is doctor.State.WARN
+    assert "they do 20.0 photos a second, not 30.0; run ./face-ansible site.yml" in words
+    state, words = told(*[4] * 5)
+    assert state is doctor.State.WARN
+    assert "they take 900 MB more" in words
+    agreement = Agreement(parts.queue, alive_seconds=60)
+    agreement.say(Heartbeat("one", 1.0, 10, 1, paused=False))
+    assert told(basis.cores + 3)[0] is doctor.State.OK
+    assert told(1)[0] is doctor.State.WARN
+    agreement.say(Heartbeat("one", 1.0, 10, 1, paused=True))
+    assert told(basis.cores + 3)[0] is doctor.State.WARN
+    parts.queue.delete(names.AGENT.format(host="one"), names.AGENTS)
+    tuned.write(file, replace(kept, basis=replace(basis, pack="another", contract="another")))
+    state, words = told(4, 4)
+    assert state is doctor.State.WARN
+    assert words.startswith(
+        f"what was measured was pack another, now {parts.pack.name}; run `sudo face-pipeline"
+    )
+    file.write_text("{")
+    state, words = told(4, 4)
+    assert state is doctor.State.WARN
+    assert "run it again" in words
 
 
 def test_a_check_that_hangs_keeps_nobody_waiting(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,7 +120,7 @@ def test_a_second_run_of_the_installation_changes_nothing(machine: Machine) -> N
         ["10.0.0.1:9811", "10.0.0.1:9812"],
     )
     assert machine.do("converge", 2) == ""
-    assert machine.memory == {"workers": 2, "installed": 2, "paused": False}
+    assert machine.memory == {"workers": 2, "installed": 2, "paused": False, "measured": None}
     assert (machine.directory / "workers.json").stat().st_mode & 0o777 == 0o644
     assert len(machine.calls("start")) == 1, "all side by side"
 
@@ -129,10 +129,35 @@ def test_what_was_scaled_stays_until_the_installation_asks_for_another_number(ma
     machine.do("converge", 2)
     assert machine.do("scale", 4) == "workers: 4\nstarted: celery@3.service celery@4.service\n"
     assert machine.do("converge", 2) == ""
-    assert machine.memory == {"workers": 4, "installed": 2, "paused": True}
+    assert machine.memory == {"workers": 4, "installed": 2, "paused": True, "measured": None}
     assert machine.do("converge", 3) == "workers: 3\ndrained: 1\n"
-    assert machine.memory == {"workers": 3, "installed": 3, "paused": True}
+    assert machine.memory == {"workers": 3, "installed": 3, "paused": True, "measured": None}
     assert (machine.running, machine.at_boot) == ([1, 2, 3], 3)
+
+
+def test_the_number_that_was_measured_is_taken_unless_a_person_gave_one(machine: Machine) -> None:
+    machine.do("converge", 2)
+    assert machine.do("converge", 2, 4) == "workers: 4\nstarted: celery@3.service celery@4.service\n"
+    assert machine.do("converge", 2, 4) == ""
+    # Measured no more.
+    assert machine.do("converge", 2) == "workers: 2\ndrained: 2\n"
+    machine.do("scale", 6)
+    assert machine.do("converge", 2, 4) == ""
+    assert machine.do("converge", 2) == ""
+    assert machine.memory["workers"] == 6
+    # The inventory is a person's word too, and the later one.
+    assert machine.do("converge", 3, 4).startswith("workers: 4\n")
+    machine.do("scale", 6)
+    machine.do("resume")
+    assert machine.do("converge", 3, 5).startswith("workers: 5\n")
+
+
+def test_a_new_host_begins_with_the_number_that_was_measured(machine: Machine) -> None:
+    assert machine.do("converge", 2, 1) == "workers: 1\nstarted: celery@1.service\n"
+    # As an earlier release wrote the file.
+    (machine.directory / "workers.json").write_text('{"workers": 2, "installed": 2, "paused": false}')
+    assert machine.do("converge", 2).startswith("started: ")
+    assert machine.do("converge", 2) == ""
 
 
 def test_scaling_down_drains_the_highest_and_prometheus_asks_them_no_more(machine: Machine) -> None:
@@ -185,7 +210,7 @@ def test_the_autoscaler_is_obeyed_until_a_person_gives_a_number(machine: Machine
     machine.do("converge", 1)
     (machine.directory / "wanted").write_text("3\n")
     assert machine.do("autoscale").startswith("workers: 3\nstarted: ")
-    assert machine.memory == {"workers": 3, "installed": 1, "paused": False}
+    assert machine.memory == {"workers": 3, "installed": 1, "paused": False, "measured": None}
     machine.do("scale", 2)
     assert machine.do("autoscale") == ""
     assert machine.running == [1, 2]
@@ -201,6 +226,7 @@ def test_the_autoscaler_is_obeyed_until_a_person_gives_a_number(machine: Machine
         (("scale", "many"), "face-workers: 'many' is not a number of workers\n"),
         (("scale", "-1"), "face-workers: '-1' is not a number of workers\n"),
         (("converge",), "face-workers: '' is not a number of workers\n"),
+        (("converge", "2", "many"), "face-workers: 'many' is not a number of workers\n"),
         (("scale", "11"), "face-workers: 11 is more than 10 (face_workers_max)\n"),
     ],
 )

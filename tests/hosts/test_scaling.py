@@ -122,7 +122,7 @@ def test_stop_and_start_bring_back_the_same_number(host: Host) -> None:
 
 def test_the_status_names_each_worker_and_the_queues(host: Host, tmp_path: Path) -> None:
     table = playbook("workers", do="status").stdout
-    for words in ("processed", "2 workers x", "queues: search 0, ingest 0"):
+    for words in ("processed", "2 workers, 8 photos at once", "queues: search 0, ingest 0"):
         assert words in table
     output = tmp_path / "status.json"
     printed = playbook("workers", do="status", format="json", output=output)

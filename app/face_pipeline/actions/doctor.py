@@ -18,7 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from face_pipeline.actions import certificates
+from face_pipeline.actions import certificates, tuning
 from face_pipeline.broker import presence
 from face_pipeline.engine import contract_id, verify_pack
 from face_pipeline.engine.prepared.record import INSTEAD_OF_FAST, choose
@@ -109,6 +109,7 @@ def _checks() -> tuple[tuple[str, Check], ...]:
         ("disk", _disk),
         ("ledger", _ledger),
         ("workers", _workers),
+        ("tuning", _tuning),
         ("collections", _collections),
         ("vector index", _indexes),
         ("certificate", _certificate),
@@ -333,6 +334,16 @@ def _workers(parts: Parts) -> str:
             "run ./face-ansible site.yml, which gives all hosts the same pack"
         )
     return f"{counted(len(heard), 'worker')} said lately that they are well" if heard else "none runs"
+
+
+def _tuning(parts: Parts) -> str:
+    try:
+        found, mend = tuning.look(parts)
+    except QueueUnavailable:
+        raise Unseen("Redis, where workers tell of themselves, does not answer") from None
+    if mend:
+        raise Doubtful(f"{found}; {mend}")
+    return found
 
 
 def _certificate(parts: Parts) -> str:

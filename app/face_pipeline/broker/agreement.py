@@ -52,7 +52,7 @@ class Agreement:
         """What each host said that spoke lately, in the order of their names; the others are forgotten."""
         known = sorted(name.decode() for name in cast("set[bytes]", self._redis.smembers(names.AGENTS)))
         keys = [names.AGENT.format(host=host) for host in known]
-        said = cast("list[bytes | None]", self._redis.mget(keys))
+        said = cast("list[bytes | None]", self._redis.mget(keys) if keys else [])
         if silent := [host for host, text in zip(known, said, strict=True) if text is None]:
             self._redis.srem(names.AGENTS, *silent)
         return [Heartbeat(**json.loads(text)) for text in said if text is not None]

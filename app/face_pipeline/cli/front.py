@@ -60,6 +60,7 @@ HOST: Mapping[str, str] = {
     "queues": "Say as JSON how much work waits.",
     "smoke": "Ask the service, put in a photo and find its person.",
     "trail": "Print all that this host logged about one request.",
+    "tune": "Measure this host, and say how many workers suit it.",
 }
 # What units and site.yml run: they stand in no list, and work.
 UNITS = frozenset(("autoscaler", "cluster", "index", "migrate", "reconcile", "tell-hooks", "version"))

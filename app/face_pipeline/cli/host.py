@@ -14,6 +14,7 @@ from face_pipeline import __version__
 from face_pipeline.config import get_settings
 from face_pipeline.errors import ConfigurationError, FacePipelineError, in_full
 from face_pipeline.ops import audit, keys, packs
+from face_pipeline.ops.tune import command as tune
 
 if TYPE_CHECKING:
     from face_pipeline.parts import Parts
@@ -251,6 +252,7 @@ def _parser() -> argparse.ArgumentParser:
     keys.add_commands(commands, _parts, _duration)
     audit.add_commands(commands, _parts, _duration)
     packs.add_commands(commands)
+    tune.add_command(commands, _parts)
     return parser
 
 

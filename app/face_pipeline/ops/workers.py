@@ -18,7 +18,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 USAGE = """\
-face-workers converge N     N workers if the installation's number changed since; then as apply
+face-workers converge N [M] N workers if the installation's number changed since; M, which were measured to
+                            suit this host, in their place, unless a person gave another; then as apply
 face-workers scale N        N workers, remembered, and the autoscaler paused; then as apply
 face-workers autoscale      as many as the autoscaler wants, unless it is paused; then as apply
 face-workers resume         let the autoscaler go on
@@ -67,19 +68,27 @@ class Host:
 class Memory:
     """workers: how many are to run; installed: what the installation asked for when it last changed its mind.
 
-    paused: a person gave the number, so the autoscaler leaves it.
+    paused: a person gave the number, so the autoscaler leaves it. measured: the number that suits this host,
+    taken in the place of the installed one; None: there was none.
     """
 
     workers: int
     installed: int
     paused: bool = False
+    measured: int | None = None
 
 
 def remembered(host: Host) -> Memory | None:
     """None where nothing was remembered yet, or nothing that can be read."""
     try:
         found = json.loads(host.memory.read_text(encoding="utf-8"))
-        return Memory(int(found["workers"]), int(found["installed"]), found.get("paused") is True)
+        measured = found.get("measured")
+        return Memory(
+            int(found["workers"]),
+            int(found["installed"]),
+            found.get("paused") is True,
+            None if measured is None else int(measured),
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -209,16 +218,23 @@ def number(host: Host, text: str) -> int:
 
 def converge(host: Host, words: Sequence[str]) -> None:
     wanted = number(host, words[0] if words else "")
+    measured = number(host, words[1]) if len(words) > 1 else None
     memory = remembered(host)
-    if memory is None or memory.installed != wanted:
-        remember(host, Memory(wanted, wanted, memory.paused if memory else False))
+    if (
+        memory is None
+        or memory.installed != wanted
+        # What a person gave stays, whatever was measured.
+        or (memory.measured != measured and not memory.paused)
+    ):
+        workers = wanted if measured is None else measured
+        remember(host, Memory(workers, wanted, memory.paused if memory else False, measured))
     apply(host)
 
 
 def scale(host: Host, words: Sequence[str]) -> None:
     wanted = number(host, words[0] if words else "")
     memory = remembered(host)
-    remember(host, Memory(wanted, memory.installed if memory else wanted, paused=True))
+    remember(host, replace(memory or Memory(wanted, wanted), workers=wanted, paused=True))
     apply(host)
 
 

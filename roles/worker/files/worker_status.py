@@ -34,18 +34,26 @@ def number(unit: str) -> int:
     return int(re.sub(r"\D", "", unit))
 
 
-def tasks(address: str, port: int) -> tuple[int | None, int | None]:
-    """Tasks under way and tasks done, as the worker's own metrics say; None where it does not answer."""
+# What a worker's metrics say of it, by the key that it has here.
+METRICS = {
+    "concurrency": "celery_worker_concurrency",
+    "active": "celery_tasks_active",
+    "processed": "celery_tasks_processed_total",
+}
+
+
+def told(address: str, port: int) -> dict[str, int | None]:
+    """Photos at once, tasks under way and tasks done, as a worker's own metrics say; None: no answer."""
     try:
         with urllib.request.urlopen(f"http://{address}:{port}/metrics", timeout=3) as answer:
             lines = answer.read().decode().splitlines()
     except (urllib.error.URLError, OSError):
-        return None, None
-    values: dict[str, float] = {}
+        return dict.fromkeys(METRICS)
+    values = dict.fromkeys(METRICS.values(), 0.0)
     for line in lines:
-        if match := re.match(r"(celery_tasks_active|celery_tasks_processed_total)(?:\{.*\})? (\S+)", line):
-            values[match[1]] = values.get(match[1], 0) + float(match[2])
-    return int(values.get("celery_tasks_active", 0)), int(values.get("celery_tasks_processed_total", 0))
+        if (match := re.match(r"(\w+)(?:\{.*\})? (\S+)", line)) and match[1] in values:
+            values[match[1]] += float(match[2])
+    return {key: int(values[name]) for key, name in METRICS.items()}
 
 
 def memory(unit: dict[str, str]) -> int | None:
@@ -62,7 +70,6 @@ def memory(unit: dict[str, str]) -> int | None:
 def describe(unit: dict[str, str], address: str, port_base: int) -> dict[str, Any]:
     up = unit["ActiveState"] == "active"
     instance = number(unit["Id"])
-    active, processed = tasks(address, port_base + instance) if up else (None, None)
     return {
         "unit": unit["Id"],
         "instance": instance,
@@ -71,8 +78,7 @@ def describe(unit: dict[str, str], address: str, port_base: int) -> dict[str, An
         "since": unit["ActiveEnterTimestamp"] if up else None,
         "memory_bytes": memory(unit) if up else None,
         "restarts": int(unit["NRestarts"] or 0),
-        "active": active,
-        "processed": processed,
+        **(told(address, port_base + instance) if up else dict.fromkeys(METRICS)),
     }
 
 
