@@ -43,7 +43,7 @@ MEASURED = {
     "converge": f"{PROGRAM} 2 5", "threads": "3", "target": "77", "memory": "900", "limit": str(QUARTER + 64),
 }  # fmt: skip
 HERE = tuned.Basis(
-    "buffalo_l", "of a test", "onnxruntime", host(())["processor"], len(os.sched_getaffinity(0))
+    "buffalo_l", "of a test", "onnxruntime", "exact", host(())["processor"], len(os.sched_getaffinity(0))
 )
 FOUND = tuned.Tuned(
     format=tuned.FORMAT, made_at="2026-01-02T03:04:05+00:00", basis=HERE, memory_mb=8000, photos="a portrait",
@@ -125,6 +125,7 @@ def test_what_was_measured_of_something_else_is_left(tmp_path: Path) -> None:
         "d": ({}, {"face_runtime": "openvino"}),
         "e": ({}, {"face_model_pack": "dlib"}),
         "f": ({}, {"nvidia_plan": {"use": True}}),
+        "k": ({"profile": "fast"}, {}),
     }
     texts = {"g": "no JSON", "h": "[]", "i": '{"format": 1}', "j": '{"format": 0, "workers": 5}'}
     hosts = Hosts(

@@ -114,7 +114,7 @@ def test_what_runs_is_compared_with_what_was_measured(
     file = tmp_path / "face_tune.fact"
     monkeypatch.setattr(parts.settings, "tune_file", file)
     monkeypatch.setattr(parts.settings, "autoscale_host", "one")
-    basis = tuned.basis_of(parts.pack, "auto")
+    basis = tuned.basis_of(parts.pack, "auto", "exact")
     figures = [
         tuned.Figures(workers, threads, rate, 300.0, 300.0)
         for workers, threads, rate in ((1, 1, 9.0), (1, basis.cores + 3, 20.0), (2, basis.cores + 2, 30.0))

@@ -37,7 +37,7 @@ def look(parts: Parts) -> tuple[str, str]:
         return "how many workers suit this host was not measured", ""
     if settings.device != "cpu":
         return "workers compute on a card: what was measured of the processor is left", ""
-    if differs := changed(found, tuned.basis_of(parts.pack, settings.runtime)):
+    if differs := changed(found, tuned.basis_of(parts.pack, settings.runtime, settings.profile)):
         return f"what was measured was {differs}", AGAIN
     host = settings.autoscale_host or socket.gethostname()
     heard = [each.said for each in presence.heard(parts.queue) if each.alive and each.said.host == host]

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from face_pipeline.engine.pack import Pack, contract_id
-from face_pipeline.engine.prepared.record import Choice, host, library_for, usable
-from face_pipeline.engine.runtimes import Library
+from face_pipeline.engine.prepared.record import Choice, Profile, choose, host
 from face_pipeline.errors import ConfigurationError
 
 # Grows whenever what is measured or written changes.
@@ -23,11 +22,13 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Basis:
-    """What figures belong to: the installed pack and its contract, what computes, processor and cores."""
+    """What figures belong to: the installed pack and its contract, what computes with which models, processor,
+    cores."""
 
     pack: str
     contract: str
     runtime: str
+    profile: str
     processor: str
     cores: int
 
@@ -77,13 +78,14 @@ class Tuned:
     autoscale_target: int
 
 
-def basis_of(pack: Pack, runtime: Choice) -> Basis:
+def basis_of(pack: Pack, runtime: Choice, profile: Profile) -> Basis:
     """Of this host as it is now. Raises EngineError where `runtime` is not installed."""
-    library: Library = library_for(runtime, usable(pack)) if pack.engine == "insightface" else "onnxruntime"
+    use = choose(pack, runtime, profile)
     return Basis(
         pack=pack.name,
         contract=contract_id(pack),
-        runtime=library,
+        runtime=use.library,
+        profile=use.profile,
         processor=host(())["processor"],
         cores=len(os.sched_getaffinity(0)),
     )

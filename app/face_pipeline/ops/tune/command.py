@@ -92,7 +92,7 @@ def _measured(options: argparse.Namespace, parts: Parts) -> tuned.Tuned:
             "workers of this host compute on a card, and this measures processors; "
             "./face-ansible playbooks/prove_gpu.yml measures the card"
         )
-    basis = tuned.basis_of(parts.pack, settings.runtime)
+    basis = tuned.basis_of(parts.pack, settings.runtime, settings.profile)
     load = os.getloadavg()[0] / basis.cores
     if not options.anyway:
         _refuse_a_busy_host(parts, load)
@@ -101,6 +101,7 @@ def _measured(options: argparse.Namespace, parts: Parts) -> tuned.Tuned:
         subject = measuring.Subject(
             pack=settings.pack_dir,
             runtime=settings.runtime,
+            profile=settings.profile,
             decode_mb=settings.decode_memory_mb,
             photos=photos,
             cores=basis.cores,
@@ -193,7 +194,7 @@ def table(found: tuned.Tuned) -> Sequence[str]:
     search = ", ".join(f"{ms:g} ms on {cores}" for cores, ms in found.search_ms.items())
     told = [
         f"{basis.processor}, {basis.cores} cores, {found.memory_mb:,} MB, load a core {found.load:g}",
-        f"pack {basis.pack} by {basis.runtime}; photos: {found.photos}",
+        f"pack {basis.pack} by {basis.runtime}, {basis.profile}; photos: {found.photos}",
         "",
         *(line.rstrip() for line in lines),
         "",

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, cast
 
-from face_pipeline.engine.prepared.record import Choice
+from face_pipeline.engine.prepared.record import Choice, Profile
 from face_pipeline.engine.tuned import Figures
 from face_pipeline.errors import FacePipelineError
 from face_pipeline.ops.tune.process import READY, Answer, Job
@@ -53,6 +53,7 @@ class Subject:
 
     pack: Path
     runtime: Choice
+    profile: Profile
     decode_mb: int
     photos: Sequence[Path]
     cores: int
@@ -81,6 +82,7 @@ def measure(subject: Subject, seconds: float, tell: Callable[[str], None]) -> Me
         job = Job(
             pack=str(subject.pack),
             runtime=subject.runtime,
+            profile=subject.profile,
             threads=1,
             search_cores=0,
             turns=directory,

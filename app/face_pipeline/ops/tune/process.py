@@ -20,7 +20,7 @@ from typing import Any
 # What a worker holds in memory beside its engine: Celery, SQLAlchemy, the client of Redis.
 import face_pipeline.parts  # noqa: F401
 from face_pipeline.engine import Budget, Engine, Turns, load_engine
-from face_pipeline.engine.prepared.record import Choice
+from face_pipeline.engine.prepared.record import Choice, Profile
 from face_pipeline.errors import FacePipelineError
 
 # As threads of a worker that ingest: whatever else the host does goes first.
@@ -38,6 +38,7 @@ class Job:
 
     pack: str
     runtime: Choice
+    profile: Profile
     threads: int
     search_cores: int
     turns: str
@@ -68,6 +69,7 @@ def load(job: Job) -> Engine:
         turns=Turns(Path(job.turns), job.name),
         memory=Budget(job.decode_mb * 2**20),
         runtime=job.runtime,
+        profile=job.profile,
     )
     made.warm_up()
     return made
