@@ -22,8 +22,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Basis:
-    """What figures belong to: the installed pack and its contract, what computes with which models, processor,
-    cores."""
+    """What figures belong to: the installed pack and its contract, what computes, and the host."""
 
     pack: str
     contract: str
