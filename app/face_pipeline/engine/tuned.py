@@ -46,7 +46,7 @@ class Figures:
     @property
     def memory_mb(self) -> float:
         """What all of them may take."""
-        return self.workers * self.peak_mb
+        return self.workers * round(self.peak_mb)
 
 
 @dataclass(frozen=True)
