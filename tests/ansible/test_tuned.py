@@ -31,6 +31,8 @@ ENVIRONMENT = {
     "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
     "ANSIBLE_FILTER_PLUGINS": str(ROOT / "roles/worker/filter_plugins"),
     "ANSIBLE_NOCOLOR": "1",
+    # Mitogen binds what it runs on this machine to one core, which then counts as all there are.
+    "ANSIBLE_STRATEGY": "linear",
 }
 PROGRAM = "/usr/local/sbin/face-workers converge"
 MEMORY_MB = int(Path("/proc/meminfo").read_text().split("MemTotal:")[1].split()[0]) // 1024
