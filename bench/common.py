@@ -12,6 +12,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 PHOTOS = ROOT.parent / "shared" / "photos"
 PACK = ROOT.parent / "shared" / "models" / "scrfd2.5g_mobilefacenet"
+# What keeps OpenVINO from the instructions of newer processors; read once, when it is loaded. onnxruntime
+# asks the processor itself and has no such switch.
+ISA, AVX2 = "ONEDNN_MAX_CPU_ISA", "AVX2"
 
 
 def parser(text: str) -> argparse.ArgumentParser:
@@ -20,6 +23,19 @@ def parser(text: str) -> argparse.ArgumentParser:
     made.add_argument("--photos", type=Path, default=PHOTOS, help="directory of photos")
     made.add_argument("--json", type=Path, help="write the figures here")
     return made
+
+
+def with_isa(made: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    made.add_argument(
+        "--isa", choices=[AVX2.lower()], help="OpenVINO alone, as on a processor with no newer instructions"
+    )
+    return made
+
+
+def limit(isa: str | None) -> None:
+    """For this process and those that it starts, before OpenVINO is loaded."""
+    if isa:
+        os.environ[ISA] = isa.upper()
 
 
 def photo_files(directory: Path) -> list[Path]:
@@ -40,6 +56,10 @@ def report(figures: dict[str, Any], path: Path | None) -> None:
     width = max(len(name) for name in figures)
     for name, value in figures.items():
         print(f"{name:{width}}  {value:.4g}" if isinstance(value, float) else f"{name:{width}}  {value}")
+    write(figures, path)
+
+
+def write(figures: dict[str, Any], path: Path | None) -> None:
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(figures, indent=2) + "\n")

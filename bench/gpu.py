@@ -13,11 +13,13 @@ from __future__ import annotations
 import concurrent.futures
 import io
 import itertools
+import multiprocessing
 import os
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from face_pipeline.engine import DetectedFace, load_engine
 from face_pipeline.engine.alignment import ALIGNED_SIDE
 from face_pipeline.engine.decode import decode
 from face_pipeline.engine.insightface_engine import DETECTION_THRESHOLD, InsightFaceEngine
+from face_pipeline.engine.runtimes import Kind
 from face_pipeline.errors import FacePipelineError
 from PIL import Image
 
@@ -37,6 +40,9 @@ COSINE = 0.999
 SCORE_MARGIN = 0.02
 SAME_FACE_OVERLAP = 0.5
 THREADS = (1, 2, 4, 8, 16)
+# Workers on one card, and the threads of each.
+PROCESSES = (2, 4, 8)
+THREADS_EACH = 8
 ROUNDS = 5
 SECONDS = 3.0
 # Of the memory after a tenth of the photos: what the rest may add.
@@ -104,8 +110,7 @@ def memory_mib() -> float:
     """Of this process on its card; without one, resident."""
     try:
         pynvml.nvmlInit()
-        first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
-        card = pynvml.nvmlDeviceGetHandleByIndex(int(first))
+        card = _card()
         mine = [
             process.usedGpuMemory
             for process in pynvml.nvmlDeviceGetComputeRunningProcesses(card)
@@ -117,6 +122,19 @@ def memory_mib() -> float:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
+def card_name() -> str:
+    try:
+        pynvml.nvmlInit()
+        return str(pynvml.nvmlDeviceGetName(_card()))
+    except (pynvml.NVMLError, ValueError):
+        return "none"
+
+
+def _card() -> Any:
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    return pynvml.nvmlDeviceGetHandleByIndex(int(first))
+
+
 def in_threads(engine: InsightFaceEngine, photos: list[bytes], threads: int) -> float:
     """Photos a second through `analyse`."""
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
@@ -124,36 +142,70 @@ def in_threads(engine: InsightFaceEngine, photos: list[bytes], threads: int) -> 
         return rate(lambda: len(list(pool.map(engine.analyse, work))))
 
 
+def in_processes(pack: Path, device: Kind, photos: list[bytes], processes: int) -> float:
+    """Photos a second of so many workers on one card, each with its own engine and THREADS_EACH threads."""
+    spawn = multiprocessing.get_context("spawn")
+    ready = spawn.Barrier(processes)
+    with concurrent.futures.ProcessPoolExecutor(processes, spawn, _join, (ready,)) as pool:
+        return sum(pool.map(_as_worker, *zip(*[(pack, device, photos)] * processes, strict=True)))
+
+
+def _join(ready: Any) -> None:
+    global _ready
+    _ready = ready
+
+
+def _as_worker(pack: Path, device: Kind, photos: list[bytes]) -> float:
+    engine: Any = load_engine(pack, threads=THREADS_EACH, device=device)
+    engine.warm_up()
+    _ready.wait()
+    return in_threads(engine, photos, THREADS_EACH)
+
+
+def decoding(photos: list[bytes], cores: int) -> float:
+    """Photos a second that the cores decode and do nothing else: no worker of this host does more."""
+    with concurrent.futures.ThreadPoolExecutor(cores) as pool:
+        work = photos * max(1, 4 * cores // len(photos))
+        return rate(lambda: len(list(pool.map(decode, work))))
+
+
 def bare(engine: InsightFaceEngine, photos: list[bytes]) -> float:
     """Photos a second of decode, detection and embedding, one after the other, and nothing else."""
 
     def once() -> int:
         for data in photos:
-            photo = decode(data)
-            boxes, _ = engine._detector.detect(photo.pixels)
+            boxes, _ = engine.detect(decode(data).pixels)
             if len(boxes):
-                engine._recogniser.get_feat(
-                    [np.zeros((ALIGNED_SIDE, ALIGNED_SIDE, 3), np.uint8)] * len(boxes)
-                )
+                engine.embed([np.zeros((ALIGNED_SIDE, ALIGNED_SIDE, 3), np.uint8)] * len(boxes))
         return len(photos)
 
     return rate(once)
 
 
-def throughput(engine: InsightFaceEngine, on_cpu: InsightFaceEngine, photos: list[bytes]) -> dict[str, float]:
+def throughput(
+    engine: InsightFaceEngine, on_cpu: InsightFaceEngine, device: Kind, photos: list[bytes]
+) -> Iterator[tuple[str, float]]:
+    """Names and figures, each as it is found."""
     crop = np.random.default_rng(0).integers(0, 255, (ALIGNED_SIDE, ALIGNED_SIDE, 3), np.uint8)
-    figures = {}
     for size in engine._sizes:
-        figures[f"faces/s, batches of {size}"] = rate(
-            lambda size=size: len(engine._recogniser.get_feat([crop] * size))  # type: ignore[misc]
-        )
-    figures["photos/s, bare sessions on the CPU, one core"] = bare(on_cpu, photos)
-    alone = figures["photos/s, bare sessions"] = bare(engine, photos)
+        faces = rate(lambda size=size: len(engine._recogniser.get_feat([crop] * size)))  # type: ignore[misc]
+        yield f"faces/s, batches of {size}", faces
+    cores = len(os.sched_getaffinity(0))
+    yield f"photos/s, decoding alone on {cores} cores", decoding(photos, cores)
+    yield "photos/s, bare sessions on the CPU, one core", bare(on_cpu, photos)
+    alone = bare(engine, photos)
+    yield "photos/s, bare sessions", alone
     for threads in THREADS:
         found = in_threads(engine, photos, threads)
-        figures[f"photos/s, {threads} at once"] = found
-        figures[f"ratio to the bare sessions, {threads} at once"] = found / alone
-    return figures
+        yield f"photos/s, {threads} at once", found
+        yield f"ratio to the bare sessions, {threads} at once", found / alone
+    for processes in (each for each in PROCESSES if each * 2 <= cores):
+        try:
+            found = in_processes(engine.pack.path, device, photos, processes)
+        except BrokenProcessPool:
+            print(f"{processes} workers are too many for the memory here", file=sys.stderr)
+            return
+        yield f"photos/s, {processes} workers of {THREADS_EACH} threads", found
 
 
 def memory(engine: InsightFaceEngine, photos: list[bytes], count: int) -> tuple[float, float]:
@@ -192,11 +244,17 @@ def main() -> int:
     figures: dict[str, Any] = {
         "pack": engine.pack.name,
         "computed on": engine.providers[0],
+        "card": card_name(),
         "faces compared with the CPU's": common,
         "faces that one of both found alone": alone,
         "worst cosine with the CPU's embedding": worst,
-        **throughput(engine, on_cpu, photos),
     }
+    for name, found in figures.items():
+        print(f"{name}: {found}", file=sys.stderr, flush=True)
+    # What was found is seen also where the rest does not end.
+    for name, found in throughput(engine, on_cpu, given.device, photos):
+        print(f"{name}: {found:.4g}", file=sys.stderr, flush=True)
+        figures[name] = found
     before, after = memory(engine, photos, given.memory_photos)
     figures[f"MiB after {max(1, given.memory_photos // 10)} photos"] = before
     figures[f"MiB after {given.memory_photos} photos"] = after

@@ -1,13 +1,15 @@
-"""Photos a second from HTTP upload to ledger `done`, against the bare inference loop on the same cores.
+"""Photos a second from HTTP upload to ledger `done`, against a program without a pipeline on the same cores.
 
-    python -m bench.ingest [--photos-count 200] [--rounds 3]
+    python -m bench.ingest [--photos-count 200] [--rounds 3] [--against FaceAnalysis]
 
-The two take turns in one run; the ratio of their medians is the figure. Wall time and CPU time are given:
-on a machine with other load only the ratio of CPU times is to be trusted.
+That is our own bare inference loop, or one that people write (bench/models.py). The two take turns in one
+run; the ratio of their medians is the figure. Wall time and CPU time are given: on a machine with other load
+only the ratio of CPU times is to be trusted.
 """
 
 from __future__ import annotations
 
+import argparse
 import concurrent.futures
 import json
 import os
@@ -19,12 +21,16 @@ import time
 from datetime import datetime
 from pathlib import Path
 
+from face_pipeline.engine import read_pack
+from face_pipeline.engine.prepared.record import choose
 from PIL import Image
 
+from bench import models
 from bench.common import ROOT, parser, photo_files, report
 from bench.stack import pipeline
-from tests.installation import WORKER_ENVIRONMENT, App
+from tests.installation import WORKER_ENVIRONMENT, App, resident_mib
 
+BARE = "bare"
 UPLOAD_CLIENTS = 2
 PHOTOS_PER_REQUEST = 10
 
@@ -83,6 +89,14 @@ def bare(pack: Path, files: list[Path], count: int, threads: int, profile: str) 
     return figures
 
 
+def against(given: argparse.Namespace, files: list[Path]) -> float:
+    """One turn of the program without a pipeline: photos a second."""
+    if given.against == BARE:
+        return bare(given.pack, files, given.photos_count, given.threads, given.profile)["photos_per_second"]
+    turn = models.turn(given.against, given.against_pack or given.pack, files[0].parent, given.seconds)
+    return turn["photos/s"]
+
+
 def cpu_seconds(pids: list[int]) -> float:
     """CPU time of running processes and their waited children, from /proc."""
     ticks = 0
@@ -95,30 +109,32 @@ def cpu_seconds(pids: list[int]) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def resident_mib(pid: int, field: str = "VmRSS") -> float:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith(field + ":"):
-            return int(line.split()[1]) / 1024
-    return 0.0
-
-
 def main() -> None:
     options = parser(__doc__ or "")
     options.add_argument("--photos-count", type=int, default=400)
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--workers", type=int, default=1)
+    options.add_argument(
+        "--against", choices=(BARE, models.FACE_ANALYSIS, models.FACE_RECOGNITION), default=BARE
+    )
+    options.add_argument("--against-pack", type=Path, help="of FaceAnalysis or face_recognition, if another")
+    options.add_argument("--seconds", type=float, default=10.0, help="of each of their turns")
     options.add_argument("--megapixels", type=float, help="resize every photo to this size first")
     options.add_argument("--profile", choices=("exact", "fast"), default="exact", help="of a prepared pack")
     options.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of the bare loop")
     options.add_argument("--concurrency", type=int, default=(os.cpu_count() or 1) + 1, help="of the worker")
     arguments = options.parse_args()
+    use = choose(read_pack(arguments.pack), "auto", arguments.profile)
+    if use.refusal:
+        sys.exit(f"bench: the profile {arguments.profile} is refused here: {use.refusal}")
     files = photo_files(arguments.photos)
     scaled = tempfile.TemporaryDirectory(prefix="face-bench-photos-")
     if arguments.megapixels:
         files = [resized(path, arguments.megapixels, Path(scaled.name)) for path in files]
     sources = [path.read_bytes() for path in files]
     rates: list[float] = []
-    bare_rates: list[float] = []
+    others: list[float] = []
+    other = arguments.against
     with pipeline(arguments.pack, FACE_UPLOAD_MAX_PHOTOS="100", FACE_PROFILE=arguments.profile) as app:
         workers = [
             app.start_worker(number + 1, concurrency=arguments.concurrency)
@@ -126,21 +142,26 @@ def main() -> None:
         ]
         number = 0
         for round_number in range(arguments.rounds):
-            alone = bare(arguments.pack, files, arguments.photos_count, arguments.threads, arguments.profile)
-            bare_rates.append(alone["photos_per_second"])
+            others.append(against(arguments, files))
             photos = [variant(sources[n % len(sources)], number + n) for n in range(arguments.photos_count)]
             number += len(photos)
             rates.append(len(photos) / ingest(app, photos))
-            print(f"round {round_number + 1}: bare {bare_rates[-1]:.2f}, pipeline {rates[-1]:.2f} photos/s")
+            print(f"round {round_number + 1}: {other} {others[-1]:.2f}, pipeline {rates[-1]:.2f} photos/s")
         figures = {
             "photos": arguments.photos_count * arguments.rounds,
             "KB a photo (mean)": statistics.mean(len(data) for data in sources) / 1000,
-            "threads of the bare loop": arguments.threads,
+            "rounds": arguments.rounds,
+            "pack": arguments.pack.name,
+            "runtime": use.library,
+            "models": use.profile if use.record else "as the pack came",
+            f"threads of {other}": arguments.threads if other == BARE else models.KINDS[other][1],
             "workers": arguments.workers,
             "threads of a worker": arguments.concurrency,
-            "bare photos/s (median)": statistics.median(bare_rates),
+            f"{other} photos/s (median)": statistics.median(others),
             "pipeline photos/s (median)": statistics.median(rates),
-            "ratio": statistics.median(rates) / statistics.median(bare_rates),
+            f"{other} photos/s (each round)": [round(rate, 2) for rate in others],
+            "pipeline photos/s (each round)": [round(rate, 2) for rate in rates],
+            "ratio": statistics.median(rates) / statistics.median(others),
             "worker resident MiB": max(resident_mib(worker.pid) for worker in workers),
             "worker peak MiB": max(resident_mib(worker.pid, "VmHWM") for worker in workers),
             "web process resident MiB": max(

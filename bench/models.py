@@ -93,6 +93,19 @@ def run(kind: str, pack: Path, photos: list[bytes], seconds: float) -> None:
     print(json.dumps({"photos/s": done / wall, "CPU ms a photo": spent, "faces a photo": faces / done}))
 
 
+def turn(kind: str, pack: Path, photos: Path, seconds: float) -> dict[str, float]:
+    """What `run` measured in a process of its own; `photos`: their directory."""
+    command = [
+        sys.executable, "-m", "bench.models", "--run", kind, "--pack", str(pack.resolve()),
+        "--photos", str(photos.resolve()), "--seconds", str(seconds),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"bench.models: {kind}, {pack.name}: {done.stderr[-800:]}")
+    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return figures
+
+
 def main() -> int:
     options = parser(__doc__ or "")
     options.add_argument("--opencv", type=Path, help="directory of a pack of YuNet and a recogniser")
@@ -115,15 +128,7 @@ def main() -> int:
     turns: dict[str, list[dict[str, float]]] = {name: [] for name in contenders}
     for _ in range(given.rounds):
         for name, (kind, pack) in contenders.items():
-            command = [
-                sys.executable, "-m", "bench.models", "--run", kind, "--pack", str(pack.resolve()),
-                "--photos", str(given.photos.resolve()), "--seconds", str(given.seconds),
-            ]  # fmt: skip
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode:
-                print(f"bench.models: {name}: {done.stderr[-800:]}", file=sys.stderr)
-                return 1
-            turns[name].append(json.loads(done.stdout.splitlines()[-1]))
+            turns[name].append(turn(kind, pack, given.photos, given.seconds))
     figures: dict[str, Any] = {"machine": machine(), "rounds": given.rounds, "photos": len(files)}
     medians = {
         name: {key: statistics.median(turn[key] for turn in found) for key in found[0]}

@@ -1,19 +1,20 @@
 """How many photos a second an engine does on this host by each runtime, against InsightFace's own program.
 
-    python -m bench.runtimes [--rounds 5] [--threads 2] [--json bench/results/runtimes.json]
+    python -m bench.runtimes [--rounds 5] [--threads 2] [--isa avx2] [--json FILE]
 
 Each way is a process of its own, for FaceAnalysis' threads spin on after their work; they take turns, one
 round each. All decode the same JPEG files, find faces and make embeddings: FaceAnalysis with its defaults
 from a plain loop and from --threads threads, ours with the pack's originals and with the models prepared for
 this host, exact and, where this host does not refuse it, fast, by onnxruntime and, where it is installed, by
-OpenVINO.
+OpenVINO. `--isa avx2`: OpenVINO alone, kept from newer instructions, and what this host would say of the
+profile fast if its processor did not list them; onnxruntime cannot be kept from them.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import platform
+import re
 import shutil
 import statistics
 import subprocess
@@ -26,9 +27,9 @@ from pathlib import Path
 from typing import Any
 
 from face_pipeline.engine import load_engine, read_pack
-from face_pipeline.engine.prepared.record import candidates, choose
+from face_pipeline.engine.prepared.record import Choice, candidates, choose, usable
 
-from bench.common import parser, photo_files, report
+from bench.common import ROOT, limit, machine, parser, photo_files, report, with_isa
 from tests.installation import WORKER_ENVIRONMENT
 
 LOOP = "FaceAnalysis, a loop"
@@ -102,23 +103,52 @@ class Way:
         self._process.communicate()
 
 
-def prepared(pack: Path, directory: Path) -> Path:
-    """A copy of the pack with its models prepared for every runtime here, placed as FaceAnalysis wants it."""
+def prepared(pack: Path, directory: Path, runtime: Choice = "auto") -> Path:
+    """A copy of the pack with its models prepared for a runtime, placed as FaceAnalysis wants it; `auto`: for
+    every one here. The profile fast is calibrated on the portrait that comes with scikit-image."""
     copy = Path(
         shutil.copytree(pack, directory / "models" / pack.name, ignore=shutil.ignore_patterns("prepared"))
     )
-    command = [sys.executable, "-m", "face_pipeline.cli", "pack", "prepare", str(copy), "--profile", "fast"]
-    subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": "app"})
+    command = [
+        sys.executable, "-m", "face_pipeline.cli", "pack", "prepare", str(copy), "--profile", "fast",
+        "--runtime", runtime,
+    ]  # fmt: skip
+    done = subprocess.run(
+        command,
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "app")},
+    )
+    if done.returncode:
+        sys.exit(f"bench: {pack.name} was not prepared: {done.stdout}{done.stderr}")
     return copy
 
 
+def runtime_with(isa: str | None) -> Choice:
+    """What may be measured: OpenVINO alone knows a bound of instructions."""
+    return "openvino" if isa else "auto"
+
+
+def without_vnni(pack: Path) -> str:
+    """What the profile fast says of this host, had its processor nothing newer than AVX2; the prepared pack
+    has no profile fast afterwards."""
+    from face_pipeline.engine.prepared.fast import prepare_fast
+
+    made, exact = read_pack(pack), usable(read_pack(pack))
+    assert exact
+    flags = re.sub(r"\bavx(512|_vnni|10)\w*", "", Path("/proc/cpuinfo").read_text())
+    return prepare_fast(made, exact, {}, ("openvino",), source="", cpuinfo=flags).refused
+
+
 def main() -> None:
-    options = parser(__doc__ or "")
+    options = with_isa(parser(__doc__ or ""))
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     options.add_argument("--count", type=int, default=0, help="photos a round (default: each photo once)")
     options.add_argument("--way", help="the process of one way; of this program's own")
     given = options.parse_args()
+    limit(given.isa)
     photos = [path.read_bytes() for path in photo_files(given.photos)]
     if given.count:
         photos = [photos[number % len(photos)] for number in range(given.count)]
@@ -126,13 +156,15 @@ def main() -> None:
         work(given.way, given.pack, photos, given.threads)
         return
     same = ["--photos", str(given.photos), "--threads", str(given.threads), "--count", str(given.count)]
+    refused = {}
     with tempfile.TemporaryDirectory() as directory:
-        copy = prepared(given.pack, Path(directory))
+        copy = prepared(given.pack, Path(directory), runtime_with(given.isa))
+        # What onnxruntime computes is not limited, and stays here to compare with.
         names = {LOOP: copy, THREADED: copy, ORIGINALS: given.pack}
-        for library in candidates("auto"):
+        for library in candidates(runtime_with(given.isa)):
             names[f"{PREPARED}, {library}"] = copy
             if refusal := choose(read_pack(copy), library, "fast").refusal:
-                print(f"fast is left out on {library}: {refusal}", file=sys.stderr)
+                refused[f"{FAST}, {library}: refused"] = refusal
             else:
                 names[f"{FAST}, {library}"] = copy
         ways = {name: Way(name, [*same, "--pack", str(pack)]) for name, pack in names.items()}
@@ -141,8 +173,12 @@ def main() -> None:
                 way.go()
         for way in ways.values():
             way.end()
+        if given.isa:
+            refused[f"{FAST}, where the processor lists {given.isa} at most: refused"] = without_vnni(copy)
     figures: dict[str, Any] = {
-        "machine": f"{platform.machine()}, {given.threads} threads, load {os.getloadavg()[0]:.1f}",
+        "machine": machine(),
+        "threads": given.threads,
+        "instructions of OpenVINO": given.isa or "all",
         "rounds": given.rounds,
         "photos a round": len(photos),
     }
@@ -153,7 +189,7 @@ def main() -> None:
     for name, way in ways.items():
         if name != THREADED:
             figures[f"{name}, against {THREADED}"] = way.median(0) / ways[THREADED].median(0)
-    report(figures, given.json)
+    report(figures | refused, given.json)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 from face_pipeline.engine import load_engine
+from face_pipeline.engine.decode import decode
 from face_pipeline.engine.prepared.pictures import mosaic
 from face_pipeline.engine.types import FloatArray, Image
 from face_pipeline.errors import FacePipelineError
@@ -36,6 +37,14 @@ def faces_of(engine: Any, files: list[Path]) -> list[tuple[Image, FloatArray]]:
         if len(boxes) == 1:
             found.append((np.asarray(pixels, np.uint8), boxes[0, :4]))
     return found
+
+
+def planted(
+    faces: list[tuple[Image, FloatArray]], width: int, random: np.random.Generator
+) -> tuple[bytes, FloatArray]:
+    """A mosaic of faces of that width, a JPEG, and the middle of each: shape (n, 2), pixels."""
+    plain, centres = mosaic(faces, width, SIDE, random)
+    return cv2.imencode(".jpg", plain, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes(), centres
 
 
 def matched(centres: FloatArray, width: int, found: FloatArray) -> tuple[int, int]:
@@ -62,16 +71,15 @@ def main() -> int:
     random = np.random.default_rng(0)
     figures: dict[str, Any] = {"machine": machine()}
     for width in WIDTHS:
-        planted, counts = 0, np.zeros((len(engines), 2), int)
+        there, counts = 0, np.zeros((len(engines), 2), int)
         for _ in range(given.mosaics):
-            plain, centres = mosaic(faces, width, SIDE, random)
-            stored = cv2.imencode(".jpg", plain, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
-            canvas = np.asarray(cv2.imdecode(stored, cv2.IMREAD_COLOR), np.uint8)
-            planted += len(centres)
+            stored, centres = planted(faces, width, random)
+            canvas = decode(stored).pixels
+            there += len(centres)
             for number, engine in enumerate(engines):
                 counts[number] += matched(centres, width, engine._detector.detect(canvas)[0])
         for engine, (found, extra) in zip(engines, counts, strict=True):
-            figures[f"{width} px, {engine.pack.name}, found of {planted}"] = int(found)
+            figures[f"{width} px, {engine.pack.name}, found of {there}"] = int(found)
             figures[f"{width} px, {engine.pack.name}, elsewhere"] = int(extra)
     report(figures, given.json)
     return 0

@@ -11,6 +11,7 @@ import pytest
 from face_pipeline.broker import names
 from face_pipeline.errors import Unavailable
 from face_pipeline.parts import Parts
+from kombu import Connection
 from sqlalchemy import text
 
 from tests import packs
@@ -36,12 +37,21 @@ def installation(
     yield made
     for process in list(made.processes):
         made.end(process, signal.SIGKILL)
+    # Much of the product goes on where Redis refuses something: no test would notice.
+    assert [refusal for server in (made.redis, made.scratch) for refusal in server.refusals()] == []
 
 
 @pytest.fixture
 def parts(installation: Installation) -> Parts:
     """What a process of the installation works with, as one of its doors makes it."""
     return installation.parts
+
+
+@pytest.fixture
+def to_workers(parts: Parts) -> Iterator[Connection]:
+    """For what asks the workers themselves: those in Celery's pool broke where a test restarted Redis."""
+    with parts.celery.connection_for_write() as connection:
+        yield connection
 
 
 def empty(parts: Parts) -> None:
@@ -87,6 +97,14 @@ def web_app(clean: Installation, web_url: tuple[str, subprocess.Popen[bytes]]) -
     for worker in app.workers.values():
         if clean.lasting is None or worker is not clean.lasting.worker:
             clean.end(worker, signal.SIGKILL)
+
+
+@pytest.fixture
+def hasty_app(web_app: App) -> Iterator[App]:
+    """A web service that waits a second for a worker; a test starts those it wants."""
+    url, web = start_web(web_app.installation, "web-hasty.log", FACE_SEARCH_TIMEOUT_SECONDS="1")
+    yield App(web_app.installation, url, web, web_app.workers)
+    web_app.installation.end(web)
 
 
 @pytest.fixture

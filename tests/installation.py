@@ -11,7 +11,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,16 @@ from typing import Any
 import requests
 from face_pipeline.config import get_settings
 from face_pipeline.parts import Parts
+from face_pipeline.store.rights import Role
 
 from tests.photos import ROOT
 from tests.services import Postgres, Redis
+from tests.services.redis import TESTER, passwords, user_of
 
 BIN = Path(sys.executable).parent
 ADMIN_KEY = "fp_" + "a1B2" * 10
+# By which the web service is known to Prometheus and Alertmanager.
+MONITORING_PASSWORD = "a password of the tests"
 START_SECONDS = 60.0
 # What waits on a quiet machine is multiplied by this: a bound ends what hangs, and never judges speed.
 PATIENCE = 5
@@ -43,6 +48,10 @@ from face_pipeline.config import get_settings
 from face_pipeline.parts import Parts
 parts = Parts(get_settings())
 """
+# Commands that systemd's units run, each as its role; all others are an operator's, who is the owner.
+ROLES = {
+    "reconcile": Role.UPKEEP, "cluster": Role.UPKEEP, "tell-hooks": Role.HOOKS, "autoscaler": Role.AUTOSCALER,
+}  # fmt: skip
 # Celery warns, in plain text, that it runs as root; on a host it does not.
 TEST_ENVIRONMENT = {"PYTHONWARNINGS": "ignore"}
 
@@ -51,6 +60,14 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def resident_mib(pid: int, field: str = "VmRSS") -> float:
+    """What a process has in memory; `VmHWM`: the most it ever had."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1]) / 1024
+    return 0.0
 
 
 def wait_until(condition: Callable[[], Any], seconds: float, what: str, every: float = 0.1) -> Any:
@@ -101,13 +118,16 @@ class Installation:
             (directory / name).mkdir()
         for name, value in (
             ("database_password", postgres.password),
-            ("redis_password", redis.password),
-            ("scratch_redis_password", scratch.password),
+            *((f"redis_password_{user}", password) for user, password in passwords().items()),
             ("session_secret", "a secret of the tests"),
             ("admin_api_key", ADMIN_KEY),
             ("hooks_key", "a key of the tests"),
+            ("receipts_key", "another key of the tests"),
+            ("monitoring_web_password", MONITORING_PASSWORD),
         ):
             (credentials / name).write_text(value)
+        for role, password in postgres.passwords.items():
+            _credentials_of(role, credentials, directory / str(role), password)
         (directory / "models" / pack.name).symlink_to(pack)
         os.environ.update(
             {
@@ -117,6 +137,7 @@ class Installation:
                 "FACE_DATABASE_PORT": str(postgres.port),
                 "FACE_DATABASE_NAME": postgres.database,
                 "FACE_DATABASE_USER": postgres.user,
+                "FACE_REDIS_USER": TESTER,
                 "FACE_REDIS_HOST": redis.host,
                 "FACE_REDIS_PORT": str(redis.port),
                 "FACE_SCRATCH_REDIS_HOST": scratch.host,
@@ -130,19 +151,31 @@ class Installation:
             }
         )
         environment = {**os.environ, **UNIT_ENVIRONMENT, **TEST_ENVIRONMENT, "PYTHONPATH": str(ROOT / "app")}
+        # What a test starts is to Redis who it is on a host.
+        del environment["FACE_REDIS_USER"]
         made = cls(directory, postgres, redis, scratch, environment, Parts(get_settings()))
         made.run("migrate")
         made.run("keys", "ensure", "--name", "admin", "--scopes", "admin", "--credential", "admin_api_key")
         return made
+
+    def signed_in_as(self, role: Role) -> dict[str, str]:
+        """What the unit of a role has in its environment, as its systemd unit sets it."""
+        return {"FACE_DATABASE_USER": role, "FACE_CREDENTIALS_DIR": str(self.directory / role)}
 
     @property
     def servers(self) -> tuple[Postgres | Redis, ...]:
         return self.postgres, self.redis, self.scratch
 
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "face_pipeline.cli", *arguments]
+        role = ROLES.get(arguments[0])
+        environment = {
+            "FACE_REDIS_USER": user_of(command),
+            **self.environment,
+            **(self.signed_in_as(role) if role else {}),
+        }
         result = subprocess.run(
-            [sys.executable, "-m", "face_pipeline.cli", *arguments],
-            env=self.environment, capture_output=True, text=True, check=False,
+            command, env=environment, capture_output=True, text=True, check=False,
         )  # fmt: skip
         if check and result.returncode:
             raise AssertionError(f"face-pipeline {' '.join(arguments)}: {result.stdout}{result.stderr}")
@@ -150,9 +183,8 @@ class Installation:
 
     def spawn(self, log: str, *command: str, **extra: str) -> subprocess.Popen[bytes]:
         with (self.directory / log).open("ab") as output:
-            process = subprocess.Popen(
-                command, env={**self.environment, **extra}, stdout=output, stderr=subprocess.STDOUT
-            )
+            environment = {"FACE_REDIS_USER": user_of(command), **self.environment, **extra}
+            process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
         self.processes.append(process)
         return process
 
@@ -167,6 +199,27 @@ class Installation:
         if process in self.processes:
             self.processes.remove(process)
         return code
+
+
+@contextmanager
+def as_role(parts: Parts, role: Role) -> Iterator[Parts]:
+    """The parts of an installation as a process of that role's unit has them."""
+    directory = parts.settings.credentials_dir.parent / role
+    own = {"database_user": role.value, "credentials_dir": directory}
+    made = Parts(parts.settings.model_copy(update=own))
+    try:
+        yield made
+    finally:
+        made.database.close()
+
+
+def _credentials_of(role: Role, credentials: Path, own: Path, password: str) -> None:
+    """The directory of credentials of a role's units: those of the installation, but for its own password."""
+    own.mkdir()
+    for credential in credentials.iterdir():
+        (own / credential.name).symlink_to(credential)
+    (own / "database_password").unlink()
+    (own / "database_password").write_text(password)
 
 
 @dataclass(frozen=True)
@@ -238,7 +291,8 @@ class App:
             "--hostname", f"worker{instance}@tests", "--without-mingle", "--without-gossip",
             "--loglevel", "INFO",
             FACE_WORKER_INSTANCE=str(instance), FACE_WORKER_CONCURRENCY=str(concurrency),
-            FACE_METRICS_PORT_BASE=str(port - instance), **WORKER_ENVIRONMENT, **extra,
+            FACE_METRICS_PORT_BASE=str(port - instance),
+            **{**WORKER_ENVIRONMENT, **self.installation.signed_in_as(Role.WORKER), **extra},
         )  # fmt: skip
         worker.metrics_url = f"http://127.0.0.1:{port}/metrics"  # type: ignore[attr-defined]
         self.workers[instance] = worker
@@ -263,7 +317,7 @@ def start_web(
     web = installation.spawn(
         log, str(BIN / "gunicorn"), "--config", "python:face_pipeline.web.gunicorn_conf",
         "--bind", f"127.0.0.1:{port}", "face_pipeline.web:create_app()",
-        PROMETHEUS_MULTIPROC_DIR=str(multiproc), **extra,
+        PROMETHEUS_MULTIPROC_DIR=str(multiproc), **{**installation.signed_in_as(Role.WEB), **extra},
     )  # fmt: skip
     url = f"http://127.0.0.1:{port}"
 

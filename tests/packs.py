@@ -11,10 +11,14 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.photos import ROOT, SHARED_PACK, SHARED_YUNET
+
+if TYPE_CHECKING:
+    from face_pipeline.engine.prepared.record import Record
 
 CACHE = Path(os.environ.get("FACE_CACHE_DIR", "/var/cache/face-pipeline"))
 DLIB_LOCK = ROOT / "app" / "face_pipeline" / "engine" / "packs" / "dlib.txt"
@@ -78,3 +82,24 @@ def opencv_pack() -> Path:
         json.dump(manifest, file)
     Path(file.name).replace(target / "manifest.json")
     return target
+
+
+# What a processor that is quick with 8 bits, and one that is not, says of itself.
+VNNI, NO_VNNI = "flags\t\t: fpu avx512f avx512_vnni\n", "flags : avx2\n"
+
+
+def prepare_fast(directory: Path, cpuinfo: str = VNNI, worth: float = 100) -> Record:
+    """Copy the small InsightFace pack there and prepare its profiles exact and fast for onnxruntime; returns
+    what came of fast. A processor that is slow with 8 bits refuses no test."""
+    from face_pipeline.engine import read_pack
+    from face_pipeline.engine.prepared import fast
+    from face_pipeline.engine.prepared.preparing import prepare
+    from face_pipeline.ops import sample
+
+    shutil.copytree(insightface_pack(), directory, dirs_exist_ok=True)
+    photos = {"first": sample.first(), "second": sample.second()}
+    pack = read_pack(directory)
+    exact = prepare(pack, photos, ("onnxruntime",), source="tests")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fast, "WORTH", worth)
+        return fast.prepare_fast(pack, exact, photos, ("onnxruntime",), source="tests", cpuinfo=cpuinfo)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -40,6 +41,8 @@ class Settings(BaseSettings):
     database_port: int = Field(5432, ge=1, le=65535)
     database_name: str = "face"
     database_user: str = "face"
+    # Who this process is to both Redises: units name theirs, a person is the operator.
+    redis_user: str = Field("operator", pattern="^[a-z]+$")
     redis_host: str = "127.0.0.1"
     redis_port: int = Field(6379, ge=1, le=65535)
     # Where searches pass: photos, replies and cached answers, in memory alone.
@@ -50,6 +53,9 @@ class Settings(BaseSettings):
     doors: str = Field("", pattern=r"^[a-z ]*$")
 
     originals_dir: Path = Path("/var/lib/face-pipeline/originals")
+    # MB that uploads leave free on the disks of the originals and of further paths, separated by spaces.
+    disk_reserve_mb: int = Field(1024, ge=0)
+    storage_paths: str = ""
     # Where the host that keeps the originals gives them out; empty: they are on this host.
     originals_url: str = Field("", pattern=r"^(https?://\S+)?$")
     models_dir: Path = Path("/var/lib/face-pipeline/models")
@@ -57,7 +63,10 @@ class Settings(BaseSettings):
     accel_redirect: bool = False
 
     web_processes: int = Field(2, ge=1, le=64)
+    # Of each process: threads for all else, searches that workers have at once, and that wait for their turn.
     web_threads: int = Field(8, ge=1, le=64)
+    web_searches: int = Field(8, ge=1, le=256)
+    web_searches_waiting: int = Field(24, ge=0, le=1024)
     worker_instance: int = Field(0, ge=0)
     worker_concurrency: int = Field(4, ge=1, le=64)
     # Cores that one search may take in a worker; 0: those there are, at most 4.
@@ -75,7 +84,7 @@ class Settings(BaseSettings):
     upload_max_bytes: int = Field(20 * 1024**2, ge=1024)
     upload_max_pixels: int = Field(50_000_000, ge=10_000)
     upload_max_photos: int = Field(100, ge=1, le=1000)
-    # What decoding may take in one process at once, MB; a photo that needs more is refused.
+    # What decoding may take in one worker at once, MB; a photo that needs more is refused.
     decode_memory_mb: int = Field(1024, ge=64)
     request_max_bytes: int = Field(256 * 1024**2, ge=1024)
 
@@ -83,6 +92,11 @@ class Settings(BaseSettings):
     limit_requests_per_minute: int = Field(0, ge=0)
     # Wrong keys a minute from one address; 0: any number.
     limit_failed_sign_ins_per_minute: int = Field(30, ge=0)
+
+    # How long somebody stays signed in to the pages, and without doing anything there.
+    session_hours: float = Field(12.0, gt=0, le=24 * 31)
+    # Use is noted once a minute.
+    session_idle_minutes: float = Field(60.0, ge=5, le=60 * 24 * 31)
 
     search_timeout_seconds: float = Field(20.0, gt=0, le=120)
     search_cache_seconds: int = Field(3600, ge=1)
@@ -92,6 +106,12 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(15.0, ge=1)
     task_deadline_seconds: float = Field(300.0, ge=1)
     task_max_attempts: int = Field(3, ge=1)
+
+    # A file of the operator's that gets a line for each anchor of the audit's chain; empty: there is none.
+    audit_anchors: str = Field("", pattern=r"^(/.*)?$")
+
+    # Whether the installation makes backups by itself.
+    backup_enabled: bool = False
 
     # Events are kept for so long.
     events_days: int = Field(30, ge=4, le=3650)
@@ -152,21 +172,35 @@ class Settings(BaseSettings):
     @cached_property
     def redis_url(self) -> str:
         """The queues: messages, log level, autoscaler."""
-        return self._redis("redis_password", self.redis_host, self.redis_port)
+        return self._redis(self.redis_host, self.redis_port)
 
     @cached_property
     def scratch_redis_url(self) -> str:
         """What a search leaves for a while: no disk sees it."""
-        return self._redis("scratch_redis_password", self.scratch_redis_host, self.scratch_redis_port)
+        return self._redis(self.scratch_redis_host, self.scratch_redis_port)
 
-    def _redis(self, credential: str, host: str, port: int) -> str:
+    def _redis(self, host: str, port: int) -> str:
         # Celery takes one URL; the password goes no further than this process's memory.
-        return f"redis://:{quote(self.credential(credential), safe='')}@{host}:{port}/0"
+        password = quote(self.credential(f"redis_password_{self.redis_user}"), safe="")
+        return f"redis://{self.redis_user}:{password}@{host}:{port}/0"
+
+    @property
+    def web_threads_in_all(self) -> int:
+        """Of one web process, those that searches hold included."""
+        return self.web_threads + self.web_searches + self.web_searches_waiting
 
     @property
     def cores_of_a_search(self) -> int:
         """`search_threads`, counted where it is left open."""
         return self.search_threads or min(SEARCH_THREADS_MOST, len(os.sched_getaffinity(0)))
+
+    @property
+    def session_lasting(self) -> timedelta:
+        return timedelta(hours=self.session_hours)
+
+    @property
+    def session_idle(self) -> timedelta:
+        return timedelta(minutes=self.session_idle_minutes)
 
     @property
     def hooks_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:

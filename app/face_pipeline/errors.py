@@ -100,10 +100,20 @@ class DatabaseBusy(Unavailable):
     code = "database_busy"
 
 
+class AuditUnavailable(Unavailable):
+    """What was asked for cannot be told in the audit, so it was not done."""
+
+    code = "audit_unavailable"
+
+
 class QueueUnavailable(Unavailable):
     """Redis, or the way to it, is down."""
 
     code = "queue_unavailable"
+
+
+class RedisRefused(QueueUnavailable):
+    """Redis does not know this process's user, or its user may not do that."""
 
 
 class DiskFull(FacePipelineError):
@@ -111,6 +121,12 @@ class DiskFull(FacePipelineError):
 
     code = "disk_full"
     status = 507
+
+
+class StorageFull(DiskFull):
+    """What is left of a disk is kept for the database, logs and mending."""
+
+    code = "storage_full"
 
 
 # What was asked for may go through in a while, without anybody changing it.
@@ -139,6 +155,8 @@ def root_cause(error: BaseException) -> str:
 
 def in_full(error: FacePipelineError) -> str:
     """What an operator reads: the message, and for a part that is away what its library said of it."""
-    if isinstance(error, (*PASSING, QueueUnavailable)):
+    if isinstance(error, RedisRefused):
+        return error.message
+    if isinstance(error, (*PASSING, AuditUnavailable, QueueUnavailable)):
         return f"{error.message.partition(';')[0]}: {root_cause(error)}"
     return error.message

@@ -7,6 +7,7 @@ settings by itself or opens a connection of its own.
 from __future__ import annotations
 
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import redis
@@ -14,6 +15,7 @@ import urllib3
 from celery import Celery
 
 from face_pipeline.broker import limits
+from face_pipeline.broker.admission import Admission
 from face_pipeline.broker.celery import make_app
 from face_pipeline.broker.redis import SOCKET_TIMEOUT_SECONDS, connect
 from face_pipeline.config import Settings
@@ -23,6 +25,7 @@ from face_pipeline.kept import Kept
 from face_pipeline.network import CONNECT_TIMEOUT_SECONDS, http_pool
 from face_pipeline.observation.alertmanager import Alertmanager
 from face_pipeline.observation.prometheus import Prometheus
+from face_pipeline.proofs import Signer
 from face_pipeline.store.database import Address, Database
 from face_pipeline.store.originals import Originals, RemoteOriginals
 
@@ -38,8 +41,9 @@ class Parts:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        # Made at once, for threads that come together must not get two budgets.
+        # Made at once, for threads that come together must not get two of them.
         self.memory = Budget(settings.decode_memory_bytes)
+        self.searches = Admission(settings.web_searches, settings.web_searches_waiting)
         self.overviews: Kept[Any] = Kept(OVERVIEW_SECONDS)
 
     @cached_property
@@ -82,7 +86,12 @@ class Parts:
     @cached_property
     def originals(self) -> Originals:
         """The originals on this host's disk: those of the web host."""
-        return Originals(self.settings.originals_dir)
+        settings = self.settings
+        return Originals(
+            settings.originals_dir,
+            reserve_bytes=settings.disk_reserve_mb * 1024**2,
+            beside=[Path(each) for each in settings.storage_paths.split()],
+        )
 
     @cached_property
     def originals_source(self) -> Originals | RemoteOriginals:
@@ -92,16 +101,25 @@ class Parts:
         return self.originals
 
     @cached_property
+    def signer(self) -> Signer:
+        """Signs receipts."""
+        return Signer(self.settings.credential("receipts_key"))
+
+    @cached_property
     def prometheus(self) -> Prometheus | None:
         """None: this installation has none."""
         url = self.settings.prometheus_url
-        return Prometheus(url, self._http) if url else None
+        return Prometheus(url, self._http, self._monitoring_password) if url else None
 
     @cached_property
     def alertmanager(self) -> Alertmanager | None:
         """None: this installation has none."""
         url = self.settings.alertmanager_url
-        return Alertmanager(url, self._http) if url else None
+        return Alertmanager(url, self._http, self._monitoring_password) if url else None
+
+    @cached_property
+    def _monitoring_password(self) -> str:
+        return self.settings.credential("monitoring_web_password")
 
     @cached_property
     def _http(self) -> urllib3.PoolManager:

@@ -13,7 +13,7 @@ HERE = Path(__file__).resolve().parent
 # Relative, as setuptools wants it.
 TREE = Path(os.path.relpath(HERE.parents[1] / "app", HERE))
 # Of face_pipeline itself; of the command line all but the commands of a host.
-SHARED = {"__init__", "errors", "words"}
+SHARED = {"__init__", "errors", "proofs", "words"}
 LEFT_OUT = {("face_pipeline.cli", "host")}
 
 

@@ -39,7 +39,7 @@ def test_secrets_are_made_once_and_only_their_owner_reads_them(tmp_path: Path) -
     assert first["admin_api_key"].startswith("fp_")
     assert len(first["admin_api_key"]) == 43
     assert (directory / "admin_api_key").read_text().strip() == first["admin_api_key"]
-    assert len(set(first.values())) == len(first) == 19
+    assert len(set(first.values())) == len(first) == 38
 
 
 def test_a_client_trusts_the_certificate_through_its_authority(tmp_path: Path) -> None:
@@ -94,7 +94,8 @@ def test_the_same_source_is_the_same_release(tmp_path: Path) -> None:
     assert Path(first["path"]).read_bytes() == archive
     with tarfile.open(first["path"]) as packed:
         assert sorted(packed.getnames()) == [
-            "app/face_pipeline/web/api/photos.py", "pyproject.toml", "requirements/app.lock",
+            "app/face_pipeline/web/api/photos.py", "pyproject.toml", "requirements/app.cdx.json",
+            "requirements/app.lock",
         ]  # fmt: skip
     (project / "app/face_pipeline/web/api/photos.py").write_text("two")
     assert release(project, cache)["id"] != first["id"]

@@ -21,6 +21,7 @@ SAY = """
         msg: >-
           host={{ inventory_hostname }} given={{ given | default('nothing') }}
           roles={{ lookup('config', 'DEFAULT_ROLES_PATH') }}
+          strategy={{ lookup('config', 'DEFAULT_STRATEGY') }}
 """
 
 
@@ -99,6 +100,13 @@ def test_a_command_works_as_printed_from_any_directory(bootstrapped: Checkout, t
         assert f"{bootstrapped.directory}/roles" in said
     status, said = bootstrapped.run("playbooks/workers.yml", "--inventory=inventory/local.yml", cwd=tmp_path)
     assert (status, "host=localhost" in said) == (0, True), said
+
+
+def test_playbooks_run_through_mitogen_for_whoever_chooses_it(bootstrapped: Checkout) -> None:
+    status, said = bootstrapped.run("site.yml", ANSIBLE_STRATEGY="mitogen_unpinned")
+    assert (status, "host=localhost" in said, "strategy=mitogen_unpinned" in said) == (0, True, True), said
+    status, said = bootstrapped.run("site.yml")
+    assert (status, "host=localhost" in said, "strategy=linear" in said) == (0, True, True), said
 
 
 def test_the_callers_own_inventory_is_taken_from_the_callers_directory(

@@ -13,6 +13,7 @@ import yaml
 
 from tests.services import Redis
 from tests.services.process import ROOT as SERVICES
+from tests.services.redis import passwords
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = ROOT / "roles" / "base"
@@ -40,6 +41,7 @@ def program(tmp_path_factory: pytest.TempPathFactory, redis_server: Redis) -> Pa
     (directory / "hosts.yml").write_text(yaml.safe_dump({"all": {"children": dict.fromkeys(groups, one)}}))
     tasks = [
         {"ansible.builtin.include_vars": f"{BASE}/defaults/main.yml"},
+        {"ansible.builtin.include_vars": f"{BASE}/vars/main.yml"},
         {
             "ansible.builtin.template": {
                 "src": f"{BASE}/templates/face-redis.j2",
@@ -71,9 +73,9 @@ def asking(program: Path, redis_server: Redis) -> Asking:
     if (SERVICES / ".complete").exists():
         (binaries / "redis-cli").write_text(f'#!/bin/sh\nexec chroot {SERVICES} /usr/bin/redis-cli "$@"\n')
         (binaries / "redis-cli").chmod(0o755)
-    credential = program.parent / "credentials" / "redis_password"
+    credential = program.parent / "credentials" / "redis_password_operator"
     credential.parent.mkdir(exist_ok=True)
-    credential.write_text(f"{redis_server.password}\n")
+    credential.write_text(f"{passwords()['operator']}\n")
     return Asking(program, credential, {**os.environ, "PATH": f"{binaries}:{os.environ['PATH']}"})
 
 
@@ -83,28 +85,41 @@ def test_a_queue_is_counted_without_typing_a_password(asking: Asking) -> None:
     assert "used_memory_human" in asking.ask("INFO", "memory").stdout
 
 
-def test_the_password_is_in_no_command_line(asking: Asking, redis_server: Redis) -> None:
-    command = ["sh", str(asking.program), "MONITOR"]
-    with subprocess.Popen(command, env=asking.environment, stdout=subprocess.PIPE, text=True) as monitor:
+def test_the_password_is_in_no_command_line(asking: Asking) -> None:
+    command = ["sh", str(asking.program), "SUBSCRIBE", "face-redis-test"]
+    with subprocess.Popen(command, env=asking.environment, stdout=subprocess.PIPE, text=True) as waiting:
         try:
-            assert monitor.stdout is not None
-            assert monitor.stdout.readline() == "OK\n"
+            assert waiting.stdout is not None
+            assert waiting.stdout.readline() == "subscribe\n"
             lines = []
             for path in Path("/proc").glob("[0-9]*/cmdline"):
                 try:
                     lines.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
                 except OSError:
                     continue
-            assert any("redis-cli" in line and "MONITOR" in line for line in lines)
-            assert not any(redis_server.password in line for line in lines)
+            assert any("redis-cli" in line and "SUBSCRIBE" in line for line in lines)
+            assert not any(passwords()["operator"] in line for line in lines)
         finally:
-            monitor.kill()
+            waiting.kill()
 
 
 def test_an_error_of_redis_is_an_exit_status(asking: Asking) -> None:
     done = asking.ask("NONSENSE")
     assert done.returncode != 0
     assert "unknown command" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [["FLUSHALL"], ["MONITOR"], ["CONFIG", "SET", "maxmemory", "1"], ["KEYS", "*"]]
+)
+def test_what_nobody_may_do_is_refused_to_a_person_too(asking: Asking, words: list[str]) -> None:
+    done = asking.ask(*words)
+    assert done.returncode != 0
+    assert "NOPERM" in done.stdout + done.stderr
+
+
+def test_a_users_file_that_changed_is_read_without_a_restart(asking: Asking) -> None:
+    assert asking.ask("ACL", "LOAD").stdout.strip() == "OK"
 
 
 def test_without_roots_rights_it_says_what_to_type(asking: Asking) -> None:

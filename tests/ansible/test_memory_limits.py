@@ -27,7 +27,7 @@ FILES = {
 DEFAULTS = [
     f"{ROOT}/roles/{role}/{part}/main.yml" for role in ("web", "worker", "app") for part in ("defaults",)
 ]
-DEFAULTS += [f"{ROOT}/roles/app/vars/main.yml"]
+DEFAULTS += [f"{ROOT}/roles/{role}/vars/main.yml" for role in ("web", "app", "redis")]
 
 
 def played(directory: Path, tasks: list[dict[str, Any]], memory_mb: int, **variables: Any) -> tuple[int, str]:
@@ -40,7 +40,6 @@ def played(directory: Path, tasks: list[dict[str, Any]], memory_mb: int, **varia
     (directory / "play.yml").write_text(yaml.safe_dump([play]))
     given = {
         "ansible_facts": {"memtotal_mb": memory_mb},
-        "face_secrets": {"scratch_redis_password": "secret"},
         "nvidia_plan": {"use": False, "cuda": ""},
         **variables,
     }
@@ -59,9 +58,11 @@ def written(directory: Path, memory_mb: int, **variables: Any) -> dict[str, str]
         for name, source in FILES.items()
     ]
     tasks.append(drop_in("app", directory / "hardening.conf"))
+    tasks.append(drop_in("redis", directory / "redis-hardening.conf"))
     status, said = played(directory, tasks, memory_mb, **variables)
     assert status == 0, said
-    return {name: (directory / name).read_text() for name in (*FILES, "hardening.conf")}
+    names = (*FILES, "hardening.conf", "redis-hardening.conf")
+    return {name: (directory / name).read_text() for name in names}
 
 
 def limit(text: str, name: str) -> str:
@@ -91,7 +92,7 @@ def test_uploads_wait_on_a_disk_and_searches_on_none(tmp_path: Path) -> None:
     assert limit(found["redis-scratch.conf"], "maxmemory-policy") == "volatile-lru"
     assert limit(found["redis-scratch.conf"], "dir").startswith("/run/")
     assert limit(found["face-scratch.conf"], "MemorySwapMax") == "0"
-    for name in ("face-scratch.conf", "hardening.conf"):
+    for name in ("redis-hardening.conf", "hardening.conf"):
         assert limit(found[name], "LimitCORE") == "0"
     assert limit(found["face-pipeline.env"], "FACE_SCRATCH_REDIS_PORT") == "6380"
 

@@ -38,7 +38,6 @@ def written(
     (directory / "play.yml").write_text(yaml.safe_dump([play]))
     given = {
         "ansible_facts": {"memtotal_mb": 8000},
-        "face_secrets": {"scratch_redis_password": "secret"},
         "nvidia_plan": {"use": False, "cuda": ""},
         "face_public_host": "faces.example.org",
         **variables,

@@ -23,11 +23,12 @@ from tests.ansible.programs import ROOT, load, programs
 # Ubuntu 22.04's.
 OLDEST_PYTHON = (3, 10)
 # They run in Ansible's Python, beside the project.
-NOT_ON_THE_HOSTS_PYTHON = {"make_certificate", "check_pack"}
+NOT_ON_THE_HOSTS_PYTHON = {"make_certificate", "check_pack", "bill_of_materials"}
 NAMES = [str(file.relative_to(ROOT)) for file in programs()]
 ON_THE_HOSTS_PYTHON = [
     *(name for name in NAMES if Path(name).stem not in NOT_ON_THE_HOSTS_PYTHON and "plugins/" not in name),
     "app/face_pipeline/ops/workers.py",
+    "app/face_pipeline/ops/releases.py",
 ]
 
 
@@ -155,7 +156,9 @@ def a_target(health: str, job: str = "web", error: str = "") -> dict[str, Any]:
     }
 
 
-def test_targets_that_are_down_are_told_but_for_those_left_out() -> None:
+def test_targets_that_are_down_are_told_but_for_those_left_out(tmp_path: Path) -> None:
+    access = tmp_path / "operator.json"
+    access.write_text('{"basic_auth": {"username": "operator", "password": "secret"}}')
     active = [
         a_target("up"),
         a_target("down", "kibana", "refused"),
@@ -164,12 +167,12 @@ def test_targets_that_are_down_are_told_but_for_those_left_out() -> None:
     ]
     targets = load("roles/verify/files/targets.py")
     with answering(lambda _: (200, json.dumps({"data": {"activeTargets": active}}).encode())) as port:
-        found = targets.troubles(f"http://127.0.0.1:{port}", ["kibana"])
+        found = targets.troubles(f"http://127.0.0.1:{port}", access, ["kibana"])
     assert found == [
         "Prometheus cannot ask web at http://10.0.0.1/metrics: not asked yet",
         "Prometheus cannot ask redis at http://10.0.0.1/metrics: refused",
     ]
-    (silent,) = targets.troubles("http://127.0.0.1:1", [])
+    (silent,) = targets.troubles("http://127.0.0.1:1", access, [])
     assert silent.startswith("Prometheus at http://127.0.0.1:1 does not answer: ")
 
 

@@ -134,6 +134,8 @@ SWITCHED: dict[str, dict[str, Any]] = {
     "Flower off": {"face_flower_enabled": False},
     "web hooks off": {"face_hooks_enabled": "no"},
     "autoscaler on": {"face_autoscale_enabled": "yes"},
+    "firewall on": {"face_firewall_enabled": "yes"},
+    "backups on": {"face_backup_enabled": "yes"},
     "Grafana off": {"face_grafana_enabled": "no"},
     "monitoring off": {"face_monitoring_enabled": False},
     "logs off": {"face_logging_enabled": False},
@@ -172,7 +174,7 @@ def test_what_is_switched_off_is_nowhere(case: str, missing: set[str]) -> None:
     assert units & {*off["base_units"], *off["base_monitoring_units"], *off["verify_units"]} == set()
     assert packages & set(off["base_packages"]) == set()
     assert len(off["preflight_ports"]) == len(on["preflight_ports"]) - sum(
-        len(table[name].get("ports", [])) for name in missing
+        "process" in port for name in missing for port in table[name].get("ports", [])
     )
 
 
@@ -181,6 +183,24 @@ def test_what_is_switched_on_is_asked() -> None:
     on, off = (everything_on_one_host()[each]["one"] for each in ("autoscaler on", "as it comes"))
     assert set(jobs(on)) - set(jobs(off)) == {"autoscaler"}
     assert set(on["here"]) - set(off["here"]) == {"autoscaler"}
+
+
+def test_the_firewall_comes_where_it_is_switched_on_and_no_target_stops_it() -> None:
+    on, off = (everything_on_one_host()[each]["one"] for each in ("firewall on", "as it comes"))
+    assert set(on["here"]) - set(off["here"]) == {"firewall"}
+    assert set(on["base_packages"]) - set(off["base_packages"]) == {"nftables"}
+    assert set(on["verify_units"]) - set(off["verify_units"]) == {"face-firewall.service"}
+    assert (on["base_units"], on["base_monitoring_units"]) == (
+        off["base_units"],
+        off["base_monitoring_units"],
+    )
+
+
+def test_backups_come_where_they_are_wanted() -> None:
+    on, off = (everything_on_one_host()[each]["one"] for each in ("backups on", "as it comes"))
+    assert set(on["here"]) - set(off["here"]) == {"backup_database", "backup_files"}
+    assert {"pgbackrest", "restic", "age"} <= set(on["base_packages"]) - set(off["base_packages"])
+    assert "face-backup-files.timer" in on["verify_units"]
 
 
 def test_a_failed_part_is_not_said_twice() -> None:
@@ -249,6 +269,8 @@ def test_an_entry_says_what_is_known_of_a_service() -> None:
     for name, entry in table.items():
         assert set(entry) <= known, name
         assert entry.get("target", "face") in ("face", "monitoring"), name
+        for port in entry.get("ports", []):
+            assert {"port"} < set(port) <= {"port", "process", "clients", "protocols"}, name
         assert entry.get("verified", "pipeline") in ("pipeline", "observation"), name
         assert "units" in entry or not {"target", "verified"} & set(entry), name
     every = [unit for entry in table.values() for unit in entry.get("units", [])]

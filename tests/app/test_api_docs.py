@@ -99,6 +99,10 @@ class World:
     def _keys(self) -> str:
         return self._made("keys", name=f"key {uuid.uuid4()}", scopes=["read"])
 
+    def _sessions(self) -> str:
+        signed_in = self.app.request("POST", "/session", json={"api_key": self.app.api_key})
+        return str(signed_in.json()["id"])
+
     def _hooks(self) -> str:
         return self._made("hooks", url="https://example.org/faces")
 
@@ -120,7 +124,7 @@ class World:
     def filled(self, command: str) -> str:
         """A command with what HOST, ID and … stand for where they are."""
         command = command.replace("https://HOST", self.app.url)
-        kinds = "photos|faces|persons|batches|clusters|keys|hooks|merges|collections"
+        kinds = "photos|faces|persons|batches|clusters|keys|sessions|hooks|merges|collections"
         command = re.sub(
             rf"(api/v1/(?:{kinds}))/[A-Z][A-Z_]+\b",
             lambda found: f"{found[1]}/{self.new(found[1].rpartition('/')[2])}",
@@ -237,6 +241,7 @@ def _failed(world: World) -> None:
 
 
 def _audited(world: World) -> None:
+    world.new("sessions")
     world.app.get(f"/api/v1/photos/{world.new('photos')}")
     world.app.upload(("a.jpg", astronaut_jpeg(41)), person="Anna")
     for key in world.app.get("/api/v1/keys?state=active").json()["keys"]:
@@ -352,7 +357,7 @@ PAGES = (
     Page("from-compreface.md", before=_old_server, also=_moving, has_programs=False),
 )
 # Pages of operators: what they do happens on a host.
-ON_HOSTS = ("flower.md", "installing.md", "logs.md", "operations.md")
+ON_HOSTS = ("backup.md", "flower.md", "installing.md", "logs.md", "operations.md")
 
 
 def _examples(name: str) -> list[Example]:

@@ -13,6 +13,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
+from hypothesis.internal.conjecture import providers
 from schemathesis.config import (
     ChecksConfig,
     PositiveDataAcceptanceConfig,
@@ -20,13 +21,22 @@ from schemathesis.config import (
     ProjectsConfig,
     SchemathesisConfig,
 )
-from schemathesis.specs.openapi.checks import positive_data_acceptance
+from schemathesis.specs.openapi.checks import (
+    allow_header_conformance,
+    negative_data_rejection,
+    positive_data_acceptance,
+    unsupported_method,
+)
 from schemathesis.transport.serialization import Binary
 
 from tests.app.test_contract import DOCUMENT
 from tests.app.test_telemetry import environment
 from tests.installation import CAMPAIGN, App, Installation, start_web
 from tests.photos import astronaut_jpeg, no_face
+
+# Hypothesis takes values from the source files that are loaded: each edit of one, and each other test in the
+# process, would ask something else.
+providers._get_local_constants = lambda: providers._local_constants
 
 # Of each call; there are many of them.
 EXAMPLES = 12 * CAMPAIGN
@@ -47,8 +57,11 @@ OF_RULES = {
     "until",
     "expires_at",
 }
-# A face or an embedding, and of verify one thing of two with one of three.
+# A face or an embedding, of verify one thing of two with one of three, one of several fields at least.
 EITHER = {
+    ("/api/v1/collections/{collection}/retention", "application/json"),
+    ("/api/v1/overview/silences", "application/json"),
+    ("/api/v1/photos/retry", "application/json"),
     ("/api/v1/clusters/{cluster_id}/name", "application/json"),
     ("/api/v1/search", "application/json"),
     ("/api/v1/verify", "application/json"),
@@ -106,7 +119,21 @@ def test_every_answer_is_one_that_the_document_names(case: Any, fuzzed: App) -> 
         base_url=fuzzed.url,
         headers={"Authorization": f"Bearer {fuzzed.api_key}"},
         timeout=60,
-        excluded_checks=[positive_data_acceptance] if _has_rules_of_its_own(case) else [],
+        excluded_checks=[
+            *[positive_data_acceptance] * _has_rules_of_its_own(case),
+            *[unsupported_method, allow_header_conformance] * _is_an_id_too(case.operation.path),
+            # Each line that is no record is told in the answer, with its number.
+            *[negative_data_rejection] * case.operation.path.endswith("/import"),
+        ],
+    )
+
+
+def _is_an_id_too(path: str) -> bool:
+    """Whether another method finds the last word in the place of an id, as `assign` of /faces/{face_id}."""
+    parent, _, last = path.rpartition("/")
+    siblings = (each.rpartition("/") for each in DOCUMENT["paths"])
+    return not last.startswith("{") and any(
+        above == parent and word.startswith("{") for above, _, word in siblings
     )
 
 

@@ -268,13 +268,14 @@ def _stock(app: App) -> dict[str, str]:
     app.request("POST", "/api/v1/collections", json={"name": "guests"})
     other = app.request("POST", "/api/v1/persons", json={"name": "Somebody"}).json()
     hook = app.request("POST", "/api/v1/hooks", json={"url": "https://receiver.example.org/all"}).json()
+    session = app.request("POST", "/session", json={"api_key": app.api_key}).json()
     unknown = "0197c2a8-0000-7000-8000-000000000000"
     return {
         "PHOTO_ID": photos[0]["id"], "BATCH_ID": first["batch_id"], "FACE_ID": photos[0]["faces"][0]["id"],
         "PERSON_ID": photos[0]["person"]["id"], "OTHER_PERSON_ID": other["id"],
         "OTHER_FACE_ID": photos[1]["faces"][0]["id"], "KEY_ID": new["id"], "COLLECTION": "guests",
         "MERGE_ID": unknown, "CLUSTER_ID": unknown, "HOOK_ID": hook["id"], "SILENCE_ID": unknown,
-        "REASON": "engine_error",
+        "SESSION_ID": session["id"], "REASON": "engine_error",
     }  # fmt: skip
 
 

@@ -10,7 +10,6 @@ import pytest
 import requests
 from face_pipeline.parts import Parts
 from face_pipeline.store import audit
-from face_pipeline.store.models import Outcome
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
@@ -239,27 +238,3 @@ def test_an_operator_reads_the_audit_on_the_command_line(web_app: App, told: Any
     assert "key.revoke" in table[1]
     assert created["subject"] in table[1]
     assert run("audit", "--actor", "nobody").stdout.count("\n") == 1
-
-
-def test_only_pruning_removes_old_entries_and_says_so(web_app: App, told: Any) -> None:
-    parts, old = web_app.installation.parts, f"old-{uuid.uuid4()}"
-    with parts.database.transaction() as session:
-        for age in (399, 364):
-            session.execute(
-                text(
-                    "INSERT INTO audit (at, actor_kind, actor_name, action, subject, outcome) VALUES"
-                    " (now() - make_interval(days => :age), 'service', 'test', 'test.old', :subject, 'done')"
-                ),
-                {"age": age, "subject": old},
-            )
-    assert web_app.installation.run("audit", "prune", "--older-than", "365d").stdout == "1 entry removed\n"
-    with parts.database.transaction() as session:
-        left = audit.page(session, audit.Wanted(subject=old), limit=10)[0]
-        assert len(left) == 1
-    (entry,) = told(action="audit.prune")
-    assert (entry["details"], entry["outcome"]) == (
-        {"entries": 1, "older_than_seconds": 365 * 86400}, Outcome.DONE,
-    )  # fmt: skip
-    with pytest.raises(DBAPIError, match="only ever added"), parts.database.transaction() as session:
-        session.execute(text("DELETE FROM audit WHERE subject = :subject"), {"subject": old})
-    assert web_app.installation.run("audit", "prune", check=False).returncode == 2

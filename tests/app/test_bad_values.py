@@ -9,6 +9,8 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import signal
+import subprocess
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -24,7 +26,7 @@ from sqlalchemy import text
 from tests.app import stock
 from tests.app.test_clusters import faces_of, people, put
 from tests.app.test_contract import DOCUMENT
-from tests.installation import Installation
+from tests.installation import App, Installation
 
 NO_ID = "11111111-1111-4111-8111-111111111111"
 LONG = "n" * 10_000
@@ -97,7 +99,8 @@ class World:
         batch = self.ask("post", "/api/v1/batches", {"collection": "default"})
         self.ids = {
             "cluster": cluster["id"], "key": key["id"], "hook": hook["id"], "batch": batch["id"],
-            "collection": "default", "merge": NO_ID, "silence": NO_ID, "reason": "worker_lost",
+            "collection": "default", "merge": NO_ID, "silence": NO_ID, "session": NO_ID,
+            "reason": "worker_lost",
         }  # fmt: skip
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
@@ -106,7 +109,8 @@ class World:
         return answer.json
 
     def fresh(self) -> None:
-        """A person, a photo and a face that no call before has changed."""
+        """A person, a photo and a face that no call before has changed, and room for them."""
+        self.ask("patch", "/api/v1/collections/default/quota", {"photos": None, "bytes": None})
         person = stock.person(self.parts, f"Somebody {next(names)}")
         photo = stock.photo(self.parts, person)
         (face,) = stock.faces_of(self.parts, photo)
@@ -117,10 +121,13 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(installation: Installation) -> World:
+def world(installation: Installation, web_url: tuple[str, subprocess.Popen[bytes]]) -> Iterator[World]:
     with installation.parts.database.transaction() as session:
         session.execute(text("TRUNCATE collections, batches, photos, faces, persons, events, hooks CASCADE"))
-    return World(installation.parts, installation.api_key)
+    # It makes pictures.
+    worker = App(installation, *web_url).start_worker()
+    yield World(installation.parts, installation.api_key)
+    installation.end(worker, signal.SIGKILL)
 
 
 def good(world: World, path: str, kind: str, schema: dict[str, Any], bad: str) -> dict[str, Any]:

@@ -233,6 +233,38 @@ def test_a_key_is_made_changed_rotated_and_revoked(web_app: App, anna: Person, t
         assert len(done.stderr.splitlines()) == 1
 
 
+def test_who_is_signed_in_is_listed_and_signed_out(web_app: App, anna: Person) -> None:
+    name = f"Mia {uuid.uuid4()}"
+    key = anna.types("keys", "create", "--name", name, "--scopes", "read").stdout.strip()
+    host = web_app.installation.run
+
+    def sign_in() -> str:
+        answer = web_app.request("POST", "/session", json={"api_key": key})
+        return str(answer.json()["id"])
+
+    first, second, third, last = (sign_in() for _ in range(4))
+    listed = anna.types("keys", "sessions", "--name", name).stdout.splitlines()
+    assert [each.split()[0] for each in listed] == ["ID", last, third, second, first]
+    assert "127.0.0.1" in listed[1]
+    assert last in anna.types("keys", "sessions").stdout
+    shown = json.loads(host("keys", "sessions", "--name", name, "--json").stdout)
+    assert [each["id"] for each in shown] == [last, third, second, first]
+    assert anna.types("keys", "sign-out", first).stdout == f"ended {first}\n"
+    assert host("keys", "sign-out", second).stdout == f"ended {second}\n"
+    left = host("keys", "sessions", "--name", name).stdout.splitlines()
+    assert [each.split()[0] for each in left] == ["ID", last, third]
+    assert "404 session_not_found" in anna.types("keys", "sign-out", first).stderr
+    assert "keys sessions" in host("keys", "sign-out", "x", check=False).stderr
+    assert anna.types("keys", "sign-out", "--name", name).stdout == f"ended the sessions of {name}\n"
+    assert len(anna.types("keys", "sessions", "--name", name).stdout.splitlines()) == 1
+    sign_in()
+    assert host("keys", "sign-out", "--name", name).returncode == 0
+    assert len(host("keys", "sessions", "--name", name).stdout.splitlines()) == 1
+    for wrong in ((), (first, "--name", name)):
+        assert anna.types("keys", "sign-out", *wrong).returncode == 2
+        assert host("keys", "sign-out", *wrong, check=False).returncode == 2
+
+
 def test_the_audit_is_asked_who_what_and_whom(web_app: App, anna: Person, parts: Parts) -> None:
     photo = stock.photo(parts, None)
     assert anna.types("photos", "show", photo).returncode == 0

@@ -22,11 +22,15 @@ from tests.photos import ROOT, astronaut_again, astronaut_jpeg, no_face
 LEAVES = [
     *(("photos", name) for name in ("list", "show", "retry", "move", "delete")),
     *(("persons", name) for name in ("list", "show", "create", "enrol", "rename", "merge", "undo", "delete")),
-    *(("collections", name) for name in ("list", "show", "create", "delete")),
+    *(("collections", name) for name in ("list", "show", "create", "quota", "retention", "delete")),
     *(("clusters", name) for name in ("list", "show", "name", "hide")),
     *(("hooks", name) for name in ("list", "show", "add", "change", "remove", "test", "deliveries")),
-    *(("keys", name) for name in ("list", "show", "create", "change", "rotate", "revoke")),
+    *(
+        ("keys", name)
+        for name in ("list", "show", "create", "change", "rotate", "revoke", "sessions", "sign-out")
+    ),
     *((name,) for name in ("ingest", "watch", "search", "verify", "events", "audit", "export", "import")),
+    ("receipt", "verify"),
     *((name,) for name in ("status", "completion")),
 ]
 
@@ -171,6 +175,7 @@ def test_without_a_server_the_host_commands_are_absent(tmp_path: Path) -> None:
     assert {each.name for each in package.iterdir()} == {
         "__init__.py",
         "errors.py",
+        "proofs.py",
         "words.py",
         "client",
         "cli",

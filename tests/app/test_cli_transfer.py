@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from face_pipeline.actions import retention
 from face_pipeline.engine import contract_id
 from face_pipeline.parts import Parts
 from face_pipeline.store import collections, imports
@@ -311,6 +312,19 @@ def test_an_original_that_is_lost_is_told(web_app: App, parts: Parts, anna: Pers
     assert "did not come along (original_missing)" in done.stdout
 
 
+def test_an_original_that_retention_removed_is_not_lost(web_app: App, parts: Parts, anna: Person) -> None:
+    data = fill(parts, 3)
+    changed = web_app.request("PATCH", "/api/v1/collections/from/retention", json={"originals_days": 0})
+    assert changed.json()["due"]["originals"] == 3
+    retention.expire(parts)
+    assert not parts.originals.path(hashlib.sha256(data[1]).hexdigest()).exists()
+    done = anna.types("export", "from", "copy")
+    assert done.returncode == 0, done.stderr
+    assert "3 without an original, which the collection's retention has removed" in done.stdout
+    photos = [each for each in lines_of(anna.home / "copy") if each["kind"] == "photo"]
+    assert [each["original"] for each in photos] == [None] * 3
+
+
 def test_two_exports_to_one_place_do_not_meet(web_app: App, parts: Parts, anna: Person) -> None:
     fill(parts, 2)
     stock.person(parts, "Anna", "other")
@@ -322,3 +336,60 @@ def test_two_exports_to_one_place_do_not_meet(web_app: App, parts: Parts, anna: 
     assert "is of another export, of other at http://elsewhere" in done.stderr
     assert anna.types("export", "from", "copy", "--fresh").returncode == 0
     assert len(lines_of(anna.home / "copy")) == 14
+
+
+@pytest.mark.parametrize("target", ["hers", "hers.tar"])
+def test_a_person_gets_all_that_is_held_on_them_as_files(
+    web_app: App, parts: Parts, anna: Person, target: str
+) -> None:
+    data = fill(parts, 12)
+    done = anna.types("export", "--person", "person 1", "from", target)
+    assert done.returncode == 0, done.stderr
+    assert "1 persons, 2 photos, 2 faces" in done.stdout
+    kept = anna.home / target
+    assert (kept.stat().st_mode & 0o077) == 0, "for nobody else to read"
+    lines = lines_of(kept)
+    assert [each["kind"] for each in lines][:4] == ["collection", "person", "photo", "photo"]
+    assert lines[0]["format"] == "face-pipeline-person"
+    assert lines[-1]["kind"] == "end"
+    assert lines[-1]["audit"] == sum(each["kind"] == "audit" for each in lines) > 0
+    assert {each["sha256"] for each in lines if each["kind"] == "photo"} == {
+        hashlib.sha256(data[at]).hexdigest() for at in (1, 11)
+    }
+    if target == "hers":
+        photos = [each for each in lines if each["kind"] == "photo"]
+        assert {(kept / each["original"]).read_bytes() for each in photos} == {data[1], data[11]}
+    refused = anna.types("import", target, "--collection", "to")
+    assert refused.returncode == 1
+    assert "export of one person" in refused.stderr
+
+
+def test_pictures_that_may_show_others_are_left_out(web_app: App, parts: Parts, anna: Person) -> None:
+    fill(parts, 12)
+    done = anna.types("export", "--person", "Person 1", "--no-photos", "from", "hers", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["photos"], told["missing"]) == (2, [])
+    assert [each.name for each in (anna.home / "hers").iterdir()] == ["export.jsonl"]
+    assert [each["original"] for each in lines_of(anna.home / "hers") if each["kind"] == "photo"] == [
+        None
+    ] * 2
+
+
+def test_an_export_of_a_person_that_cannot_be_is_refused_in_a_line(
+    web_app: App, parts: Parts, anna: Person
+) -> None:
+    fill(parts, 2)
+    other = stock.person(parts, "Anna", "other")
+    (anna.home / "copy").mkdir()
+    goal = {"version": 1, "url": web_app.url, "collection": "from", "person": str(other), "pictures": True}
+    (anna.home / "copy" / "export.state").write_text(json.dumps({"goal": goal}))
+    for arguments, words in (
+        (("--no-photos", "from", "out"), "--no-photos goes with --person"),
+        (("--person", "Nobody", "from", "out"), "there is no person 'Nobody'"),
+        (("--person", str(other), "from", "out"), "is in other: name that one"),
+        (("--person", "Person 1", "from", "copy"), f"is of another export, of the person {other} in from"),
+    ):
+        done = anna.types("export", *arguments)
+        assert done.returncode != 0
+        assert words in done.stderr

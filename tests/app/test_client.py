@@ -519,12 +519,22 @@ def test_a_key_is_made_changed_rotated_and_revoked_and_the_audit_tells_it(web_ap
     rotated = client.rotate_key(made.id, grace_seconds=60)
     assert client.api_key(made.id).previous_until is not None
     assert list(Client(web_app.url, rotated.api_key).photos()) == []
+    for _ in range(2):
+        web_app.request("POST", "/session", json={"api_key": rotated.api_key}).raise_for_status()
+    newest, before = client.sessions(key_id=made.id)
+    assert (newest.key_name, newest.address, newest.current) == (name, "127.0.0.1", False)
+    client.end_session(newest.id)
+    assert [each.id for each in client.sessions(key_id=made.id)] == [before.id]
+    client.end_sessions(made.id)
+    assert list(client.sessions(key_id=made.id)) == []
     client.revoke_key(made.id)
     assert made.id in {each.id for each in client.api_keys(state="revoked")}
     with pytest.raises(Refused, match="401 api_key_invalid"):
         list(own.photos())
     told = list(client.audit(subject=made.id, since=datetime.now() - timedelta(hours=1)))
-    assert [each.action for each in told] == ["key.revoke", "key.rotate", "key.change", "key.create"]
+    assert [each.action for each in told if not each.action.startswith("session.")] == [
+        "key.revoke", "key.rotate", "key.change", "key.create",
+    ]  # fmt: skip
     refused = list(client.audit(actor=str(made.id), outcome="refused"))
     assert [each.action for each in refused] == ["access.refuse"]
     assert list(client.audit(subject=made.id, until=datetime.now() - timedelta(hours=1))) == []

@@ -28,14 +28,21 @@ from face_pipeline.store.models import (
     Person,
     Photo,
 )
+from face_pipeline.store.rights import Role
 from sqlalchemy import delete, event, insert, select, text, update
 
 from tests import packs
-from tests.installation import MAKE_PARTS, Installation
+from tests.installation import MAKE_PARTS, Installation, as_role
 from tests.photos import LABELLED, labelled
 
 DIMENSION = 128
 Rows = npt.NDArray[np.float32]
+
+
+def cluster(parts: Parts) -> clusterer.Looked:
+    """As its unit does."""
+    with as_role(parts, Role.UPKEEP) as upkeep:
+        return clusterer.cluster(upkeep)
 
 
 def unit(rows: npt.NDArray[Any]) -> Rows:
@@ -144,7 +151,7 @@ def test_faces_of_one_person_are_one_group_and_strangers_are_in_none(parts: Part
     everybody = people(40, 1)
     theirs = [put(parts, faces_of(each, 2 + n % 5, n)) for n, each in enumerate(everybody[:30])]
     put(parts, everybody[30:])
-    clusterer.cluster(parts)
+    cluster(parts)
     assert sets(parts) == as_sets(theirs)
 
 
@@ -152,8 +159,8 @@ def test_a_blurred_face_is_in_no_group(parts: Parts) -> None:
     person = people(1, 1)[0]
     good = put(parts, faces_of(person, 3, 1))
     put(parts, faces_of(person, 3, 2), quality=0.2)
-    clusterer.cluster(parts)
-    clusterer.cluster(parts)
+    cluster(parts)
+    cluster(parts)
     assert sets(parts) == as_sets([good])
 
 
@@ -161,12 +168,12 @@ def test_a_group_keeps_its_id_while_it_grows(parts: Parts) -> None:
     one, other, third = people(3, 1)
     first = put(parts, faces_of(one, 4, 1))
     lonely = put(parts, faces_of(third, 1, 2))
-    clusterer.cluster(parts)
+    cluster(parts)
     (group,) = groups(parts)
     more = put(parts, faces_of(one, 2, 3))
     others = put(parts, faces_of(other, 2, 4))
     late = put(parts, faces_of(third, 1, 5))
-    clusterer.cluster(parts)
+    cluster(parts)
     assert groups(parts)[group] == {*first, *more}
     assert sets(parts) == as_sets([[*first, *more], others, [*lonely, *late]])
 
@@ -190,7 +197,7 @@ def test_of_two_groups_that_become_one_the_larger_stays_and_a_hidden_one_stays_h
 ) -> None:
     one, other = two_halves()
     many, few = put(parts, faces_of(one, 5, 1, 0.999)), put(parts, faces_of(other, 3, 2, 0.999))
-    clusterer.cluster(parts)
+    cluster(parts)
     assert sets(parts) == as_sets([many, few])
     larger, smaller = (
         next(key for key, faces in groups(parts).items() if faces == set(x)) for x in (many, few)
@@ -198,7 +205,7 @@ def test_of_two_groups_that_become_one_the_larger_stays_and_a_hidden_one_stays_h
     hidden = larger if hide_the_larger else smaller
     change(parts, update(Cluster).where(Cluster.id == hidden).values(hidden=True))
     link = put(parts, between(one, other))
-    clusterer.cluster(parts)
+    cluster(parts)
     assert groups(parts) == {larger: {*many, *few, *link}}
     with parts.database.reading() as session:
         assert session.scalars(select(Cluster.hidden)).all() == [True]
@@ -210,9 +217,9 @@ def test_one_face_between_two_people_does_not_make_them_one(parts: Parts) -> Non
     across = unit(across - (across @ one) * one)
     other = unit(0.75 * one + np.sqrt(1 - 0.75**2) * across)
     ones, others = put(parts, faces_of(one, 5, 1, 0.999)), put(parts, faces_of(other, 5, 2, 0.999))
-    clusterer.cluster(parts)
+    cluster(parts)
     (blurred,) = put(parts, between(one, other))
-    clusterer.cluster(parts)
+    cluster(parts)
     found = groups(parts)
     assert len(found) == 2
     assert {frozenset(faces - {blurred}) for faces in found.values()} == as_sets([ones, others])
@@ -220,7 +227,7 @@ def test_one_face_between_two_people_does_not_make_them_one(parts: Parts) -> Non
 
 def test_a_run_without_news_asks_one_question_and_loads_nothing(parts: Parts) -> None:
     put(parts, faces_of(people(1, 1)[0], 4, 1))
-    assert clusterer.cluster(parts) == clusterer.Looked(faces=4, collections=1)
+    assert cluster(parts) == clusterer.Looked(faces=4, collections=1)
     asked: list[str] = []
 
     def remember(_c: Any, _u: Any, statement: str, *_: Any) -> None:
@@ -253,40 +260,40 @@ def _environment(parts: Parts) -> dict[str, str]:
 
 def test_a_face_that_is_named_elsewhere_leaves_its_group_and_comes_back(parts: Parts) -> None:
     faces = put(parts, faces_of(people(1, 1)[0], 4, 1))
-    clusterer.cluster(parts)
+    cluster(parts)
     (group,) = groups(parts)
     anna = add_person(parts)
     name(parts, faces[:1], anna)
     assert groups(parts) == {group: set(faces[1:])}
-    clusterer.cluster(parts)
+    cluster(parts)
     assert groups(parts) == {group: set(faces[1:])}
     change(parts, delete(Person).where(Person.id == anna))
-    clusterer.cluster(parts)
+    cluster(parts)
     assert groups(parts) == {group: set(faces)}
 
 
 def test_a_group_whose_faces_all_have_names_goes_and_is_made_again_without_them(parts: Parts) -> None:
     faces = put(parts, faces_of(people(1, 1)[0], 4, 1))
-    clusterer.cluster(parts)
+    cluster(parts)
     name(parts, faces, add_person(parts))
-    clusterer.cluster(parts)
+    cluster(parts)
     with parts.database.reading() as session:
         assert session.scalars(select(Cluster.id)).all() == []
     name(parts, faces, None)
-    clusterer.cluster(parts)
+    cluster(parts)
     assert sets(parts) == as_sets([faces])
 
 
 def test_erased_faces_are_gone_from_their_group(parts: Parts) -> None:
     person = people(1, 1)[0]
     first, second = put(parts, faces_of(person, 3, 1)), put(parts, faces_of(person, 2, 2))
-    clusterer.cluster(parts)
+    cluster(parts)
     with parts.database.reading() as session:
         photo = session.scalar(select(Face.photo_id).where(Face.id == first[0]))
     change(parts, delete(Photo).where(Photo.id == photo))
     assert sets(parts) == as_sets([second])
     change(parts, delete(Photo))
-    clusterer.cluster(parts)
+    cluster(parts)
     with parts.database.reading() as session:
         assert session.scalars(select(Cluster.id)).all() == []
 
@@ -295,14 +302,14 @@ def test_faces_that_move_to_another_collection_are_grouped_there(parts: Parts) -
     person = people(1, 1)[0]
     stay, go = put(parts, faces_of(person, 3, 1)), put(parts, faces_of(person, 2, 2))
     there = put(parts, faces_of(person, 2, 3), collection="other")
-    clusterer.cluster(parts)
+    cluster(parts)
     with parts.database.reading() as session:
         photo = session.scalar(select(Face.photo_id).where(Face.id == go[0]))
         other = session.scalar(select(Collection.id).where(Collection.name == "other"))
     change(parts, update(Photo).where(Photo.id == photo).values(collection_id=other))
     change(parts, update(Face).where(Face.photo_id == photo).values(collection_id=other))
     assert sets(parts) == as_sets([stay, there])
-    clusterer.cluster(parts)
+    cluster(parts)
     assert sets(parts) == as_sets([stay, [*there, *go]])
 
 
@@ -310,7 +317,7 @@ def test_groups_of_two_collections_have_nothing_to_do_with_each_other(parts: Par
     person = people(1, 1)[0]
     here = put(parts, faces_of(person, 3, 1))
     there = put(parts, faces_of(person, 3, 2), collection="other")
-    clusterer.cluster(parts)
+    cluster(parts)
     assert sets(parts) == as_sets([here, there])
 
 
@@ -338,7 +345,7 @@ clusterer.cluster(parts)
         assert session.scalars(select(ClusterRun.version)).all() == []
     assert len(looked_at) == 30, "three parts of the run are kept, the fourth is not"
     before = groups(parts)
-    assert clusterer.cluster(parts).faces == 30
+    assert cluster(parts).faces == 30
     assert sets(parts) == as_sets(theirs)
     assert before.keys() <= groups(parts).keys()
 
@@ -349,7 +356,7 @@ def test_a_run_that_has_too_much_to_do_is_continued_by_the_next(
     monkeypatch.setattr(clusterer, "FACES_OF_A_RUN", 20)
     monkeypatch.setattr(clusterer, "FACES_AT_ONCE", 8)
     theirs = [put(parts, faces_of(each, 5, n)) for n, each in enumerate(people(10, 1))]
-    assert [clusterer.cluster(parts).faces for _ in range(4)] == [20, 20, 10, 0]
+    assert [cluster(parts).faces for _ in range(4)] == [20, 20, 10, 0]
     assert sets(parts) == as_sets(theirs)
 
 
@@ -357,8 +364,8 @@ def test_runs_take_turns(parts: Parts) -> None:
     put(parts, faces_of(people(1, 1)[0], 3, 1))
     with parts.database.single_statements() as connection, grouping.only_clusterer(connection) as alone:
         assert alone
-        assert clusterer.cluster(parts) == clusterer.Looked()
-    assert clusterer.cluster(parts).faces == 3
+        assert cluster(parts) == clusterer.Looked()
+    assert cluster(parts).faces == 3
 
 
 def test_a_run_that_fails_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch, parts: Parts) -> None:
@@ -370,15 +377,15 @@ def test_a_run_that_fails_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch, 
     with monkeypatch.context() as patch:
         patch.setattr(grouping, "neighbours", fail)
         with pytest.raises(RuntimeError):
-            clusterer.cluster(parts)
-    assert clusterer.cluster(parts).faces == 3
+            cluster(parts)
+    assert cluster(parts).faces == 3
 
 
 def test_what_happens_to_faces_during_a_run_counts(monkeypatch: pytest.MonkeyPatch, parts: Parts) -> None:
     """A face is named, one erased and a group gone between the look at them and what is written of it."""
     one, other = people(2, 1)
     old = put(parts, faces_of(other, 2, 3))
-    clusterer.cluster(parts)
+    cluster(parts)
     faces, more = put(parts, faces_of(one, 4, 1)), put(parts, faces_of(other, 2, 2))
     anna = add_person(parts)
     write = grouping.write
@@ -391,9 +398,9 @@ def test_what_happens_to_faces_during_a_run_counts(monkeypatch: pytest.MonkeyPat
         write(*arguments)
 
     monkeypatch.setattr(grouping, "write", late)
-    clusterer.cluster(parts)
+    cluster(parts)
     assert sets(parts) == as_sets([faces[2:], more])
-    clusterer.cluster(parts)
+    cluster(parts)
     assert sets(parts) == as_sets([faces[2:], [*more, *old]])
 
 
@@ -410,7 +417,7 @@ def test_a_collection_that_goes_during_a_run_leaves_nothing(
         write(*arguments)
 
     monkeypatch.setattr(grouping, "write", late)
-    clusterer.cluster(parts)
+    cluster(parts)
     with parts.database.reading() as session:
         for table in (Cluster.id, ClusterFace.face_id, ClusterRun.collection_id):
             assert session.scalars(select(table)).all() == []

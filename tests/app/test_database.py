@@ -166,7 +166,7 @@ def _refused(parts: Parts, table: str, state: str) -> Iterator[None]:
     with parts.database.transaction() as session:
         for statement in (
             "CREATE SEQUENCE refusals",
-            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS"
             f" $$ BEGIN PERFORM nextval('refusals'); RAISE SQLSTATE '{state}'; END $$",
             f"CREATE TRIGGER refuse BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION refuse()",
         ):

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ LARGE = 2 * 1024**2
 PHOTOS = "/api/v1/photos"
 KEY = f"Authorization: Bearer {ADMIN_KEY}"
 REQUEST_BYTES = 4 * 1024**2
+# Requests of one address, small enough to be reached.
+BURST, CONNECTIONS = 50, 20
 
 
 @dataclass
@@ -96,11 +99,23 @@ class Edge:
             method, self.url + path, verify=False, allow_redirects=False, timeout=60, **options
         )
 
-    def connect(self) -> ssl.SSLSocket:
+    def connect(self, source: str = "127.0.0.1") -> ssl.SSLSocket:
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        plain = socket.create_connection(("127.0.0.1", self.nginx.port), timeout=30)
+        plain = socket.create_connection(
+            ("127.0.0.1", self.nginx.port), timeout=30, source_address=(source, 0)
+        )
         return context.wrap_socket(plain, server_hostname="localhost")
+
+    def asked_as(
+        self, host: str, path: str, *headers: str, source: str = "127.0.0.1", port: int | None = None
+    ) -> Answer:
+        """The answer to a GET that names `host` as the server it wants; `port`: of plain HTTP."""
+        head = "\r\n".join((f"GET {path} HTTP/1.1", f"Host: {host}", *headers, "", "")).encode()
+        connection = socket.create_connection(("127.0.0.1", port), 30) if port else self.connect(source)
+        with connection:
+            connection.sendall(head)
+            return read_answer(connection)
 
     def send(self, head: str, *headers: str, port: int | None = None) -> Answer:
         """Send a head and nothing after it; the answer must come all the same."""
@@ -148,7 +163,8 @@ def edge(installation: Installation, tmp_path_factory: pytest.TempPathFactory) -
         face_ports={"http": http_port, "https": "{port}", "flower": free_port()},
         face_current=str(directory), face_config_dir="{directory}", face_tls_dir="{directory}",
         face_web_socket="{directory}/web.sock", face_originals_dir="{directory}/originals",
-        face_request_max_bytes=REQUEST_BYTES,
+        face_request_max_bytes=REQUEST_BYTES, face_hsts=True, nginx_requests_per_second=5,
+        nginx_requests_burst=BURST, nginx_connections_per_address=CONNECTIONS,
     )["face-pipeline.conf"]  # fmt: skip
     nginx = Nginx(f"events {{}} http {{ {site.replace('/var/log/nginx', '{directory}')} }}")
     (nginx.directory / "originals").mkdir()
@@ -296,7 +312,7 @@ def test_the_api_pages_come_through_without_a_key(edge: Edge) -> None:
 ERRORS = (
     ("GET /api/v1/photos", ["Transfer-Encoding: lost"], 501, "not_implemented"),
     ("GET /api/v1/photos", ["Content-Length: many"], 400, "bad_request"),
-    ("GET /api/v1/photos", ["Host: other"], 400, "bad_request"),
+    ("GET /api/v1/photos", ["Host: localhost"], 400, "bad_request"),
     ("GET /api/v1/../../..", [], 400, "bad_request"),
     ("NO-METHOD\x01 /api/v1/photos", [], 400, "bad_request"),
     ("TRACE /api/v1/photos", [], 405, "method_not_allowed"),
@@ -521,3 +537,132 @@ def test_clients_of_compreface_come_through_and_are_refused_before_their_body(ed
     log = (edge.nginx.directory / "face-pipeline.log").read_text()
     assert "/api/v1/recognition/subjects/-" in log
     assert not [each for each in ("Maryam", key) if each in log]
+
+
+OWN_NAMES = ("localhost", "LOCALHOST", "faces.example.org", "127.0.0.1", "[2001:db8::7]", "localhost:8443")
+OTHER_NAMES = (
+    "elsewhere.example", "localhost.elsewhere.example", "elsewhere.example:443", "127.0.0.2", "[::2]",
+)  # fmt: skip
+
+
+def test_the_server_goes_by_its_own_names_alone(edge: Edge) -> None:
+    for host in OWN_NAMES:
+        assert edge.asked_as(host, "/health/live").status == 200, host
+        there = edge.asked_as(host, "/a?b=c", port=edge.http_port)
+        assert (there.status, there.headers["location"].endswith("/a?b=c")) == (301, True), host
+    for host in OTHER_NAMES:
+        for path in ("/health/live", PHOTOS, "/", "/_error/none", "/metrics"):
+            for port in (None, edge.http_port):
+                answer = edge.asked_as(host, path, port=port)
+                assert (answer.status, answer.error["code"]) == (421, "misdirected_request"), (host, path)
+                assert "location" not in answer.headers
+        # What nginx goes to by itself for an error leads nowhere from outside.
+        assert edge.asked_as(host, "/_error/421.json").error["code"] == "not_found"
+    page = edge.asked_as("elsewhere.example", "/", "Accept: text/html")
+    assert (page.status, "<h1>That is not a name of this server" in page.body) == (421, True)
+
+
+def test_a_client_that_asks_too_much_is_told_when_to_ask_again_and_others_go_on(edge: Edge) -> None:
+    """127.0.0.1 is a host of our own, which is not counted; the rest of the network are others."""
+    for path, headers, code in (
+        ("/openapi.json", (), "too_many_requests"),
+        (PHOTOS, (KEY,), "too_many_requests"),
+    ):
+        source = f"127.0.0.{7 + len(headers)}"
+
+        def ask(_: int, path: str = path, headers: tuple[str, ...] = headers, source: str = source) -> Answer:
+            return edge.asked_as("localhost", path, *headers, source=source)
+
+        with ThreadPoolExecutor(16) as pool:
+            answers = list(pool.map(ask, range(90)))
+        refused = [answer for answer in answers if answer.status == 429]
+        assert {answer.status for answer in answers} == {200, 429}
+        assert refused[0].error["code"] == code
+        assert refused[0].headers["retry-after"] == "5"
+        assert len(answers) - len(refused) >= BURST
+    assert edge.asked_as("localhost", "/openapi.json", source="127.0.0.9").status == 200
+    assert edge.get("/openapi.json").status_code == 200
+    page = edge.asked_as("localhost", "/", "Accept: text/html", source="127.0.0.7")
+    assert page.status in (302, 429)
+    log = (edge.nginx.directory / "face-pipeline.log").read_text().splitlines()
+    told = [line for line in log if '"status":429' in line and '"client_address":"127.0.0.7"' in line]
+    assert len(told) <= 10, "what was refused does not fill the log"
+
+
+def test_signing_in_is_slowed_and_ends(edge: Edge) -> None:
+    def sign_in(_: int) -> Answer:
+        body = b'{"api_key": ""}'
+        with edge.connect("127.0.0.11") as connection:
+            head = f"POST /session HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}"
+            connection.sendall(f"{head}\r\nContent-Type: application/json\r\n\r\n".encode() + body)
+            return read_answer(connection)
+
+    with ThreadPoolExecutor(40) as pool:
+        statuses = [answer.status for answer in pool.map(sign_in, range(40))]
+    assert set(statuses) == {400, 429}
+    # Five at once, twenty that wait, and those whose turn it became meanwhile.
+    assert 21 <= statuses.count(400) <= 30
+    # Other pages do not wait for it, nor does the look at who is signed in.
+    session = edge.asked_as("localhost", "/session", source="127.0.0.11")
+    assert session.error["code"] == "api_key_missing"
+
+
+def test_a_client_that_holds_too_many_requests_at_once_is_refused(edge: Edge) -> None:
+    """Each is held by a body that does not come."""
+    held = []
+    try:
+        for _ in range(CONNECTIONS):
+            connection = edge.connect("127.0.0.12")
+            held.append(connection)
+            connection.sendall(
+                f"POST {PHOTOS} HTTP/1.1\r\nHost: localhost\r\n{KEY}\r\nContent-Length: 9\r\n\r\n".encode()
+            )
+
+        def refused() -> bool:
+            return edge.asked_as("localhost", "/health/live", source="127.0.0.12").status == 429
+
+        wait_until(refused, 30, "the limit to be reached")
+        assert edge.asked_as("localhost", "/health/live", source="127.0.0.13").status == 200
+    finally:
+        for connection in held:
+            connection.close()
+
+
+SAFETY = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",
+    "x-frame-options": "DENY",
+    "cross-origin-resource-policy": "same-origin",
+    "strict-transport-security": "max-age=31536000",
+}
+KEPT_HEADERS = ("content-security-policy", "x-request-id")
+
+
+def test_every_answer_has_the_safety_headers(edge: Edge, clean: Installation) -> None:
+    key = {"X-API-Key": ADMIN_KEY}
+    files = {"photos": ("a.jpg", astronaut_jpeg(6))}
+    photo = edge.request("POST", PHOTOS, files=files, headers=key).json()["photos"][0]["id"]
+    for original in (edge.nginx.directory / "originals").rglob("*"):
+        original.chmod(0o755)
+    asked = [
+        ("GET", path, status)
+        for path, status in (
+            ("/", 200), ("/sign-in", 302), ("/docs", 200), ("/openapi.json", 200), ("/health/live", 200),
+            (assets.address("css/base.css"), 200), ("/nothing", 404), (PHOTOS, 200),
+                (f"{PHOTOS}/{photo}", 200),
+            (f"{PHOTOS}/{photo}/image", 200), (f"{PHOTOS}/{photo}/image?size=200", 200),
+            ("/api/v1/persons", 200), ("/api/v1/audit", 200), ("/api/v1/keys", 200), ("/api/v1/nothing", 404),
+        )
+    ]  # fmt: skip
+    asked += [("TRACE", "/", 405), ("POST", "/", 405), ("GET", "/a" + "b" * 9000, 414)]
+    for method, path, status in asked:
+        answer = edge.request(method, path, headers=key)
+        assert answer.status_code == status, (path, answer.text[:200])
+        found = {name.lower(): value for name, value in answer.headers.items()}
+        assert SAFETY.items() <= found.items(), (method, path, set(SAFETY.items()) - set(found.items()))
+        assert all(found.get(name) for name in KEPT_HEADERS), (method, path)
+        # Twice is as bad as not at all: browsers then take neither.
+        for name in (*SAFETY, *KEPT_HEADERS):
+            assert "," not in found[name], (path, name, found[name])
+        if path.startswith("/api/") and "json" in found["content-type"]:
+            assert found["cache-control"] == "no-store", path

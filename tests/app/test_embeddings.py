@@ -253,7 +253,7 @@ def test_embeddings_that_meet_an_erasure_leave_nothing_half_done(web_app: App, p
 
 def test_somebody_who_is_removed_meanwhile_gets_no_faces(web_app: App, parts: Parts) -> None:
     person = add_person(parts, make_collection(parts, "default"), "Anna")
-    waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         with parts.database.transaction() as session:
             session.execute(delete(Person).where(Person.id == person))

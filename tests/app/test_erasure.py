@@ -129,7 +129,8 @@ def test_a_dry_run_says_what_the_same_call_does_and_changes_nothing(
     assert len(stock.audit(parts, f"{what}.erase")) == told
     real = receipt(web_app, path, params={"dry_run": "false"})
     assert len(stock.audit(parts, f"{what}.erase")) == told + 1
-    assert {**dry, "dry_run": False} == real
+    assert (dry["proof"], real["proof"]["what"]) == (None, what)
+    assert {**dry, "dry_run": False, "proof": real["proof"]} == real
     assert real["answers"] == 2
     assert answers(parts) == [f"face:search:answer:{number}7:1:c".encode()]
     stock.check_consistent(parts)
@@ -395,15 +396,17 @@ def test_the_audit_has_counts_and_no_name(web_app: App, parts: Parts) -> None:
     anna = stock.person(parts, "Anna")
     photo_id = stock.photo(parts, anna, None)
     face_id = stock.faces_of(parts, photo_id)[1]
-    receipt(web_app, f"faces/{face_id}")
-    receipt(web_app, f"photos/{photo_id}")
-    receipt(web_app, f"persons/{anna}")
+    told = {
+        str(each): receipt(web_app, f"{what}/{each}")["proof"]["id"]
+        for what, each in (("faces", face_id), ("photos", photo_id), ("persons", anna))
+    }
     for action, subject, faces in (
         ("face.erase", face_id, 1), ("photo.erase", photo_id, 1), ("person.erase", anna, 0),
     ):  # fmt: skip
         entry = stock.audit(parts, action)[-1]
         assert (entry["subject"], entry["collection"]) == (str(subject), "default")
         assert entry["details"]["faces"] == faces
+        assert entry["details"]["receipt"] == told[str(subject)]
         assert "Anna" not in str(entry)
 
 
@@ -599,7 +602,7 @@ def test_a_collection_is_erased_while_photos_come_into_it(live_app: App, parts: 
 
 def _send(parts: Parts, data: bytes, **named: str) -> uuid.UUID:
     form: dict[str, Any] = {"collection": "default", "person": None, **named}
-    checked = uploads.check_all(parts, [("a.jpg", data)])
+    checked = uploads.check_all(parts, [("a.jpg", data)], gone=lambda: False)
     return uploads.accept(parts, checked, by=audit.SERVICE, **form).photos[0].photo_id
 
 

@@ -8,12 +8,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from celery import Celery
+from face_pipeline.broker import names
+from face_pipeline.broker.messages import Kind, Wanted
+from face_pipeline.engine import pictures
 from face_pipeline.parts import Parts
-from face_pipeline.web import create_app
+from face_pipeline.store.models import Face
+from face_pipeline.worker import tasks
+from face_pipeline.worker.runtime import Leases, runtime
 from PIL import Image
 
 from tests import oddities
-from tests.installation import ADMIN_KEY, App
+from tests.app import stock
+from tests.installation import App, wait_until
 from tests.oddities import saved, turned
 from tests.photos import astronaut, astronaut_jpeg, case, jpeg
 
@@ -174,20 +181,31 @@ def test_four_large_photos_searched_and_shown_at_once_all_answer(web_app: App) -
 
 
 def test_a_crop_that_waits_too_long_for_memory_says_when_to_come_again(
-    live_app: App, monkeypatch: pytest.MonkeyPatch, parts: Parts
+    web_app: App, monkeypatch: pytest.MonkeyPatch, parts: Parts
 ) -> None:
-    from face_pipeline.engine import pictures
-
-    (face,) = uploaded(live_app, astronaut_jpeg())["faces"]
+    """The worker's task, run in here, while others take all its memory."""
     monkeypatch.setattr(pictures, "PATIENCE_SECONDS", 0.1)
-    client = create_app(parts).test_client()
-    memory = parts.memory
-    headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
-    with memory.hold(memory.limit, patience=0):
-        busy = client.get(f"/api/v1/faces/{face['id']}/crop", headers=headers)
-    assert (busy.status_code, busy.get_json()["error"]["code"]) == (503, "decoding_busy")
+    monkeypatch.setattr(runtime, "parts", parts, raising=False)
+    monkeypatch.setattr(runtime, "leases", Leases(parts.database, 15, 300), raising=False)
+    app = Celery(set_as_current=False)
+    tasks.register(app)
+    photo_id = stock.photo(parts, None, data=astronaut_jpeg())
+    (face_id,) = stock.faces_of(parts, photo_id)
+    with parts.database.reading() as session:
+        box = session.get_one(Face, face_id).bbox
+    wanted = Wanted(Kind.CROP, stock.sha256(parts, photo_id), 160, [box])
+
+    def asked_for() -> bool:
+        return bool(parts.scratch.exists(names.SEARCH.format(search=wanted.id, part="photo")))
+
+    with ThreadPoolExecutor(1) as browser:
+        answer = browser.submit(web_app.get, f"/api/v1/faces/{face_id}/crop")
+        wait_until(asked_for, 20, "the crop to be asked for")
+        with parts.memory.hold(parts.memory.limit, patience=0):
+            app.tasks[names.TASK_PICTURE].apply(args=[wanted.id, wanted.kind, wanted.size, wanted.boxes])
+        busy = answer.result()
+    assert (busy.status_code, busy.json()["error"]["code"]) == (503, "decoding_busy")
     assert int(busy.headers["Retry-After"]) > 0
-    assert client.get(f"/api/v1/faces/{face['id']}/crop", headers=headers).status_code == 200
 
 
 def test_one_odd_file_writes_no_more_than_a_line(live_app: App) -> None:

@@ -18,10 +18,12 @@ from typing import Any
 import pytest
 import requests
 from face_pipeline.parts import Parts
+from kombu import Connection
 
 from tests.installation import App, Installation, free_port, wait_until
 from tests.photos import ROOT, astronaut_jpeg
 from tests.services import Nginx
+from tests.services.redis import passwords
 
 # nginx's certificate is made on the spot.
 pytestmark = pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
@@ -36,7 +38,7 @@ def render(directory: Path, **variables: Any) -> dict[str, str]:
     """The templates of the roles flower and nginx, filled in by Ansible itself."""
     names = {
         "face-flower.service": "flower", "flowerconfig.py": "flower", "nginx-flower.conf": "flower",
-        "face-pipeline.conf": "nginx",
+        "face-pipeline.conf": "nginx", "nginx-monitoring.conf": "nginx",
     }  # fmt: skip
     values = [*(ROOT / "group_vars" / "all").glob("*.yml"), *ROLES.glob("*/defaults/main.yml")]
     task = {
@@ -47,7 +49,12 @@ def render(directory: Path, **variables: Any) -> dict[str, str]:
             for name, role in names.items()
         ],
         # What the installing tasks know by their own names.
-        "vars": {"flower_password": PASSWORD, "nginx_http2_directive": True},
+        "vars": {
+            "flower_password": PASSWORD,
+            "nginx_monitoring_password": PASSWORD,
+            "nginx_http2_directive": True,
+            "nginx_own_names": ["localhost", "faces.example.org", "2001:db8::7"],
+        },
     }
     files = [str(path) for path in (*values, ROLES / "flower/vars/main.yml")]
     play = {
@@ -229,6 +236,39 @@ def test_a_browser_without_fetch_metadata_is_known_by_the_origin(monitor: Monito
     assert answer.status_code == 200, answer.text
 
 
+@pytest.mark.parametrize(
+    ("method", "headers", "status"),
+    [
+        ("GET", {}, 204),
+        ("GET", {"Sec-Fetch-Site": "cross-site"}, 204),
+        ("POST", {}, 403),
+        ("POST", {"Sec-Fetch-Site": "same-site", "Origin": "https://localhost:9443"}, 403),
+        ("DELETE", {"Origin": "https://localhost:9443"}, 403),
+        ("POST", {"Origin": "null"}, 403),
+        ("POST", {"Sec-Fetch-Site": "same-origin", "Origin": "https://localhost"}, 204),
+        ("POST", {"Origin": "https://localhost"}, 204),
+    ],
+)
+def test_behind_the_gate_a_session_changes_something_from_our_pages_alone(
+    monitor: Monitor, method: str, headers: dict[str, str], status: int
+) -> None:
+    """Prometheus and Alertmanager look at no origin themselves."""
+    told = {"X-Gate-Method": method, "X-Gate-Origin": "https://localhost", **headers}
+    url, key = f"{monitor.app.url}/gate", {"X-API-Key": monitor.app.api_key}
+    session = {"Cookie": f"face_session={monitor.signed_in()['face_session']}"}
+    assert requests.get(url, headers={**told, **session}, timeout=30).status_code == status
+    assert requests.get(url, headers={**told, **key}, timeout=30).status_code == 204, "a program has its key"
+
+
+def test_nginx_tells_the_gate_what_is_asked_for(monitor: Monitor) -> None:
+    path, cookies = "/flower/nothing", monitor.signed_in()
+    assert monitor.request("POST", path, cookies=cookies).status_code == 403
+    for headers in ({"Origin": monitor.url}, {"Sec-Fetch-Site": "same-origin"}):
+        assert monitor.request("POST", path, cookies=cookies, headers=headers).status_code != 403
+    refused = monitor.request("POST", path, cookies=cookies, headers={"Origin": "https://localhost:1"})
+    assert refused.json()["error"]["code"] == "scope_missing"
+
+
 def test_the_pages_policy_lets_its_own_script_run_and_no_other(monitor: Monitor) -> None:
     for path in ("/flower/", "/flower/tasks", "/flower/broker", f"/flower/worker/{WORKER}"):
         page = monitor.get(path, monitor.app.api_key)
@@ -243,25 +283,26 @@ def test_the_pages_policy_lets_its_own_script_run_and_no_other(monitor: Monitor)
         assert "Set-Cookie" not in page.headers
 
 
-def tell_worker(parts: Parts, command: str) -> str:
-
-    (answer,) = parts.celery.control.broadcast(command, reply=True, timeout=3)
+def tell_worker(parts: Parts, to_workers: Connection, command: str) -> str:
+    (answer,) = parts.celery.control.broadcast(command, reply=True, timeout=3, connection=to_workers)
     return str(answer[WORKER]["ok"])
 
 
-def wait_for_events(parts: Parts) -> None:
+def wait_for_events(parts: Parts, to_workers: Connection) -> None:
     # Flower asks the workers for them every five seconds.
     wait_until(
-        lambda: tell_worker(parts, "enable_events") == "task events already enabled",
+        lambda: tell_worker(parts, to_workers, "enable_events") == "task events already enabled",
         30,
         "events to be on",
         0.5,
     )
 
 
-def test_tasks_are_shown_and_kept_over_a_restart(monitor: Monitor, parts: Parts) -> None:
+def test_tasks_are_shown_and_kept_over_a_restart(
+    monitor: Monitor, parts: Parts, to_workers: Connection
+) -> None:
     key = monitor.app.api_key
-    wait_for_events(parts)
+    wait_for_events(parts, to_workers)
     upload = monitor.app.upload(("a.jpg", astronaut_jpeg()), collection="flower").json()
     monitor.app.wait_finished(upload["batch_id"])
 
@@ -276,19 +317,23 @@ def test_tasks_are_shown_and_kept_over_a_restart(monitor: Monitor, parts: Parts)
     assert done() == before
 
 
-def test_workers_send_no_events_once_flower_is_stopped(monitor: Monitor, parts: Parts) -> None:
-    wait_for_events(parts)
+def test_workers_send_no_events_once_flower_is_stopped(
+    monitor: Monitor, parts: Parts, to_workers: Connection
+) -> None:
+    wait_for_events(parts, to_workers)
     monitor.stop()
 
     def told() -> bool:
         # The unit gives it half a minute, which a busy machine may need for Python alone.
         done = subprocess.run(
-            monitor.command("ExecStopPost"), env=monitor.installation.environment, check=False
+            monitor.command("ExecStopPost"),
+            env={**monitor.installation.environment, "FACE_REDIS_USER": "flower"},
+            check=False,
         )
         return done.returncode == 0
 
     wait_until(told, 150, "the workers to be told")
-    assert tell_worker(parts, "disable_events") == "task events already disabled"
+    assert tell_worker(parts, to_workers, "disable_events") == "task events already disabled"
     monitor.start()
 
 
@@ -297,7 +342,7 @@ def test_no_password_is_in_its_arguments_environment_or_log(monitor: Monitor) ->
     process = Path("/proc") / str(monitor.process.pid)
     shown = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
     log = monitor.installation.log("flower.log")
-    for secret in (PASSWORD, monitor.installation.redis.password):
+    for secret in (PASSWORD, *passwords().values()):
         assert secret.encode() not in shown
         assert secret not in log
     assert all(json.loads(line)["service_name"] == "face-flower" for line in log.splitlines())

@@ -22,12 +22,13 @@ from face_pipeline.parts import Parts
 from face_pipeline.store import audit
 from face_pipeline.store import hooks as store
 from face_pipeline.store.models import EventKind, Hook, HookDelivery
+from face_pipeline.store.rights import Role
 from sqlalchemy import func, text, update
 
 from tests.app.receivers import Receiver, Receivers, receivers
 from tests.app.test_events import end
 from tests.app.test_ledger import a_face, add_photo
-from tests.installation import App, Installation, free_port, start_web, wait_until
+from tests.installation import App, Installation, as_role, free_port, start_web, wait_until
 from tests.photos import astronaut_jpeg
 
 pytestmark = pytest.mark.usefixtures("clean")
@@ -51,14 +52,15 @@ def receiver() -> Iterator[Receivers]:
 
 @contextmanager
 def sender(parts: Parts, **options: Any) -> Iterator[sending.Sender]:
-    made = sending.Sender(parts, **{"pauses": SHORT, "timeout": 2.0, **options})
-    thread = threading.Thread(target=made.run)
-    thread.start()
-    try:
-        yield made
-    finally:
-        made.end()
-        thread.join()
+    with as_role(parts, Role.HOOKS) as own:
+        made = sending.Sender(own, **{"pauses": SHORT, "timeout": 2.0, **options})
+        thread = threading.Thread(target=made.run)
+        thread.start()
+        try:
+            yield made
+        finally:
+            made.end()
+            thread.join()
 
 
 @pytest.fixture(autouse=True)
@@ -374,10 +376,10 @@ def test_a_sender_survives_its_database(near: Parts, receiver: Receivers, clean:
     with sender(near):
         ids = happen(near)
         until(lambda: told.got, "the first event")
-        with near.database.reading() as session:
+        with as_role(near, Role.HOOKS) as own, own.database.reading() as session:
             session.execute(
                 text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
-                     " AND datname = current_database()")
+                     " AND usename = current_user")
             )  # fmt: skip
         ids += happen(Parts(near.settings))
         until(lambda: photos_of(told)[-1] == ids[-1], "the event after the cut")

@@ -24,7 +24,7 @@ LAYERS = (
     # What a process works with, made at its door.
     ("parts",),
     ("broker", "store", "observation", "config"),
-    ("engine", "telemetry", "client"),
+    ("engine", "telemetry", "client", "proofs"),
     ("errors", "network", "words", "kept"),
 )
 # Who alone may speak to a foreign library; `parts` names the types of what it makes.
@@ -49,6 +49,7 @@ KEPT_IN = {
     "cv2": {"engine"},
     "scipy": {"ops"},
     "sklearn": {"ops"},
+    "cryptography": {"proofs"},
     # A smoke test makes a photo of its own.
     "PIL": {"engine", "ops"},
 }
@@ -60,6 +61,7 @@ class Import(NamedTuple):
     file: Path
     line: int
     name: str
+    at_the_top: bool
 
     @property
     def of(self) -> str:
@@ -73,13 +75,14 @@ class Import(NamedTuple):
 def imports_of(file: Path) -> Iterator[Import]:
     """All of them: at the top, in functions, and for types alone."""
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        at_the_top = getattr(node, "col_offset", 0) == 0
         if isinstance(node, ast.Import):
             for alias in node.names:
-                yield Import(file, node.lineno, alias.name)
+                yield Import(file, node.lineno, alias.name, at_the_top)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file}:{node.lineno}: a relative import"
             for alias in node.names:
-                yield Import(file, node.lineno, f"{node.module}.{alias.name}")
+                yield Import(file, node.lineno, f"{node.module}.{alias.name}", at_the_top)
 
 
 def every_import() -> list[Import]:
@@ -119,6 +122,45 @@ def test_a_foreign_library_is_known_in_one_place(library: str) -> None:
         if each.name.split(".")[0] == library and each.of not in KEPT_IN[library]
     ]
     assert not wrong, "\n".join(wrong)
+
+
+# What decodes pixels, or runs models: the web service loads none of it.
+DECODERS = {"PIL", "cv2", "pillow_heif", "onnxruntime", "openvino", "dlib", "insightface"}
+# Where imports inside functions are a worker's: `load_engine`, `load_runtime`.
+WORKERS_OWN = {PACKAGE / "engine" / "__init__.py", PACKAGE / "engine" / "runtimes" / "__init__.py"}
+
+
+def test_the_web_service_knows_of_no_decoder() -> None:
+    """Whatever a module of the web imports, and what that imports in turn."""
+    seen: dict[Path, str] = {}
+    waiting = [(file, file.name) for file in sorted((PACKAGE / "web").rglob("*.py"))]
+    wrong: list[str] = []
+    while waiting:
+        file, way = waiting.pop()
+        if file in seen:
+            continue
+        seen[file] = way
+        for each in imports_of(file):
+            if file in WORKERS_OWN and not each.at_the_top:
+                continue
+            if each.name.split(".")[0] in DECODERS:
+                wrong.append(f"{each} ({way})")
+            waiting += [(found, f"{way} > {found.name}") for found in files_of(each.name)]
+    assert PACKAGE / "actions" / "pictures.py" in seen
+    assert not wrong, "\n".join(wrong)
+
+
+def files_of(name: str) -> Iterator[Path]:
+    """The files of ours that an import of this name runs."""
+    at, *rest = name.split(".")
+    place = PACKAGE
+    if at != PACKAGE.name:
+        return
+    for part in rest:
+        place = place / part
+        for file in (place.with_suffix(".py"), place / "__init__.py"):
+            if file.is_file():
+                yield file
 
 
 def test_the_table_of_subjects_is_true_and_has_every_action() -> None:

@@ -20,12 +20,19 @@ from face_pipeline.parts import Parts
 from face_pipeline.store import audit, collections, ledger
 from face_pipeline.store.models import Collection, Face, Photo, State
 from face_pipeline.store.originals import Originals
+from face_pipeline.store.rights import Role
 from sqlalchemy import event, select
 
-from tests.installation import Installation
+from tests.installation import Installation, as_role
 from tests.photos import astronaut_jpeg
 
 pytestmark = pytest.mark.usefixtures("clean")
+
+
+def reconcile(parts: Parts) -> reconciler.Reconciled:
+    """As its unit does."""
+    with as_role(parts, Role.UPKEEP) as upkeep:
+        return reconciler.reconcile(upkeep)
 
 
 def add_photo(parts: Parts, name: str = "a.jpg", sha256: str | None = None) -> uuid.UUID:
@@ -146,15 +153,15 @@ def test_exactly_the_rows_without_a_message_are_queued_again(parts: Parts) -> No
     publish_ingest(parts.celery, [kept], None)
     for photo_id, state in ((kept, "queued"), (lost, "queued"), (never, "received")):
         _age(parts, photo_id, state)
-    assert reconciler.reconcile(parts).queued == 2
+    assert reconcile(parts).queued == 2
     queue = parts.queue.lrange("ingest", 0, -1)
     assert len(queue) == 3
-    assert reconciler.reconcile(parts).queued == 0, "a second run changes nothing"
+    assert reconcile(parts).queued == 0, "a second run changes nothing"
 
 
 def test_a_fresh_row_is_left_alone(parts: Parts) -> None:
     add_photo(parts)
-    assert reconciler.reconcile(parts).queued == 0
+    assert reconcile(parts).queued == 0
 
 
 def test_originals_nobody_names_are_swept_once_they_are_old(installation: Installation, parts: Parts) -> None:
@@ -192,6 +199,32 @@ def test_the_originals_of_a_large_upload_are_kept_with_few_files_open(tmp_path: 
     assert sum(path.is_file() for path in tmp_path.rglob("*")) == len(photos)
 
 
+def test_originals_are_flushed_with_all_that_leads_to_them_and_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[Path] = []
+    flush = os.fsync
+
+    def watched(descriptor: int) -> None:
+        flushed.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    originals = Originals(tmp_path)
+    photos = {f"{number % 4:02x}{number:062x}": b"photo" for number in range(40)}
+    originals.write(photos)
+    there = {path.parent for path in map(originals.path, photos)}
+    assert len(there) == 4
+    files = [path for path in flushed if path.name.startswith(".")]
+    assert {path.name[1:65] for path in files} == set(photos)
+    # After the last file was in its place.
+    assert flushed[: len(files)] == files
+    assert sorted(flushed[len(files) :]) == sorted([tmp_path, *there, *(path.parent for path in there)])
+    flushed.clear()
+    originals.write({"00" + "f" * 62: b"photo"})
+    assert sorted(flushed[1:]) == [tmp_path / "00", tmp_path / "00" / "ff"]
+
+
 def test_an_upload_that_the_disk_does_not_take_leaves_nothing(tmp_path: Path) -> None:
     # Files of this process may not grow over 1,000 bytes: what a full disk does, at a byte that is known.
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -212,7 +245,7 @@ def test_the_photos_of_a_request_are_written_and_queued_together(parts: Parts) -
         pushed = _pushes(parts)
         with _seen(parts, statements):
             files = ((f"{number}.jpg", astronaut_jpeg(100 * count + number)) for number in range(count))
-            checked = uploads.check_all(parts, files)
+            checked = uploads.check_all(parts, files, gone=lambda: False)
             accepted = uploads.accept(parts, checked, collection="together", person=None, by=audit.SERVICE)
         assert {each.duplicate for each in accepted.photos} == {False}
         with parts.database.transaction() as session:

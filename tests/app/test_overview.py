@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 import threading
 import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -23,7 +25,7 @@ from werkzeug.test import TestResponse
 
 from tests.app import stock
 from tests.app.test_contract import DOCUMENT
-from tests.installation import App, Installation, free_port, wait_until
+from tests.installation import MONITORING_PASSWORD, App, Installation, free_port, wait_until
 from tests.photos import ROOT, astronaut_jpeg
 from tests.services import Postgres
 from tests.services.process import ServicesMissing
@@ -59,7 +61,7 @@ def _check(body: Any, path: str, method: str, status: int) -> None:
     jsonschema.Draft202012Validator({**schema, "components": DOCUMENT["components"]}).validate(body)
 
 
-def visit(clean: Installation, key: dict[str, str] | None = None, **settings: str) -> Visitor:
+def visit(clean: Installation, key: dict[str, str] | None = None, **settings: Any) -> Visitor:
     made = Parts(clean.parts.settings.model_copy(update=settings))
     return Visitor(create_app(made).test_client(), key or {"Authorization": f"Bearer {clean.api_key}"})
 
@@ -286,7 +288,11 @@ def history() -> str:
 def observers(installation: Installation, web_url: tuple[str, Any]) -> Iterator[Observers]:
     try:
         # What an Alertmanager missed while it started, it is told again.
-        made = Observers(Prometheus("--rules.alert.resend-delay=1s"), Alertmanager())
+        users = {"web": MONITORING_PASSWORD}
+        made = Observers(
+            Prometheus("--rules.alert.resend-delay=1s", users=users),
+            Alertmanager("--cluster.listen-address=", users=users),
+        )
     except ServicesMissing as error:
         pytest.skip(str(error))
     prometheus, alertmanager = made.prometheus, made.alertmanager
@@ -301,7 +307,12 @@ def observers(installation: Installation, web_url: tuple[str, Any]) -> Iterator[
         "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
         "rule_files": [str(rules), str(recorded)],
         "alerting": {
-            "alertmanagers": [{"static_configs": [{"targets": [f"127.0.0.1:{alertmanager.port}"]}]}]
+            "alertmanagers": [
+                {
+                    "static_configs": [{"targets": [f"127.0.0.1:{alertmanager.port}"]}],
+                    "basic_auth": {"username": "web", "password": MONITORING_PASSWORD},
+                }
+            ]
         },
         # One worker answers, and one does not. No series of theirs is kept.
         "scrape_configs": [
@@ -444,6 +455,21 @@ def test_what_is_no_prometheus_is_said_to_be_none(clean: Installation, web_app: 
     assert told["alerts"] == []
 
 
+def test_a_password_that_they_do_not_take_is_told_with_what_mends_it(
+    clean: Installation, observed: Observers, tmp_path: Path
+) -> None:
+    credentials = tmp_path / "credentials"
+    shutil.copytree(clean.parts.settings.credentials_dir, credentials)
+    (credentials / "monitoring_web_password").write_text("another one")
+    visitor = visit(clean, credentials_dir=credentials, **observed.settings)
+    told = visitor.look()
+    assert (told["observation"]["state"], told["alerts"]) == ("unreachable", [])
+    words = "Prometheus does not take the password of this service; run ./face-ansible site.yml"
+    assert told["observation"]["message"].startswith(words)
+    refused = visitor.ask("POST", SILENCES, json=GOOD)
+    assert (refused.status_code, refused.get_json()["error"]["code"]) == (503, "observation_unavailable")
+
+
 # Silences
 
 
@@ -514,7 +540,9 @@ def test_a_silence_is_bounded_and_of_alerts_that_are_named(
     clean: Installation, observed: Observers, body: dict[str, Any]
 ) -> None:
     answer = visit(clean, **observed.settings).ask("POST", SILENCES, json=body)
-    assert (answer.status_code, answer.get_json()["error"]["code"]) == (400, "parameter"), answer.text
+    error = answer.get_json()["error"]
+    assert (answer.status_code, error["code"]) == (400, "parameter"), answer.text
+    assert error["message"][0].isalpha() or error["message"][0] == "`", error["message"]
 
 
 def test_an_alert_that_does_not_fire_is_not_silenced(clean: Installation, observed: Observers) -> None:

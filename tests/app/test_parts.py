@@ -50,12 +50,12 @@ def _without(installation: Installation, credential: str, directory: Path) -> di
 def test_a_command_that_needs_no_redis_works_without_its_password(
     clean: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = _without(clean, "redis_password", tmp_path / "credentials")
+    settings = _without(clean, "redis_password_operator", tmp_path / "credentials")
     monkeypatch.setattr(clean, "environment", {**clean.environment, **settings})
     assert "admin" in clean.run("keys", "list").stdout
     refused = clean.run("queues", check=False)
     assert refused.returncode == ConfigurationError.exit_status
-    assert "redis_password" in refused.stderr
+    assert "redis_password_operator" in refused.stderr
 
 
 def test_a_worker_that_cannot_reach_the_ledger_for_its_password_does_not_start(

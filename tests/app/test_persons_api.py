@@ -98,10 +98,11 @@ def version(parts: Parts) -> int:
 
 
 def audited(parts: Parts, subject: str) -> list[tuple[str, dict[str, Any]]]:
+    """What was done; whoever only looks leaves entries of their own (test_audited.py)."""
     with parts.database.transaction() as session:
         rows = session.execute(
             select(AuditEntry.action, AuditEntry.details)
-            .where(AuditEntry.subject == subject)
+            .where(AuditEntry.subject == subject, AuditEntry.action != "person.look")
             .order_by(AuditEntry.id)
         )
         return [(row.action, row.details) for row in rows]

@@ -75,9 +75,9 @@ def test_what_is_measured_of_a_poor_index_is_what_new_photos_find_by_it(
     monkeypatch: pytest.MonkeyPatch, parts: Parts
 ) -> None:
     """A graph of few ways, in which the walk goes astray whatever the candidates."""
-    monkeypatch.setattr(indexes, "HNSW_M", 3)
-    monkeypatch.setattr(indexes, "HNSW_EF_CONSTRUCTION", 6)
+    monkeypatch.setattr(indexes, "PLAIN_GRAPH", indexes.Graph(3, 6))
     monkeypatch.setattr(probing, "CANDIDATES", (10, 20, 100))
+    monkeypatch.setattr(probing, "PROBES", 200)
     rows = faces()
     fill(parts, make_collection(parts, "default"), rows)
     collection = measured(parts)

@@ -21,13 +21,13 @@ from tests.photos import no_face
 MINE, OTHER = "mine", "default"
 BOUND = [call for call in CALLS if DOCUMENT["paths"][call[1]][call[0]].get("security") != []]
 # What is for keys that reach everything alone.
-OF_ALL = ("/api/v1/keys", "/api/v1/audit")
+OF_ALL = ("/api/v1/keys", "/api/v1/sessions", "/api/v1/audit")
 # Of a body that was refused before anybody asked whose the key is.
 UNREAD = {"body_malformed", "parameter"}
 # Fields that are ids, and of what.
 IDS = {"face_id": "face", "other_face_id": "face", "person_id": "person", "from": "person"}
 # Names that are words of the service, and ids of nothing.
-NO_SECRETS = ("collection", "merge", "silence", "reason")
+NO_SECRETS = ("collection", "merge", "silence", "session", "reason")
 # Calls whose address names no thing of a collection: they do what they do within the key's own.
 OF_MANY = ("/api/v1/failures/",)
 # Calls that look at their photos only after they know whom they are for; the others would wait for a worker.
@@ -37,7 +37,7 @@ FILES = {
     "/api/v1/persons/{person_id}/photos": ("photos",),
 }
 REFUSED = {400, 403, 404, 409, 412, 413, 415, 422}
-TABLES = ("hooks", "clusters", "hook_deliveries")
+TABLES = ("hooks", "clusters", "hook_deliveries", "sessions")
 
 
 def everything(parts: Parts) -> dict[str, Any]:
@@ -57,9 +57,7 @@ def bound(world: World) -> World:  # noqa: F811
     stock.photo(world.parts, None, collection=MINE)
     world.fresh()
     # Nothing of the others' names is a word of the service.
-    world.secrets = {
-        value for name, value in world.ids.items() if name not in ("collection", "merge", "silence", "reason")
-    }
+    world.secrets = {value for name, value in world.ids.items() if name not in NO_SECRETS}
     world.bound = stock.key(world.parts, "admin", collections=[MINE])
     return world
 

@@ -160,16 +160,16 @@ def test_wrong_parameters_are_named(web_app: App, form: dict[str, str], status: 
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
 
 
-def test_bad_photos_are_refused_with_the_right_status(web_app: App) -> None:
+def test_bad_photos_are_refused_with_the_right_status(live_app: App) -> None:
     for data, status, code in (
         (b"", 422, "empty_file"),
         (b"no picture", 415, "unsupported_type"),
         (astronaut_jpeg() + b"\0" * 5 * 1024**2, 413, "too_large"),
         (astronaut_jpeg()[:5000], 422, "truncated"),
     ):
-        answer = web_app.search(data)
+        answer = live_app.search(data)
         assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
-    assert web_app.request("POST", "/api/v1/search").json()["error"]["code"] == "photo_missing"
+    assert live_app.request("POST", "/api/v1/search").json()["error"]["code"] == "photo_missing"
 
 
 def test_without_a_worker_a_search_says_so_in_time(clean, tmp_path) -> None:  # type: ignore[no-untyped-def]

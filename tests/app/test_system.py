@@ -17,6 +17,7 @@ from face_pipeline.broker import names, presence
 from face_pipeline.broker.agreement import Agreement, Heartbeat
 from face_pipeline.engine import contract_id, tuned
 from face_pipeline.parts import Parts
+from face_pipeline.web.api.system import _backups
 
 from tests.app.test_jobs import _nobody_spoke, saying
 from tests.app.test_keys_api import by, make
@@ -57,6 +58,12 @@ def test_the_system_tells_what_is_installed_and_how_it_is_set(web_app: App, part
     assert told["retention"]["events_days"] == parts.settings.events_days
     assert {"name": "API", "path": "/docs"} in told["links"]
     assert "password" not in json.dumps(told)
+
+
+def test_backups_are_told_where_they_are_made(parts: Parts) -> None:
+    told = _backups(parts.settings.model_copy(update={"backup_enabled": True}))
+    assert told.configured is True
+    assert "each night" in told.words
 
 
 def test_a_profile_that_is_not_used_is_told_with_the_reason(

@@ -24,6 +24,8 @@ from tests.app import stock
 from tests.installation import App
 from tests.photos import astronaut, astronaut_jpeg, jpeg
 
+pytestmark = pytest.mark.one_worker
+
 YEAR = "private, max-age=31536000, immutable"
 BOX = [[60.0, 200.0, 90.0, 240.0]]
 
@@ -86,6 +88,14 @@ def test_a_picture_that_cannot_be_coded_small_is_small_all_the_same() -> None:
     assert 24 * thumbnails.MOST_BYTES < 320_000
 
 
+@pytest.mark.parametrize("side", [640, 960, 1300, 2000])
+def test_lines_of_one_pixel_become_grey_and_no_pattern(side: int) -> None:
+    lines = np.zeros((side, side, 3), np.uint8)
+    lines[::2] = 255
+    made = np.asarray(picture(thumbnails.of_pixels(lines, [])))
+    assert 120 <= made.min() <= made.max() <= 135
+
+
 def test_a_small_photo_is_not_made_larger() -> None:
     assert picture(thumbnails.of_pixels(np.zeros((40, 60, 3), np.uint8), [])).size == (40, 40)
 
@@ -130,32 +140,32 @@ def test_a_worker_makes_it_with_the_faces(live_app: App, parts: Parts) -> None:
     assert difference < 12
 
 
-def test_browsers_keep_it_under_its_version_and_each_session_for_itself(web_app: App, parts: Parts) -> None:
+def test_browsers_keep_it_under_its_version_and_each_session_for_itself(live_app: App, parts: Parts) -> None:
     photo_id = stock.photo(parts, None, data=astronaut_jpeg())
     address = f"/api/v1/photos/{photo_id}/thumbnail"
-    first = web_app.get(f"{address}?v=2")
+    first = live_app.get(f"{address}?v=2")
     assert first.headers["Cache-Control"] == YEAR
     assert {"Cookie", "Authorization"} <= {each.strip() for each in first.headers["Vary"].split(",")}
-    assert web_app.get(address).headers["Cache-Control"] == "private, max-age=300"
-    assert web_app.get(f"{address}?v=99").headers["Cache-Control"] == "private, max-age=300"
-    again = web_app.request("GET", f"{address}?v=2", headers={"If-None-Match": first.headers["ETag"]})
+    assert live_app.get(address).headers["Cache-Control"] == "private, max-age=300"
+    assert live_app.get(f"{address}?v=99").headers["Cache-Control"] == "private, max-age=300"
+    again = live_app.request("GET", f"{address}?v=2", headers={"If-None-Match": first.headers["ETag"]})
     assert (again.status_code, again.content) == (304, b"")
     for bad in ("v=-1", "v=x", "v=99999999"):
-        assert code(web_app.get(f"{address}?{bad}")) == (400, "parameter")
+        assert code(live_app.get(f"{address}?{bad}")) == (400, "parameter")
 
 
-def test_a_face_is_kept_as_long_and_not_decoded_again(web_app: App, parts: Parts) -> None:
+def test_a_face_is_kept_as_long_and_not_made_again(live_app: App, parts: Parts) -> None:
     photo_id = stock.photo(parts, None, data=astronaut_jpeg())
     (face_id,) = stock.faces_of(parts, photo_id)
     address = f"/api/v1/faces/{face_id}/crop?size=160&v=2"
-    first = web_app.get(address)
+    first = live_app.get(address)
     assert (first.status_code, first.headers["Cache-Control"]) == (200, YEAR)
-    # Without its original there is nothing to decode, and whoever has the picture may keep it.
+    # Without its original there is nothing to make it of, and whoever has the picture may keep it.
     parts.originals.path(stock.sha256(parts, photo_id)).unlink()
-    again = web_app.request("GET", address, headers={"If-None-Match": first.headers["ETag"]})
+    again = live_app.request("GET", address, headers={"If-None-Match": first.headers["ETag"]})
     assert (again.status_code, again.headers["Cache-Control"]) == (304, YEAR)
-    assert code(web_app.get(address)) == (404, "original_missing")
-    other = web_app.request(
+    assert code(live_app.get(address)) == (404, "original_missing")
+    other = live_app.request(
         "GET", address.replace("160", "200"), headers={"If-None-Match": first.headers["ETag"]}
     )
     assert code(other) == (404, "original_missing")
@@ -189,44 +199,44 @@ def ask_one(app: App, photo_id: Any) -> int:
     return app.get(f"/api/v1/photos/{photo_id}/thumbnail").status_code
 
 
-def test_one_of_another_recipe_is_made_anew(web_app: App, parts: Parts) -> None:
+def test_one_of_another_recipe_is_made_anew(live_app: App, parts: Parts) -> None:
     photo_id = stock.photo(parts, None, data=astronaut_jpeg())
     with parts.database.transaction() as session:
         kept.keep(session, photo_id, b"old")
         session.execute(update(Thumbnail).values(recipe=0))
-    assert picture(web_app.get(f"/api/v1/photos/{photo_id}/thumbnail").content).width == 320
+    assert picture(live_app.get(f"/api/v1/photos/{photo_id}/thumbnail").content).width == 320
     with parts.database.reading() as session:
         assert session.scalars(select(Thumbnail.recipe)).all() == [THUMBNAIL_RECIPE]
 
 
 @pytest.mark.parametrize("state", ["received", "processing", "failed"])
-def test_a_photo_that_is_not_done_has_none(web_app: App, parts: Parts, state: str) -> None:
+def test_a_photo_that_is_not_done_has_none(live_app: App, parts: Parts, state: str) -> None:
     photo_id = stock.photo(parts, data=astronaut_jpeg(), state=state)
-    answer = web_app.get(f"/api/v1/photos/{photo_id}/thumbnail")
+    answer = live_app.get(f"/api/v1/photos/{photo_id}/thumbnail")
     assert code(answer) == (404, "thumbnail_not_there")
     assert answer.json()["error"]["details"] == {"state": state}
-    assert web_app.get(f"/api/v1/photos/{photo_id}").json()["thumbnail"] is None
+    assert live_app.get(f"/api/v1/photos/{photo_id}").json()["thumbnail"] is None
     assert number(parts) == 0
 
 
-def test_what_cannot_be_shown_is_told(web_app: App, parts: Parts) -> None:
-    assert code(web_app.get("/api/v1/photos/none/thumbnail")) == (404, "photo_not_found")
-    assert code(web_app.get(f"/api/v1/photos/{uuid.uuid4()}/thumbnail")) == (404, "photo_not_found")
+def test_what_cannot_be_shown_is_told(live_app: App, parts: Parts) -> None:
+    assert code(live_app.get("/api/v1/photos/none/thumbnail")) == (404, "photo_not_found")
+    assert code(live_app.get(f"/api/v1/photos/{uuid.uuid4()}/thumbnail")) == (404, "photo_not_found")
     broken, lost = stock.photo(parts, None), stock.photo(parts, None)
     parts.originals.path(stock.sha256(parts, lost)).unlink()
-    assert web_app.get(f"/api/v1/photos/{broken}/thumbnail").status_code == 422
-    assert code(web_app.get(f"/api/v1/photos/{lost}/thumbnail")) == (404, "original_missing")
+    assert live_app.get(f"/api/v1/photos/{broken}/thumbnail").status_code == 422
+    assert code(live_app.get(f"/api/v1/photos/{lost}/thumbnail")) == (404, "original_missing")
     elsewhere = stock.key(parts, "read", collections=["other"])
     seen = stock.photo(parts, None, data=astronaut_jpeg())
-    hidden = web_app.request("GET", f"/api/v1/photos/{seen}/thumbnail", headers=elsewhere)
+    hidden = live_app.request("GET", f"/api/v1/photos/{seen}/thumbnail", headers=elsewhere)
     assert code(hidden) == (404, "photo_not_found")
-    blind = web_app.request("GET", f"/api/v1/photos/{seen}/thumbnail", headers=stock.key(parts, "write"))
+    blind = live_app.request("GET", f"/api/v1/photos/{seen}/thumbnail", headers=stock.key(parts, "write"))
     assert code(blind) == (403, "scope_missing")
 
 
-def test_who_looks_at_one_is_told_in_the_audit(web_app: App, parts: Parts) -> None:
+def test_who_looks_at_one_is_told_in_the_audit(live_app: App, parts: Parts) -> None:
     photo_id = stock.photo(parts, None, data=astronaut_jpeg())
-    assert ask_one(web_app, photo_id) == 200
+    assert ask_one(live_app, photo_id) == 200
     assert stock.audit(parts, "photo.thumbnail")[-1]["subject"] == str(photo_id)
 
 
@@ -234,26 +244,26 @@ def test_who_looks_at_one_is_told_in_the_audit(web_app: App, parts: Parts) -> No
 
 
 @pytest.mark.parametrize("what", ["photo", "person", "collection"])
-def test_an_erasure_leaves_none(web_app: App, parts: Parts, what: str) -> None:
+def test_an_erasure_leaves_none(live_app: App, parts: Parts, what: str) -> None:
     anna = stock.person(parts, "Anna")
     photo_id = stock.photo(parts, anna, data=astronaut_jpeg())
     other = stock.photo(parts, None, data=astronaut_jpeg(1), collection="other")
-    assert [ask_one(web_app, each) for each in (photo_id, other)] == [200, 200]
+    assert [ask_one(live_app, each) for each in (photo_id, other)] == [200, 200]
     path = {"photo": f"photos/{photo_id}", "person": f"persons/{anna}", "collection": "collections/default"}
-    assert web_app.request("DELETE", f"/api/v1/{path[what]}").status_code == 200
+    assert live_app.request("DELETE", f"/api/v1/{path[what]}").status_code == 200
     with parts.database.reading() as session:
         assert session.scalars(select(Thumbnail.photo_id)).all() == [other]
-    assert ask_one(web_app, photo_id) == 404
+    assert ask_one(live_app, photo_id) == 404
 
 
-def test_one_that_is_made_while_its_photo_goes_is_not_kept(web_app: App, parts: Parts) -> None:
+def test_one_that_is_made_while_its_photo_goes_is_not_kept(live_app: App, parts: Parts) -> None:
     photos = [stock.photo(parts, None, data=astronaut_jpeg(each)) for each in range(8)]
 
     def look(photo_id: uuid.UUID) -> int:
-        return ask_one(web_app, photo_id)
+        return ask_one(live_app, photo_id)
 
     def erase(photo_id: uuid.UUID) -> int:
-        return web_app.request("DELETE", f"/api/v1/photos/{photo_id}").status_code
+        return live_app.request("DELETE", f"/api/v1/photos/{photo_id}").status_code
 
     with ThreadPoolExecutor(16) as both:
         looks = [both.submit(look, each) for each in photos]

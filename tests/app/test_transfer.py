@@ -13,7 +13,9 @@ import pytest
 import requests
 from face_pipeline.engine import contract_id
 from face_pipeline.parts import Parts
+from face_pipeline.store import events
 from face_pipeline.store.models import Collection, Face, Person, Photo
+from face_pipeline.web.api import cursors
 from sqlalchemy import func, select, update
 
 from tests.app import stock
@@ -448,3 +450,95 @@ def test_transfer_is_for_admins_of_the_collection_alone(web_app: App, parts: Par
         ("from/export?cursor=WzFd", 400),
     ):
         assert web_app.get(f"/api/v1/collections/{path}").status_code == status, path
+
+
+def of_person(app: App, person: uuid.UUID, **query: Any) -> Records:
+    found: Records = []
+    cursor = None
+    while True:
+        asked = {**query, **({"cursor": cursor} if cursor else {})}
+        answer = app.get(f"/api/v1/persons/{person}/export", params=asked)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["format"] == "face-pipeline-person"
+        found += answer.json()["records"]
+        cursor = answer.json()["next_cursor"]
+        if cursor is None:
+            return found
+
+
+def of_kind(records: Records, kind: str) -> Records:
+    return [each for each in records if each["kind"] == kind]
+
+
+def test_a_persons_export_has_all_of_theirs_and_nothing_of_others(web_app: App, parts: Parts) -> None:
+    anna, ben = (stock.person(parts, name, "staff") for name in ("Anna", "Ben Other"))
+    both = stock.photo(parts, anna, ben, None, collection="staff", named="Ben Other")
+    alone = stock.photo(parts, anna, collection="staff", named="Anna")
+    # Put in as hers, and nothing was found on it.
+    empty_one = stock.photo(parts, collection="staff", named="Anna")
+    bens = stock.photo(parts, ben, collection="staff")
+    (own, bens_own, unknown), (alone_own,) = stock.faces_of(parts, both), stock.faces_of(parts, alone)
+    body = {"collection": "staff", "name": "Ann"}
+    other_name = web_app.request("POST", "/api/v1/persons", json=body).json()["id"]
+    assert add(web_app, other_name, [axis(3).tolist()]).status_code == 201
+    merged = web_app.request("POST", f"/api/v1/persons/{anna}/merge", json={"from": other_name})
+    assert merged.status_code == 200, merged.text
+    with parts.database.transaction() as session:
+        collection = session.scalars(select(Collection).where(Collection.name == "staff")).one()
+        seen = [(both, own, anna), (both, bens_own, ben), (both, unknown, None)]
+        events.tell_faces(session, collection.id, seen)
+    web_app.get(f"/api/v1/photos/{both}")
+    web_app.get(f"/api/v1/photos/{bens}")
+    web_app.get(f"/api/v1/persons/{ben}")
+
+    for limit in (50, 1):
+        records = of_person(web_app, anna, limit=limit)
+        (person,) = of_kind(records, "person")
+        assert (person["id"], person["name"]) == (str(anna), "Anna")
+        (merge,) = of_kind(records, "merge")
+        assert merge["removed"]["name"] == "Ann", "a name of hers that can come back"
+        photos = {each["id"]: each for each in of_kind(records, "photo")}
+        assert photos.keys() == {str(both), str(alone), str(empty_one)}
+        assert [face["id"] for face in photos[str(both)]["faces"]] == [str(own)]
+        assert photos[str(both)]["person_id"] is None, "whose it was put in as is another's"
+        assert photos[str(alone)]["person_id"] == str(anna)
+        assert len(photos[str(alone)]["faces"][0]["embedding"]) == parts.pack.dimension
+        (without_photo,) = of_kind(records, "face")
+        assert without_photo["embedding"][3] == 1
+        told = of_kind(records, "event")
+        assert {each["face_id"] for each in told} == {None, str(own), str(alone_own)}
+        assert "person.seen" in [each["event"] for each in told if each["face_id"] == str(own)]
+        done = [each["photo_id"] for each in told if each["event"] == "photo.done"]
+        assert sorted(done) == sorted(photos)
+        entries = of_kind(records, "audit")
+        assert {"photo.look", "person.merge"} <= {each["action"] for each in entries}
+        hers = {str(anna), str(own), str(alone_own), without_photo["id"], *photos}
+        assert {each["subject"] for each in entries} <= hers
+        assert [each["id"] for each in entries] == sorted((each["id"] for each in entries), reverse=True)
+        text = json.dumps(records)
+        for others in (ben, bens, bens_own, unknown, "Ben Other"):
+            assert str(others) not in text
+        assert "127.0.0.1" not in text, "nor who works here"
+
+
+def test_a_persons_export_leaves_entries_and_is_for_whom_it_is(web_app: App, parts: Parts) -> None:
+    anna = stock.person(parts, "Anna", "staff")
+    stock.photo(parts, anna, collection="staff")
+    before = len(stock.audit(parts, "person.export"))
+    of_person(web_app, anna)
+    told = stock.audit(parts, "person.export")[before:]
+    assert {each["subject"] for each in told} == {str(anna)}
+    assert sum(each["details"]["faces"] for each in told) == 1
+    path = f"/api/v1/persons/{anna}/export"
+    for scopes, collections, status in (
+        (("read", "write", "enrol", "erase"), None, 403), (("admin",), ["other"], 404),
+        (("admin",), ["staff"], 200),
+    ):  # fmt: skip
+        headers = stock.key(parts, *scopes, collections=collections)
+        assert web_app.get(path, headers=headers).status_code == status
+    for cursor in ("eA==", cursors.make("photos"), cursors.make("faces:x"), cursors.make("events:-1:2"),
+                   cursors.make("audit:9999999999999999999"), cursors.make("nothing:1")):  # fmt: skip
+        answer = web_app.get(path, params={"cursor": cursor})
+        assert answer.status_code in (200, 400), (cursor, answer.text)
+        assert answer.status_code == 400 or cursor == cursors.make("photos")
+    assert web_app.get(f"/api/v1/persons/{uuid.uuid4()}/export").status_code == 404

@@ -59,6 +59,20 @@ def test_bad_files_are_named_with_a_code_and_the_others_go_on(live_app: App) -> 
     assert live_app.wait_finished(body["batch_id"])["states"]["done"] == 1
 
 
+def test_a_jpeg_without_its_end_mark_alone_is_taken(live_app: App) -> None:
+    body = live_app.upload(("whole.jpg", astronaut_jpeg()[:-2])).json()
+    assert live_app.wait_finished(body["batch_id"])["states"]["done"] == 1
+
+
+def test_a_jpeg_that_is_cut_off_fails_later_where_no_worker_can_tell_now(web_app: App) -> None:
+    answer = web_app.upload(("cut.jpg", astronaut_jpeg()[:9000]))
+    assert answer.status_code == 202
+    web_app.start_worker()
+    web_app.wait_finished(answer.json()["batch_id"])
+    photo = web_app.get(f"/api/v1/photos/{answer.json()['photos'][0]['id']}").json()
+    assert (photo["state"], photo["reason"]["code"]) == ("failed", "truncated")
+
+
 def test_a_request_with_no_usable_file_is_refused(web_app: App) -> None:
     answer = web_app.upload(("notes.txt", b"text"))
     assert answer.status_code == 422

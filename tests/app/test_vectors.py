@@ -153,7 +153,7 @@ def test_a_build_that_fails_keeps_no_other_from_building(
     fill(parts, collection, unit(np.random.default_rng(3).normal(size=(600, DIMENSION)).astype(np.float32)))
     with monkeypatch.context() as broken:
         # More than pgvector takes: PostgreSQL refuses the statement.
-        broken.setattr(indexes, "HNSW_M", 1000)
+        broken.setattr(indexes, "PLAIN_GRAPH", indexes.Graph(1000, 2000))
         with pytest.raises(DBAPIError):
             indexer.build_indexes(parts)
     other = Parts(get_settings())

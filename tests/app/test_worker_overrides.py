@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from face_pipeline.parts import Parts
+from kombu import Connection
 
 from tests.hardening import calls
 from tests.installation import BIN, START_SECONDS, App, free_port, wait_until
@@ -52,7 +53,13 @@ def _as_systemd_does(settings: Path, drop_in: str) -> tuple[list[str], dict[str,
     ids=["as all", "edited"],
 )
 def test_threads_set_for_one_worker_hold_against_those_of_all(
-    web_app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drop_in: str, threads: int, parts: Parts
+    web_app: App,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    drop_in: str,
+    threads: int,
+    parts: Parts,
+    to_workers: Connection,
 ) -> None:
 
     port = free_port()
@@ -69,7 +76,8 @@ def test_threads_set_for_one_worker_hold_against_those_of_all(
     web_app.workers[1] = worker
 
     def found() -> int | None:
-        stats = parts.celery.control.inspect(destination=["worker1@tests"], timeout=1).stats()
+        asked = parts.celery.control.inspect(["worker1@tests"], timeout=1, connection=to_workers)
+        stats = asked.stats()
         return stats["worker1@tests"]["pool"]["max-concurrency"] if stats else None
 
     wait_until(lambda: worker.poll() is not None or found(), START_SECONDS, "the worker to say its threads")

@@ -51,7 +51,7 @@ def png_claiming(width: int, height: int, *, pixels: bool = True) -> bytes:
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "AVIF", "HEIF"])
 def test_a_whole_photo_is_accepted_with_its_type_and_size(form: str) -> None:
-    expected = PhotoInfo(f"image/{'heic' if form == 'HEIF' else form.lower()}", 512, 300)
+    expected = PhotoInfo(f"image/{'heic' if form == 'HEIF' else form.lower()}", 512, 300, ended=True)
     assert check(saved(astronaut().crop((0, 0, 512, 300)), form)) == expected
 
 
@@ -82,16 +82,26 @@ def test_a_decompression_bomb_is_refused_by_its_header(side: int) -> None:
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "AVIF", "HEIF"])
+@pytest.mark.parametrize("form", ["PNG", "WEBP", "AVIF", "HEIF"])
 def test_a_cut_off_photo_is_refused(form: str, share: float) -> None:
     whole = saved(astronaut(), form)
     assert code(whole[: int(len(whole) * share)]) == "truncated"
 
 
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.995])
+def test_a_cut_off_jpeg_is_found_when_it_is_decoded(share: float) -> None:
+    whole = saved(astronaut(), "JPEG")
+    with pytest.raises(PhotoBroken) as broken:
+        decode(whole[: int(len(whole) * share)])
+    assert broken.value.code == "truncated"
+
+
 def test_the_preview_inside_a_photo_does_not_make_up_for_its_missing_end() -> None:
     whole = with_preview()
     check(whole)
-    assert code(whole[: len(whole) // 2]) == "truncated"
+    with pytest.raises(PhotoBroken) as broken:
+        decode(whole[: len(whole) // 2])
+    assert broken.value.code == "truncated"
 
 
 def test_a_png_without_pixels_is_refused() -> None:

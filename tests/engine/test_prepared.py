@@ -16,10 +16,11 @@ import numpy as np
 import onnx
 import pytest
 from face_pipeline.engine import EngineError, load_engine, read_pack
+from face_pipeline.engine.insightface_engine import InsightFaceEngine
 from face_pipeline.engine.prepared import fast, graphs
-from face_pipeline.engine.prepared.models import PreparedDetector
+from face_pipeline.engine.prepared.models import PreparedDetector, PreparedRecogniser
 from face_pipeline.engine.prepared.preparing import prepare
-from face_pipeline.engine.prepared.record import DIRECTORY, FAST, RECORD, Record, choose, usable
+from face_pipeline.engine.prepared.record import DIRECTORY, FAST, RECORD, choose, usable
 from face_pipeline.engine.runtimes import LIBRARIES, Library, available, load_runtime
 from face_pipeline.errors import ConfigurationError
 from face_pipeline.ops import sample
@@ -27,6 +28,8 @@ from insightface.model_zoo.scrfd import SCRFD
 from onnx import TensorProto, helper, numpy_helper
 
 from tests import packs
+from tests.engine.card import Cards
+from tests.packs import NO_VNNI, VNNI, prepare_fast
 from tests.photos import LABELLED, ROOT, astronaut_again, astronaut_jpeg, labelled, no_face
 
 PHOTOS = {"one": astronaut_jpeg(), "two": astronaut_again(), "none": no_face(), "LICENSE": b"no photo"}
@@ -197,6 +200,19 @@ def test_what_a_model_gave_is_not_written_over(tmp_path: Path, library: Library)
     np.testing.assert_array_equal(first, kept)
 
 
+def test_a_card_takes_the_prepared_detector_and_the_recogniser_of_many_faces(prepared_pack: Path) -> None:
+    pack = read_pack(prepared_pack)
+    found = choose(pack, "auto", "exact", on_card=True)
+    assert found.library == "onnxruntime"
+    assert found.record is not None
+    engine = InsightFaceEngine(pack, Cards(), prepared=found.record.paths(pack))
+    assert isinstance(engine._detector, PreparedDetector)
+    assert not isinstance(engine._recogniser, PreparedRecogniser)
+    (face,) = engine.analyse(astronaut_jpeg()).faces
+    (alike,) = load_engine(packs.insightface_pack(), threads=1).analyse(astronaut_jpeg()).faces
+    assert float(np.dot(face.embedding, alike.embedding)) > 0.9999
+
+
 @pytest.fixture
 def spoiled(tmp_path: Path, prepared_pack: Path) -> Path:
     """A copy that a test may spoil."""
@@ -335,25 +351,12 @@ def test_a_runtime_that_is_not_installed_is_named(tmp_path: Path) -> None:
     assert "openvino is not installed in this release: run ./face-ansible site.yml" in done.stderr
 
 
-VNNI = "flags\t\t: fpu avx512f avx512_vnni\n"
-
-
 @pytest.fixture(scope="module")
 def fast_pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The test pack with its profile fast prepared by onnxruntime, whatever this processor is."""
-    directory = copied(tmp_path_factory.mktemp("fast"))
-    assert not quickly(directory).refused
+    directory = tmp_path_factory.mktemp("fast")
+    assert not prepare_fast(directory).refused
     return directory
-
-
-def quickly(directory: Path, cpuinfo: str = VNNI, worth: float = 100) -> Record:
-    """What came of preparing fast. A processor that is slow with 8 bits refuses no test."""
-    photos = {"first": sample.first(), "second": sample.second()}
-    pack = read_pack(directory)
-    exact = prepare(pack, photos, ("onnxruntime",), source="tests")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fast, "WORTH", worth)
-        return fast.prepare_fast(pack, exact, photos, ("onnxruntime",), source="tests", cpuinfo=cpuinfo)
 
 
 def test_the_fast_profile_finds_the_same_people(fast_pack: Path) -> None:
@@ -425,12 +428,11 @@ def test_a_badly_calibrated_detector_is_refused(
     monkeypatch.setattr(
         fast, "quantised", lambda model, side, mean, std, _: made(model, side, mean, std, black)
     )
-    directory = copied(tmp_path)
-    record = quickly(directory)
+    record = prepare_fast(tmp_path)
     assert record.refused.startswith("onnxruntime: it misses ")
     assert "0.2% is the most" in record.refused
-    assert [each.name for each in (directory / FAST).iterdir()] == ["record.json"]
-    engine = load_engine(directory, threads=1, profile="fast")
+    assert [each.name for each in (tmp_path / FAST).iterdir()] == ["record.json"]
+    engine = load_engine(tmp_path, threads=1, profile="fast")
     assert "the profile exact is used instead of fast: onnxruntime: it misses" in caplog.text
     assert len(engine.analyse(astronaut_jpeg()).faces) == 1
 
@@ -451,17 +453,15 @@ def test_processors_that_are_quick_with_8_bits_are_known(cpuinfo: str, quick: bo
 
 
 def test_a_processor_without_vnni_keeps_exact(tmp_path: Path) -> None:
-    directory = copied(tmp_path)
-    assert "this processor has no VNNI" in quickly(directory, "flags : avx2\n").refused
-    assert choose(read_pack(directory), "auto", "fast").profile == "exact"
+    assert "this processor has no VNNI" in prepare_fast(tmp_path, NO_VNNI).refused
+    assert choose(read_pack(tmp_path), "auto", "fast").profile == "exact"
 
 
 def test_what_is_hardly_quicker_is_refused(tmp_path: Path) -> None:
-    directory = copied(tmp_path)
-    refused = quickly(directory, worth=0.01).refused
+    refused = prepare_fast(tmp_path, worth=0.01).refused
     assert re.fullmatch(r"it takes [\d.]+ ms a photo here, exact takes [\d.]+", refused)
-    assert [each.name for each in (directory / FAST).iterdir()] == [RECORD]
-    use = choose(read_pack(directory), "auto", "fast")
+    assert [each.name for each in (tmp_path / FAST).iterdir()] == [RECORD]
+    use = choose(read_pack(tmp_path), "auto", "fast")
     assert (use.profile, use.refusal) == ("exact", refused)
 
 
@@ -470,7 +470,7 @@ def test_a_detector_of_another_kind_is_refused(tmp_path: Path, monkeypatch: pyte
         raise graphs.GraphUnknown("it has no convolution")
 
     monkeypatch.setattr(fast, "quantised", unknown)
-    refused = quickly(copied(tmp_path)).refused
+    refused = prepare_fast(tmp_path).refused
     assert refused == "the detector cannot be made of 8 bits: it has no convolution"
 
 

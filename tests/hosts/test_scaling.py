@@ -25,14 +25,14 @@ pytestmark = [
 ]
 
 
-def playbook(name: str, **variables: object) -> subprocess.CompletedProcess[str]:
+def playbook(name: str, *, checkout: Path = ROOT, **variables: object) -> subprocess.CompletedProcess[str]:
     extra = [part for item in variables.items() for part in ("-e", "{}={}".format(*item))]
     ansible = str(Path(sys.executable).parent / "ansible-playbook")
     # As an operator types it, with the project's own ansible.cfg: a test tool around this one has another.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
     return subprocess.run(
         [ansible, "-i", str(INVENTORY), f"playbooks/{name}.yml", *extra],
-        cwd=ROOT, capture_output=True, text=True, timeout=600 * PATIENCE, check=False,
+        cwd=checkout, capture_output=True, text=True, timeout=600 * PATIENCE, check=False,
         env={**environment, "ANSIBLE_NOCOLOR": "1"},
     )  # fmt: skip
 

@@ -22,6 +22,7 @@ from tests.packs import dlib_pack
 from tests.services import Nginx, Postgres, Redis
 from tests.services.exporters import Program, names, settings
 from tests.services.postgres import BINARIES
+from tests.services.redis import passwords as redis_passwords
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ROLES = REPOSITORY / "roles"
@@ -141,9 +142,8 @@ def observe(postgres: Postgres, redis: Redis) -> Iterator[Observed]:
         subprocess.run(maker, check=True, capture_output=True)
         tls.chmod(0o755)
         passwords = directory / "passwords"
-        passwords.write_text(
-            json.dumps({f"redis://127.0.0.1:{one.port}": one.password for one in (redis, scratch)})
-        )
+        servers = [f"redis://exporter@127.0.0.1:{one.port}" for one in (redis, scratch)]
+        passwords.write_text(json.dumps(dict.fromkeys(servers, redis_passwords()["exporter"])))
         data = postgres.directory / "data"
         # As Debian's cluster has it: the role writes before this line.
         hba = data / "pg_hba.conf"

@@ -77,7 +77,10 @@ def play(
     directory.mkdir(parents=True, exist_ok=True)
     if not (directory / "roles").exists():
         _shadow(role, tasks, directory)
-        _shadow("hardening", "main", directory)
+        for called in ("hardening", "monitoring_access"):
+            _shadow(called, "main", directory)
+        # It makes the secrets.
+        (directory / "roles/base").symlink_to(ROOT / "roles/base")
         for shared in ("group_vars", "files"):
             (directory / shared).symlink_to(ROOT / shared)
         (directory / "secrets").mkdir(exist_ok=True)

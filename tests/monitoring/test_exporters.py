@@ -12,6 +12,7 @@ import requests
 
 from tests.monitoring.exporters import EXPORTERS, Observed, defaults, exporter_metric_names, play
 from tests.services.exporters import samples, settings
+from tests.services.redis import passwords
 
 
 def scrape(observed: Observed, name: str) -> dict[str, float]:
@@ -161,7 +162,7 @@ def test_no_secret_is_in_an_argument_or_in_the_environment(observed: Observed) -
     for exporter in observed.exporters.values():
         for file in ("cmdline", "environ"):
             text = Path(f"/proc/{exporter.pid}/{file}").read_text()
-            assert observed.redis.password not in text
+            assert passwords()["exporter"] not in text
             assert observed.postgres.password not in text
 
 

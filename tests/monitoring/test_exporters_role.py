@@ -74,7 +74,7 @@ class Host:
             "face_credentials_dir": str(self.directory / "credentials"),
             "face_private_address": "10.0.0.1",
             "face_tls_trusted": str(self.directory / "ca.crt"),
-            "face_secrets": {"redis_password": "of-the-queue", "scratch_redis_password": "of-searches"},
+            "face_secrets": {"redis_password_exporter": "of-the-exporter"},
             **variables,
         }
         done = subprocess.run(
@@ -128,7 +128,8 @@ def test_a_host_has_the_exporters_of_its_groups_and_loses_the_others(host: Host)
     assert host.files() == ["blackbox.yml", "ca.crt", "redis_exporter.json"]
     passwords = host.directory / "credentials/redis_exporter.json"
     assert json.loads(passwords.read_text()) == {
-        "redis://127.0.0.1:6379": "of-the-queue", "redis://127.0.0.1:6380": "of-searches",
+        "redis://exporter@127.0.0.1:6379": "of-the-exporter",
+        "redis://exporter@127.0.0.1:6380": "of-the-exporter",
     }  # fmt: skip
     assert passwords.stat().st_mode & 0o777 == 0o600
     assert (host.directory / "prometheus/ca.crt").read_text() == "the authority {{ as it is }}\n"

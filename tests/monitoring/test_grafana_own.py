@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from tests.monitoring.rendering import ONE_HOST, PLACE, play, told
-from tests.monitoring.test_grafana_role import PASSWORD, ROLE, ROOT, Grafana
+from tests.monitoring.test_grafana_role import MONITORING_PASSWORD, PASSWORD, ROLE, ROOT, Grafana
 from tests.services.process import free_port
 
 # Each sign that Grafana, YAML, a shell or Ansible might take for its own.
@@ -82,7 +82,11 @@ class Monitoring:
             grafana_config_dir=f"{PLACE}/etc", grafana_data_dir=f"{PLACE}/data",
             grafana_unit_dir=f"{PLACE}/unit", face_ports={**known, "grafana": self.port},
             face_single_host=True,
-            face_secrets={"grafana_password": PASSWORD, "grafana_secret_key": "k" * 40}, **variables,
+            face_secrets={
+                "grafana_password": PASSWORD, "grafana_secret_key": "k" * 40,
+                "monitoring_grafana_password": MONITORING_PASSWORD,
+            },
+            **variables,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout

@@ -28,6 +28,8 @@ ROLE = ROOT / "roles" / "grafana"
 STANDIN = ROOT / "molecule" / "vendor" / "standin"
 DASHBOARDS = sorted((ROOT / "files" / "grafana" / "dashboards").glob("*.json"))
 PASSWORD = "first-password-of-the-tests"
+# Of the user `grafana` at Prometheus and Alertmanager.
+MONITORING_PASSWORD = "m" * 40
 
 needs_apt = pytest.mark.skipif(
     not all(map(shutil.which, ("gpg", "dpkg-deb", "apt-get"))), reason="needs gpg, dpkg-deb and apt-get"
@@ -130,6 +132,7 @@ def install(directory: Path, authority: str = "the authority", **ports: int) -> 
         samples[-1].write_text(json.dumps(sample))
     (etc / "face-admin-password").write_text(f"{PASSWORD}\n")
     (etc / "face-secret-key").write_text("k" * 40)
+    (etc / "face-monitoring-password").write_text(MONITORING_PASSWORD)
     (etc / "face-elasticsearch-password").write_text("e" * 40)
     (etc / "face-ca.crt").write_text(authority)
     known = yaml.safe_load((ROOT / "group_vars/all/endpoints.yml").read_text())["face_ports"]

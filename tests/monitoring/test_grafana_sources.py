@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.monitoring.test_grafana_role import PASSWORD, ROOT, Grafana, install, play
+from tests.monitoring.test_grafana_role import MONITORING_PASSWORD, PASSWORD, ROOT, Grafana, install, play
 from tests.services.process import ServicesMissing
 from tests.services.prometheus import Alertmanager, Prometheus
 
@@ -95,7 +95,8 @@ def elastic(certificate: tuple[Path, Path]) -> Iterator[int]:
 @pytest.fixture(scope="module")
 def monitors() -> Iterator[dict[str, int]]:
     try:
-        services = {"prometheus": Prometheus(), "alertmanager": Alertmanager()}
+        users = {"grafana": MONITORING_PASSWORD}
+        services = {"prometheus": Prometheus(users=users), "alertmanager": Alertmanager(users=users)}
     except ServicesMissing as error:
         pytest.skip(str(error))
     services["prometheus"].configuration.write_text("global: {scrape_interval: 15s}\n")
@@ -214,6 +215,21 @@ def test_an_alertmanager_that_is_away_is_named(
         )
         told = Asked(grafana, {**ports, "alertmanager": 9}).told("sources")
         assert "Grafana cannot use its source Alertmanager, http://127.0.0.1:9 (Status code was 502" in told
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+@pytest.mark.parametrize(("uid", "name"), [("prometheus", "Prometheus"), ("alertmanager", "Alertmanager")])
+def test_a_source_that_does_not_take_its_password_is_named(
+    uid: str, name: str, tmp_path: Path, ports: dict[str, int], certificate: tuple[Path, Path]
+) -> None:
+    grafana = install(tmp_path, certificate[0].read_text(), **ports)
+    (grafana.directory / "etc/face-monitoring-password").write_text("another one")
+    process = grafana.start()
+    try:
+        told = Asked(grafana, ports).told("sources")
+        assert f"Grafana cannot use its source {name}, http://127.0.0.1:{ports[uid]}" in told
     finally:
         process.terminate()
         process.wait(timeout=10)

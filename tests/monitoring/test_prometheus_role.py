@@ -326,7 +326,9 @@ def test_a_real_prometheus_follows_the_workers_of_another_host(
     text = text.replace("refresh_interval: 15s", "refresh_interval: 1s").replace(
         str(tmp_path / "role/data/etc/rules"), str(prometheus.directory / "rules")
     )
-    prometheus.write("prometheus.yml", text)
+    place_of_password = tmp_path / "role/data/etc/prometheus-password"
+    password = prometheus.write("password", place_of_password.read_text())
+    prometheus.write("prometheus.yml", text.replace(str(place_of_password), str(password)))
     prometheus.start()
 
     def workers() -> dict[str, dict[str, str]]:

@@ -37,13 +37,15 @@ AGREED = {
     *("NoFileUploads", "HighCPUUsage", "HighDiskUsage", "PostgreSQLDown", "RedisDown"),
     *("HighCeleryQueueLength", "CeleryWorkerDown", "SlowTaskProcessing"),
 }
-# Metrics that nothing shows without systemd, a card, TLS or an operator's backup, and whose they are.
+# Metrics that nothing shows without systemd, a card, TLS or a backup, and whose they are.
 SHOWN_ELSEWHERE = {
     "up": "Prometheus' own",
     "ALERTS": "Prometheus' own",
     "face_recognition_database_retries_total": "counted by who meets another's transaction (tests/app)",
     "face_recognition_index_found_ratio": "a collection with a vector index (tests/app/test_probing.py)",
-    "face_backup_last_success_timestamp_seconds": "an operator's backup job writes it",
+    "face_recognition_audit_fits": "a chain that was checked (tests/app/test_audit_chain.py)",
+    "face_backup_last_success_timestamp_seconds": "a backup writes it (tests/ansible/test_backup_role.py)",
+    "face_backup_verified_timestamp_seconds": "a backup writes it (tests/ansible/test_backup_role.py)",
     "face_recognition_gpu_memory_bytes": "a worker with a card (tests/app/test_gpu_metrics.py)",
     "face_recognition_gpu_temperature_celsius": "a worker with a card (tests/app/test_gpu_metrics.py)",
     "node_systemd_unit_state": "needs a systemd (tests/hosts/test_monitoring.py)",

@@ -1,4 +1,4 @@
-"""PostgreSQL 17 with pgvector: role and database `face`, SCRAM only."""
+"""PostgreSQL 17 with pgvector: database and owner `face`, a role for each unit, SCRAM only."""
 
 import re
 import secrets
@@ -6,6 +6,8 @@ import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+
+from face_pipeline.store.rights import Role
 
 from tests.services.far import Far
 from tests.services.process import Service
@@ -38,6 +40,7 @@ class Postgres(Service):
         self.user = "face"
         self.database = "face"
         self.password = secrets.token_urlsafe(24)
+        self.passwords = {role: secrets.token_urlsafe(24) for role in Role}
         self.admin_user = "postgres"
         self.admin_password = secrets.token_urlsafe(24)
         self._fsync = fsync
@@ -109,8 +112,12 @@ class Postgres(Service):
         if self.far:
             with (self.directory / "data" / "pg_hba.conf").open("a") as rules:
                 rules.write("host all all samenet scram-sha-256\n")
-        self._single(self.admin_user, f"CREATE ROLE face LOGIN PASSWORD '{self.password}';")
+        roles = {self.user: self.password, **self.passwords}
+        made = [f"CREATE ROLE {role} LOGIN PASSWORD '{password}';" for role, password in roles.items()]
+        self._single(self.admin_user, " ".join(made))
         self._single(self.admin_user, "CREATE DATABASE face OWNER face;")
+        to_connect = f"GRANT CONNECT ON DATABASE face TO {', '.join(self.passwords)};"
+        self._single(self.admin_user, f"REVOKE ALL ON DATABASE face FROM PUBLIC; {to_connect}")
         self._single(self.database, "CREATE EXTENSION vector;")
 
     def _single(self, database: str, statement: str) -> None:

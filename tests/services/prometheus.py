@@ -1,25 +1,44 @@
 """Prometheus and Alertmanager of Debian, and the tools that check what is written for them."""
 
+import base64
+import importlib.util
 import json
 import shutil
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tests.services.process import ROOT, Service, ServicesMissing
 
+HASHES = Path(__file__).resolve().parents[2] / "roles/monitoring_access/filter_plugins/bcrypt_hash.py"
 _ask = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
+def bcrypt_hash(password: str, user: str) -> str:
+    """As the role `monitoring_access` makes it."""
+    spec = importlib.util.spec_from_file_location("bcrypt_hash", HASHES)
+    if spec is None or spec.loader is None:
+        raise ImportError(str(HASHES))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    made: str = module.bcrypt_hash(password, user)
+    return made
+
+
 class _Monitor(Service):
+    """With `users`, name -> password, it asks everybody for one; the first of them is who asks here."""
+
     system_user = "prometheus"
     program = ""
 
-    def __init__(self) -> None:
+    def __init__(self, users: Mapping[str, str] | None = None) -> None:
         super().__init__()
+        self._users = users or {}
+        # Name and password of who asks here.
+        self.known = next(iter(self._users.items()), None)
         self.directory.chmod(0o755)
         there = shutil.which(self.program) if self._native else (ROOT / "usr/bin" / self.program).exists()
         if not there:
@@ -29,6 +48,17 @@ class _Monitor(Service):
     def url(self) -> str:
         return f"http://{self.host}:{self.port}"
 
+    def _asks(self) -> Sequence[str]:
+        if not self._users:
+            return []
+        hashes = {user: bcrypt_hash(password, user) for user, password in self._users.items()}
+        return [f"--web.config.file={self.write('web.yml', json.dumps({'basic_auth_users': hashes}))}"]
+
+    def _signed_in(self) -> dict[str, str]:
+        if self.known is None:
+            return {}
+        return {"Authorization": f"Basic {base64.b64encode(':'.join(self.known).encode()).decode()}"}
+
     def ready(self) -> bool:
         try:
             return bool(self.get("/-/ready", text=True))
@@ -36,12 +66,12 @@ class _Monitor(Service):
             return False
 
     def get(self, path: str, *, text: bool = False) -> Any:
-        with _ask(self.url + path, timeout=5) as answer:
+        with _ask(urllib.request.Request(self.url + path, headers=self._signed_in()), timeout=5) as answer:
             said = answer.read().decode()
         return said if text else json.loads(said)
 
     def post(self, path: str, body: object) -> Any:
-        headers = {"Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json", **self._signed_in()}
         request = urllib.request.Request(self.url + path, json.dumps(body).encode(), headers)
         with _ask(request, timeout=5) as answer:
             return json.loads(answer.read() or "null")
@@ -53,9 +83,9 @@ class Prometheus(_Monitor):
     name = "prometheus"
     program = "prometheus"
 
-    def __init__(self, *options: str) -> None:
-        super().__init__()
-        self._options = options
+    def __init__(self, *options: str, users: Mapping[str, str] | None = None) -> None:
+        super().__init__(users)
+        self.options = options
 
     @property
     def configuration(self) -> Path:
@@ -67,7 +97,8 @@ class Prometheus(_Monitor):
             f"--config.file={self.configuration}",
             f"--storage.tsdb.path={self.directory}/data",
             f"--web.listen-address={self.host}:{self.port}",
-            *self._options,
+            *self._asks(),
+            *self.options,
         ]
 
     def promtool(self, *arguments: str) -> str:
@@ -89,9 +120,9 @@ class Alertmanager(_Monitor):
     name = "alertmanager"
     program = "prometheus-alertmanager"
 
-    def __init__(self, *options: str) -> None:
-        super().__init__()
-        self._options = options or ("--cluster.listen-address=",)
+    def __init__(self, *options: str, users: Mapping[str, str] | None = None) -> None:
+        super().__init__(users)
+        self.options = options or ("--cluster.listen-address=",)
 
     @property
     def configuration(self) -> Path:
@@ -103,7 +134,8 @@ class Alertmanager(_Monitor):
             f"--config.file={self.configuration}",
             f"--storage.path={self.directory}/data",
             f"--web.listen-address={self.host}:{self.port}",
-            *self._options,
+            *self._asks(),
+            *self.options,
         ]
 
     def amtool(self, *arguments: str) -> str:

@@ -12,8 +12,12 @@ import pytest
 import redis as redis_client
 
 from bench.postgres import settings as as_installed
+from tests.installation import wait_until
 from tests.services import Nginx, Postgres, Redis
 from tests.services.process import sweep
+from tests.services.redis import TESTER, passwords
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +62,36 @@ def test_a_server_of_a_benchmark_has_the_memory_of_an_installations() -> None:
         assert min(max(host / 10, 64 * 2**20), 8 * 2**30) == pytest.approx(row[0], rel=0.01)
 
 
+def test_a_search_after_a_restart_of_postgres_reads_nothing_from_the_disk() -> None:
+    """An installation's server has its vector indexes in memory again, with the rows that they point to."""
+
+    def pages_read() -> int:
+        with connect(server) as connection, connection.cursor() as cursor:
+            cursor.execute("SET enable_seqscan = off")
+            cursor.execute(
+                "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT id FROM searched"
+                " ORDER BY e <#> array_fill(0.5, ARRAY[64])::halfvec LIMIT 10"
+            )
+            row = cursor.fetchone()
+        assert row is not None
+        plan = row[0][0]["Plan"]
+        assert "searched_index" in str(plan)
+        return int(plan["Shared Read Blocks"])
+
+    with Postgres() as server:
+        with connect(server) as connection, connection.cursor() as cursor:
+            cursor.execute("CREATE TABLE searched (id int, e halfvec(64))")
+            cursor.execute(
+                "INSERT INTO searched SELECT n, ARRAY(SELECT random() FROM generate_series(1, 64 + n - n))"
+                "::halfvec FROM generate_series(1, 2000) AS n"
+            )
+            cursor.execute("CREATE INDEX searched_index ON searched USING hnsw (e halfvec_ip_ops)")
+        assert pages_read() == 0, "it is in memory since it was built"
+        server.restart()
+        wait_until(lambda: "autoprewarm successfully prewarmed" in server.log.read_text(), 30, "the pages")
+        assert pages_read() == 0
+
+
 def test_postgres_refuses_a_wrong_password(database: Postgres) -> None:
     with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
         connect(database, "wrong")
@@ -79,14 +113,14 @@ def test_redis_keeps_its_data_over_a_kill() -> None:
     server = Redis(appendfsync="always")
     server.start()
     try:
-        client = redis_client.Redis.from_url(server.url)
+        client = redis_client.Redis.from_url(server.url_of(TESTER))
         assert client.ping()
         client.set("kept", "yes")
         server.kill()
         server.start()
         assert client.get("kept") == b"yes"
         arguments = Path(f"/proc/{server.pid}/cmdline").read_text()
-        assert server.password not in arguments
+        assert not [password for password in passwords().values() if password in arguments]
     finally:
         server.close()
     assert not server.directory.exists()
@@ -109,7 +143,8 @@ def test_servers_end_with_a_killed_test_process() -> None:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "app")},
     )
     assert tests.stdout is not None
     server = int(tests.stdout.readline())

@@ -43,7 +43,7 @@ def test_a_hook_is_made_paused_and_removed_and_its_secret_is_shown_once(
     address.send_keys(OUTSIDE, Keys.ENTER)
     secret = take_secret(browser)
     assert secret.startswith("whsec_")
-    assert not kept_anywhere(browser, secret)
+    wait(browser, lambda b: not kept_anywhere(b, secret), "the browser to have forgotten it")
     wait(browser, lambda b: OUTSIDE in text(b) and "Nothing was sent yet" in text(b), "the hook")
 
     button(browser, "Pause").click()

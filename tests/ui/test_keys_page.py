@@ -14,6 +14,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
 from tests.app.test_keys_api import by, leave_alone, make
+from tests.app.test_sessions import FIREFOX, Browser
 from tests.installation import App
 from tests.ui.driving import (
     accessible,
@@ -106,7 +107,7 @@ def test_a_key_is_made_shown_once_and_kept_nowhere(browser: webdriver.Chrome, ap
     accessible(browser, within="#key-form")
     button(form, "Make a key").click()
     secret = take_secret(browser)
-    assert not kept_anywhere(browser, secret)
+    wait(browser, lambda b: not kept_anywhere(b, secret), "the browser to have forgotten it")
     made = row(browser, RIGHT_TO_LEFT)
     assert {"write", "door", "garden"} <= set(made.text.split())
     told = app.get("/api/v1/collections", headers=by(secret))
@@ -162,6 +163,30 @@ def test_revoking_the_key_of_the_session_says_that_it_ends_it(browser: webdriver
     assert "this session ends" in dialog(browser).text
     button(dialog(browser), "Revoke").click()
     wait(browser, lambda b: b.find_elements(By.CSS_SELECTOR, ".sign-in"), "the sign-in")
+
+
+def test_who_is_signed_in_is_shown_and_signed_out(browser: webdriver.Chrome, app: App) -> None:
+    mia = Browser(app, make(app, name="Mia"), **{"User-Agent": FIREFOX})
+    sign_in(browser, app, "/keys")
+
+    def shown(b: webdriver.Chrome) -> dict[str, WebElement]:
+        rows = b.find_elements(By.CSS_SELECTOR, "#sessions-list tr")
+        return {" ".join(each.find_element(By.CSS_SELECTOR, ".name").text.split()): each for each in rows}
+
+    wait(browser, lambda b: "Mia" in shown(b), "who is signed in")
+    session = shown(browser)["Mia"]
+    assert "Firefox, Linux" in session.text
+    assert "127.0.0.1" in session.text
+    own = shown(browser)["admin This session"]
+    assert own.find_elements(By.TAG_NAME, "button") == []
+    session.find_element(By.CSS_SELECTOR, "button[aria-label='End the session: Mia']").click()
+    wait(browser, lambda b: "A session of Mia is over." in text(b), "that it is over")
+    wait(browser, lambda b: "Mia" not in shown(b), "it to go")
+    assert mia.sees() == 401
+    accessible(browser)
+    at(browser, 390)
+    assert fits(browser)
+    assert troubles(browser) == []
 
 
 def test_a_key_for_clients_of_compreface_names_one_collection(browser: webdriver.Chrome, app: App) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from face_pipeline.parts import Parts
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
@@ -15,6 +16,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 from sqlalchemy import text as sql
 
+from tests.app import stock
 from tests.installation import App
 from tests.photos import astronaut, astronaut_jpeg, jpeg, no_face
 from tests.ui.driving import (
@@ -450,3 +452,19 @@ def _sent(browser: webdriver.Chrome) -> list[int]:
         sizes.append(size)
     assert len(sizes) > 24
     return sizes
+
+
+def test_a_picture_that_is_not_ready_is_a_clock_and_comes_once_a_worker_runs(
+    browser: webdriver.Chrome, hasty_app: App, parts: Parts
+) -> None:
+    stock.photo(parts, None, data=astronaut_jpeg())
+    sign_in(browser, hasty_app, "/photos")
+    place = ".photo-frame > "
+    clock = wait(browser, lambda b: b.find_elements(By.CSS_SELECTOR, f"{place}.not-ready"), "the clock")[0]
+    assert "not ready" in clock.get_attribute("aria-label")
+    accessible(browser)
+    hasty_app.start_worker()
+    image = wait(browser, lambda b: b.find_elements(By.CSS_SELECTOR, f"{place}img"), "the picture")[0]
+    wait(browser, lambda _: image.get_property("naturalWidth") == 320, "it to be there")
+    assert browser.find_elements(By.CSS_SELECTOR, ".not-ready") == []
+    assert troubles(browser) == []

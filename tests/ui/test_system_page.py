@@ -5,7 +5,7 @@ from __future__ import annotations
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
-from tests.installation import App
+from tests.installation import App, Installation, start_web
 from tests.ui.driving import accessible, at, fits, needs_chromium, sign_in, text, troubles, wait
 
 pytestmark = needs_chromium
@@ -56,3 +56,22 @@ def test_the_system_is_shown_and_the_doctor_says_what_is_broken(
         wait(browser, lambda b: "the queues do not answer" in text(b), "that nobody knows of the workers")
     finally:
         live_app.installation.redis.start()
+
+
+def test_a_profile_that_is_not_used_is_marked_with_the_reason(
+    browser: webdriver.Chrome, clean: Installation
+) -> None:
+    app = App(clean, *start_web(clean, FACE_PROFILE="fast"))
+    try:
+        sign_in(browser, app, "/system")
+        wait(browser, lambda b: "exact instead of fast" in text(b).casefold(), "the profile")
+        marked = browser.find_elements(By.CSS_SELECTOR, ".cards .chip[data-kind=warning]")
+        assert "exact instead of fast" in {each.text.casefold() for each in marked}
+        assert "The engine dlib runs packs as they came" in text(browser)
+        wait(
+            browser,
+            lambda b: "set face_profile to exact" in text(b).casefold(),
+            "the doctor to say what to do",
+        )
+    finally:
+        clean.end(app.web)

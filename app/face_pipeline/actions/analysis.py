@@ -6,11 +6,12 @@ A worker analyses a photo once for all who ask for it at the same time (broker/e
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
+from face_pipeline.actions import workers
 from face_pipeline.actions.uploads import Upload
-from face_pipeline.broker import exchange
 from face_pipeline.broker.celery import publish_search
-from face_pipeline.broker.messages import Failed, FoundFace, Question, Reply
+from face_pipeline.broker.messages import Failed, Found, FoundFace, Question, Reply, ReplyUnreadable
 from face_pipeline.engine import MemoryBusy, contract_id
 from face_pipeline.errors import Conflict, QueueUnavailable, Unavailable, Unprocessable
 from face_pipeline.parts import Parts
@@ -48,24 +49,13 @@ def analyse(parts: Parts, photo: Upload, gone: Callable[[], bool]) -> tuple[list
     """The faces that a worker finds, and whether another request for the same photo had asked it already.
 
     Raises Unprocessable for a photo that cannot be decoded, Conflict where the worker has another model pack,
-    Unavailable where none answers in time, ClientGone once `gone` says that nobody waits for the answer.
+    Unavailable where none answers in time or too many wait, ClientGone once `gone` says that nobody does.
     """
-    timeout = parts.settings.search_timeout_seconds
     question = Question(contract_id(parts.pack), photo.row.sha256)
-
-    def send(task_id: str) -> None:
-        publish_search(
-            parts.celery, question.id,
-            task_id=task_id, request_id=context.request_id.get(), expires_seconds=timeout,
-        )  # fmt: skip
-
+    publish = partial(publish_search, parts.celery, question.id)
+    timeout = parts.settings.search_timeout_seconds
     try:
-        answer = exchange.ask(
-            parts.scratch, question.id, photo.data,
-            send=send, timeout=timeout, gone=gone,
-            # From here on the request's lines name its task, also where it is never answered.
-            told=context.task_id.set,
-        )  # fmt: skip
+        answer = workers.ask(parts, question.id, photo.data, publish, gone, timeout=timeout)
     except QueueUnavailable as error:
         raise Unavailable(
             "the task queue cannot be reached; send the search again", code="search_unavailable"
@@ -74,10 +64,10 @@ def analyse(parts: Parts, photo: Upload, gone: Callable[[], bool]) -> tuple[list
         raise Unavailable(
             f"no worker answered within {timeout:g} seconds; they are busy or stopped", code="search_timeout"
         )
-    return _faces(answer.reply, question), answer.shared
+    return _faces(answer.reply, contract_id(parts.pack)), answer.shared
 
 
-def _faces(reply: Reply, question: Question) -> list[FoundFace]:
+def _faces(reply: Reply, contract: str) -> list[FoundFace]:
     """The faces of a worker's reply, or its error raised."""
     context.task_id.set(reply.task_id)
     if isinstance(reply, Failed):
@@ -86,9 +76,11 @@ def _faces(reply: Reply, question: Question) -> list[FoundFace]:
         if reply.code == MemoryBusy.code:
             raise Unavailable(reply.message, code=MemoryBusy.code)
         raise Unprocessable(reply.message, code=reply.code)
-    if reply.contract_id != question.contract_id:
+    if not isinstance(reply, Found):
+        raise ReplyUnreadable("a worker answered another question; send the search again")
+    if reply.contract_id != contract:
         raise Conflict(
-            f"a worker runs {reply.contract_id}, this server {question.contract_id}; "
+            f"a worker runs {reply.contract_id}, this server {contract}; "
             "run ./face-ansible site.yml so that both have the same model pack",
             code="contract_mismatch",
         )

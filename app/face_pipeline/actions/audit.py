@@ -1,9 +1,8 @@
-"""The audit, read and shortened."""
+"""The audit, read."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
 
 from face_pipeline.parts import Parts
 from face_pipeline.store import audit
@@ -46,12 +45,3 @@ def _rows(parts: Parts, wanted: Wanted, by: Actor) -> Iterator[AuditEntry]:
         with parts.database.reading() as session:
             found, after = audit.page(session, wanted, limit=ROWS_AT_ONCE, after=after)
         yield from found
-
-
-def prune(parts: Parts, older_than: timedelta, *, by: Actor) -> int:
-    """Remove older entries, and leave one that says so; returns how many they were."""
-    with parts.database.transaction() as session:
-        removed = audit.prune(session, older_than)
-        told = {"entries": removed, "older_than_seconds": int(older_than.total_seconds())}
-        audit.write(session, by, "audit.prune", details=told)
-    return removed

@@ -13,18 +13,21 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from face_pipeline.actions import certificates, tuning
 from face_pipeline.broker import presence
+from face_pipeline.broker.redis import reached
 from face_pipeline.engine import contract_id, verify_pack
 from face_pipeline.engine.prepared.record import INSTEAD_OF_FAST, choose
 from face_pipeline.errors import FacePipelineError, QueueUnavailable, in_full
 from face_pipeline.parts import Parts
-from face_pipeline.store import collections, indexes, ledger, schema
+from face_pipeline.store import audit, chain, collections, indexes, ledger, rights, schema
 from face_pipeline.store.models import Collection
 from face_pipeline.store.models import State as PhotoState
 from face_pipeline.store.originals import OriginalMissing, OriginalUnavailable
@@ -44,6 +47,8 @@ PAGE_SECONDS = 8.0
 FRESH_SECONDS = 5.0
 DISK_LEAST_SHARE = 0.1
 CERTIFICATE_LEAST_DAYS = 14
+# As the alert AuditNotSealed has it; and two of the checks that the indexer makes each week.
+UNSEALED_MOST_SECONDS, UNCHECKED_MOST = 300, timedelta(days=15)
 
 
 class State(StrEnum):
@@ -112,6 +117,7 @@ def _checks() -> tuple[tuple[str, Check], ...]:
         ("tuning", _tuning),
         ("collections", _collections),
         ("vector index", _indexes),
+        ("audit", _audit),
         ("certificate", _certificate),
     )
 
@@ -258,12 +264,20 @@ def _runtime(parts: Parts) -> str:
 def _database(parts: Parts) -> str:
     with parts.database.transaction() as session:
         version = indexes.extension_version(session)
-    current, head = schema.current_revision(parts.database), schema.head_revision()
-    if current != head:
-        raise Unwell(f"schema is at {current}, this release needs {head}; run `face-pipeline migrate`")
-    return f"schema {current}, pgvector {'.'.join(map(str, version))}"
+        as_granted = rights.given(session) == rights.wanted()
+    found = schema.state(parts.database)
+    if not found.fits:
+        what = "install a later release" if found.is_newer else "run `face-pipeline migrate`"
+        raise Unwell(f"schema is at {found.current}, this release needs {found.head}; {what}")
+    if not as_granted and not found.is_newer:
+        raise Doubtful(
+            "roles of the database have other rights than this release gives; run `face-pipeline migrate`"
+        )
+    newer = f" of a later release (this one: {found.head})" if found.is_newer else ""
+    return f"schema {found.current}{newer}, pgvector {'.'.join(map(str, version))}"
 
 
+@reached()
 def _redis(parts: Parts) -> str:
     connection = parts.queue
     policy = connection.config_get("maxmemory-policy")["maxmemory-policy"]  # type: ignore[index]
@@ -274,6 +288,7 @@ def _redis(parts: Parts) -> str:
     return "append-only file on, nothing is evicted"
 
 
+@reached()
 def _scratch(parts: Parts) -> str:
     connection = parts.scratch
     policy = connection.config_get("maxmemory-policy")["maxmemory-policy"]  # type: ignore[index]
@@ -407,6 +422,36 @@ def _indexes(parts: Parts) -> str:
             f"{text}; build it anew: `sudo face-pipeline index --rebuild {low[0]}`,"
             " see docs/runbooks/IndexMissesFaces.md"
         )
+    return text
+
+
+class _Undone(Exception):
+    """Ends a transaction that was tried, and leaves nothing."""
+
+
+def _audit(parts: Parts) -> str:
+    """Whether it takes an entry, entries get their seals, and how the last check of its chain ended."""
+    with suppress(_Undone), parts.database.transaction() as session:
+        audit.write(session, audit.SERVICE, "audit.read")
+        raise _Undone
+    with parts.database.reading() as session:
+        waiting, check = chain.waiting(session), chain.last_check(session)
+    if check is not None and check.fault is not None:
+        raise Unwell(
+            f"checked {check.at:%Y-%m-%d}: {check.fault}; see docs/runbooks/AuditChainBroken.md,"
+            " then run `sudo face-pipeline audit verify`"
+        )
+    if waiting.seconds > UNSEALED_MOST_SECONDS:
+        raise Doubtful(
+            f"an entry has waited for its seal for {waiting.seconds:.0f} seconds;"
+            " look at `journalctl -u face-reconciler`"
+        )
+    if check is None:
+        return "entries get their seals; its chain was not checked yet"
+    age = datetime.now(UTC) - check.at
+    text = f"{counted(check.entries, 'position')} of its chain fit, checked {check.at:%Y-%m-%d}"
+    if age > UNCHECKED_MOST:
+        raise Doubtful(f"{text}; run `sudo face-pipeline audit verify`")
     return text
 
 

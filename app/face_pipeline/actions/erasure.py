@@ -61,11 +61,14 @@ def photo(parts: Parts, photo_id: uuid.UUID, *, dry_run: bool, by: Actor) -> Rec
 
 
 def photos(
-    parts: Parts, photo_ids: Sequence[uuid.UUID], *, dry_run: bool, by: Actor
+    parts: Parts, photo_ids: Sequence[uuid.UUID], *, dry_run: bool, by: Actor, receipt: uuid.UUID
 ) -> tuple[list[Receipt], list[Refused]]:
-    """Erase photos, all in one transaction: a receipt for each collection, and which are not there."""
+    """Erase photos, all in one transaction: what went of each collection, and which are not there.
+
+    `receipt`: the id of the one that tells of all.
+    """
     found = parts.database.in_transaction(
-        lambda session: erasure.photos(session, photo_ids, dry_run=dry_run, by=by)
+        lambda session: erasure.photos(session, photo_ids, dry_run=dry_run, by=by, receipt=receipt)
     )
     receipts = []
     for rows, _ in found.values():
@@ -109,7 +112,7 @@ def collection(parts: Parts, name: str, *, dry_run: bool, by: Actor) -> Receipt:
     if dry_run:
         return _of_a_collection(parts, found)
     until = time.monotonic() + MOST_SECONDS
-    so_far, files = Erased(found.collection_id, name), Removed(0, 0, 0)
+    so_far, files = found.nothing_yet(), Removed(0, 0, 0)
     for _ in range(ATTEMPTS):
         files += _empty(parts, found, so_far, until, by)
         try:
@@ -155,6 +158,7 @@ class ErasedFailures:
     faces: int = 0
     originals: int = 0
     kept: list[Kept] = field(default_factory=list)
+    receipt: uuid.UUID = field(default_factory=uuid.uuid4)
 
 
 def failures(
@@ -172,13 +176,13 @@ def failures(
     with parts.database.reading() as session:
         found = failed.collections_of(session, asked)
     for identifier, name in found:
-        there = Erased(identifier, name)
+        there = Erased(identifier, name, receipt=receipt.receipt)
         if dry_run:
             with parts.database.reading() as session:
                 rows = erasure.would_remove(session, there, only)
             files += _would_remove(parts, rows, rows.hashes)
         else:
-            rows = Erased(identifier, name)
+            rows = there.nothing_yet()
             files += _empty(parts, there, rows, until, by, only)
         receipt.collections.append(name)
         receipt.photos += rows.photos

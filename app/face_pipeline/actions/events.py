@@ -39,8 +39,13 @@ def read(
     )
     with parts.database.reading() as session:
         if last is not None:
-            return events.newest(session, wanted, most=last)
-        return events.page(session, wanted, limit=limit, after=after)
+            found, following = events.newest(session, wanted, most=last)
+        else:
+            found, following = events.page(session, wanted, limit=limit, after=after)
+        if found:
+            # Programs ask every few seconds, and mostly learn nothing.
+            audit.note(session, by, "event.read", collection=collection, details={"events": len(found)})
+    return found, following
 
 
 def as_json(event: events.Told) -> dict[str, Any]:

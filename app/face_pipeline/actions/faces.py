@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Sequence
 
 from face_pipeline.parts import Parts
-from face_pipeline.store import faces, persons, several
+from face_pipeline.store import audit, faces, persons, several
 from face_pipeline.store.audit import Actor
 from face_pipeline.store.models import Face
 from face_pipeline.store.several import Given
@@ -15,7 +15,9 @@ from face_pipeline.store.several import Given
 def describe(parts: Parts, face_id: uuid.UUID, *, by: Actor) -> Face:
     """The face with its photo, person and collection; NotFound also where `by` does not reach that."""
     with parts.database.reading() as session:
-        return faces.find(session, face_id, by=by)
+        found = faces.find(session, face_id, by=by)
+        audit.note(session, by, "face.look", collection=found.collection.name, subject=found.id)
+    return found
 
 
 def give(parts: Parts, face_id: uuid.UUID, person_id: uuid.UUID | None, *, by: Actor) -> Face:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from face_pipeline.errors import NotFound
 from face_pipeline.parts import Parts
-from face_pipeline.store import collections, failures
+from face_pipeline.store import audit, collections, failures
 from face_pipeline.store.audit import Actor
 from face_pipeline.store.failures import Group, Wanted
 from face_pipeline.store.models import Photo, Reason
@@ -70,12 +70,13 @@ def by_reason(parts: Parts, *, collection: str | None, by: Actor) -> list[Group]
         return failures.groups(session, asked)
 
 
-def rows(parts: Parts, asked: Wanted) -> Iterator[Photo]:
+def rows(parts: Parts, asked: Wanted, *, by: Actor) -> Iterator[Photo]:
     """Each failed photo, the oldest first. One that fails meanwhile may come too."""
     after = None
     while True:
         with parts.database.reading() as session:
             page = failures.page(session, asked, limit=ROWS_AT_ONCE, after=after)
+            audit.note(session, by, "photo.list", details={"photos": len(page), "as": "csv"})
         yield from page
         if len(page) < ROWS_AT_ONCE:
             return

@@ -12,9 +12,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from face_pipeline.parts import Parts
-from face_pipeline.store import audit, keys
+from face_pipeline.store import audit, keys, sessions
 from face_pipeline.store.audit import Actor
 from face_pipeline.store.models import ApiKey, Service
+
+QUOTA = ("quota_photos", "quota_bytes")
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class Wish:
     collections: Iterable[str] | None = None
     expires_at: datetime | None = None
     requests_per_minute: int | None = None
+    quota_photos: int | None = None
+    quota_bytes: int | None = None
     service: Service | None = None
     # The UUID that a key of a service had where its clients come from; None: a new one.
     text: str | None = field(default=None, repr=False)
@@ -48,6 +52,7 @@ def make(parts: Parts, wish: Wish, *, by: Actor) -> Made:
             session, wish.name, wish.scopes,
             collections=wish.collections, expires_at=wish.expires_at,
             requests_per_minute=wish.requests_per_minute, service=wish.service, text=wish.text,
+            quota_photos=wish.quota_photos, quota_bytes=wish.quota_bytes,
         )  # fmt: skip
         audit.write(session, by, "key.create", subject=key.id, details=_bounds(key))
     return Made(key, text)
@@ -56,7 +61,7 @@ def make(parts: Parts, wish: Wish, *, by: Actor) -> Made:
 def change(
     parts: Parts, key_id: uuid.UUID, to: Mapping[str, Any], *, by: Actor, guarded: bool = True
 ) -> ApiKey:
-    """Give the key another name, scopes, collections, expires_at or requests_per_minute: those in `to`.
+    """Give the key other values of what `make` takes but for its service and text: those in `to`.
 
     Raises BadRequest, NotFound, and Conflict: a name that is taken, a revoked key, the last admin's.
     """
@@ -98,6 +103,7 @@ def revoke(parts: Parts, key_id: uuid.UUID, *, by: Actor, guarded: bool = True) 
     with parts.database.transaction() as session:
         key, ended = keys.revoke(session, key_id, guarded=guarded)
         if ended:
+            sessions.end_of_key(session, key_id)
             audit.write(session, by, "key.revoke", subject=key.id)
 
 
@@ -106,6 +112,7 @@ def ensure(parts: Parts, name: str, scopes: Iterable[str], text: str, *, by: Act
     with parts.database.transaction() as session:
         done, key = keys.ensure(session, name, scopes, text)
         if done != "unchanged":
+            sessions.end_of_key(session, key.id)
             action = "key.create" if done == "created" else "key.change"
             audit.write(session, by, action, subject=key.id, details=_bounds(key))
     return done
@@ -117,5 +124,6 @@ def _bounds(key: ApiKey) -> dict[str, Any]:
         "collections": None if key.collections is None else len(key.collections),
         "expires": key.expires_at is not None,
         "requests_per_minute": key.requests_per_minute,
+        **{name: most for name in QUOTA if (most := getattr(key, name)) is not None},
         **({"service": key.service} if key.service else {}),
     }

@@ -1,4 +1,4 @@
-"""Looking at a photo, its original or a face, told in the audit."""
+"""Looking at photos, at the original of one, or at a face, told in the audit."""
 
 from __future__ import annotations
 
@@ -16,6 +16,25 @@ def photo(parts: Parts, photo_id: uuid.UUID, *, by: Actor) -> Photo:
         found = photos.find_with_faces(session, photo_id, by=by)
         audit.note(session, by, "photo.look", collection=found.collection.name, subject=found.id)
     return found
+
+
+def some_photos(
+    parts: Parts,
+    wanted: photos.Wanted,
+    *,
+    limit: int,
+    after: photos.Place | None,
+    sort: photos.Sort,
+    by: Actor,
+) -> tuple[list[tuple[Photo, int]], photos.Place | None]:
+    """A page of photos, each with its number of faces, and where the next one begins."""
+    with parts.database.transaction() as session:
+        page, following = photos.page(session, wanted, limit=limit, after=after, sort=sort)
+        audit.note(
+            session, by, "photo.list", collection=wanted.collection, subject=wanted.person,
+            details={"photos": len(page)},
+        )  # fmt: skip
+    return page, following
 
 
 def original(parts: Parts, photo_id: uuid.UUID, *, by: Actor) -> Photo:

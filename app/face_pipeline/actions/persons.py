@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from face_pipeline.errors import Conflict
 from face_pipeline.parts import Parts
-from face_pipeline.store import collections, directory, merges, persons
+from face_pipeline.store import audit, certainty, collections, directory, merges, persons, photos
 from face_pipeline.store.audit import Actor
-from face_pipeline.store.models import Person
+from face_pipeline.store.models import Face, Person, Photo
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,14 @@ def describe(parts: Parts, person_id: uuid.UUID, *, by: Actor) -> Described:
     """Raises NotFound where there is nobody of this id whom `by` reaches."""
     with parts.database.reading() as session:
         person = directory.find(session, person_id, by)
-    return _described(parts, person)
+        has = directory.summaries(session, [person.id])[person.id]
+        audit.note(session, by, "person.look", **_at(person))
+    return Described(person, has)
+
+
+def _at(person: Person) -> dict[str, Any]:
+    """What the entry of a look at the person is about."""
+    return {"collection": person.collection.name, "subject": person.id}
 
 
 def listing(
@@ -88,7 +95,41 @@ def listing(
             collections.by_name(session, wanted.collection)
         found, following = directory.page(session, wanted, by, limit=limit, after=after, sort=sort)
         has = directory.summaries(session, [person.id for person in found])
+        audit.note(session, by, "person.list", collection=wanted.collection, details={"persons": len(found)})
     return [Described(person, has[person.id]) for person in found], following
+
+
+def faces(
+    parts: Parts, person_id: uuid.UUID, *, limit: int, after: directory.FacePlace | None, by: Actor
+) -> tuple[Sequence[Face], directory.FacePlace | None]:
+    """A page of the person's faces, and where the next one begins; NotFound as `describe`."""
+    with parts.database.reading() as session:
+        person = directory.find(session, person_id, by)
+        page, following = directory.faces_page(session, person, limit=limit, after=after)
+        audit.note(session, by, "person.look", **_at(person), details={"faces": len(page)})
+    return page, following
+
+
+def least_sure_faces(
+    parts: Parts, person_id: uuid.UUID, *, limit: int, after: certainty.SurePlace | None, by: Actor
+) -> tuple[Sequence[tuple[Face, float | None]], certainty.SurePlace | None]:
+    """As `faces`, each with how sure it is that it is the person's, the least sure first."""
+    with parts.database.reading() as session:
+        person = directory.find(session, person_id, by)
+        page, following = certainty.faces_page(session, person, limit=limit, after=after)
+        audit.note(session, by, "person.look", **_at(person), details={"faces": len(page)})
+    return page, following
+
+
+def shown_on(
+    parts: Parts, person_id: uuid.UUID, *, limit: int, after: photos.Place | None, by: Actor
+) -> tuple[Sequence[tuple[Photo, int]], photos.Place | None]:
+    """A page of the photos that show the person, each with its number of faces; NotFound as `describe`."""
+    with parts.database.reading() as session:
+        person = directory.find(session, person_id, by)
+        page, following = photos.page(session, photos.Wanted(person=person.id), limit=limit, after=after)
+        audit.note(session, by, "person.look", **_at(person), details={"photos": len(page)})
+    return page, following
 
 
 def change(

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-from face_pipeline.errors import DatabaseUnavailable, FacePipelineError, Unauthorized
+from face_pipeline.errors import (
+    AuditUnavailable,
+    DatabaseUnavailable,
+    FacePipelineError,
+    NotFound,
+    Unauthorized,
+)
 from face_pipeline.parts import Parts
 from face_pipeline.store import audit, keys
+from face_pipeline.store import sessions as store
 from face_pipeline.store.audit import Actor
 from face_pipeline.store.collections import NAME_PATTERN
 from face_pipeline.store.keys import KeyState
-from face_pipeline.store.models import ActorKind, ApiKey, Outcome
+from face_pipeline.store.models import ActorKind, ApiKey, BrowserSession, Outcome
+from face_pipeline.store.sessions import Place
 
 log = logging.getLogger(__name__)
 
@@ -31,17 +41,16 @@ def of_text(parts: Parts, text: str) -> ApiKey:
     return _unexpired(key)
 
 
-def of_session(parts: Parts, key_id: str, mark: str | None) -> ApiKey | None:
-    """The key that a session was opened with; None where its text is another one now, or it was revoked.
+def of_token(parts: Parts, token: str) -> BrowserSession | None:
+    """The session that a cookie stands for, with its key; None where there is none, or it is over.
 
-    `mark`: by which the session knows the text; None: it was opened by a release before keys were rotated.
     Raises Unauthorized where the key has expired.
     """
     with parts.database.reading() as session:
-        key = keys.by_id(session, uuid.UUID(key_id))
-    if key is None or (key.rotated_at is not None if mark is None else mark not in keys.session_marks(key)):
-        return None
-    return _unexpired(key)
+        found = store.of_token(session, token, parts.settings.session_idle)
+    if found is not None:
+        _unexpired(found.key)
+    return found
 
 
 def _unexpired(key: ApiKey) -> ApiKey:
@@ -78,18 +87,65 @@ def tell_refused(parts: Parts, error: FacePipelineError, call: str, *, by: Actor
         )  # fmt: skip
 
 
-def open_session(parts: Parts, *, by: Actor) -> None:
-    _tell(parts, "session.open", by)
+@dataclass(frozen=True)
+class Opened:
+    """A session, and the text of its cookie, which nobody can be told again."""
+
+    session: BrowserSession
+    token: str = field(repr=False)
 
 
-def close_session(parts: Parts, *, by: Actor) -> None:
-    """Leave an entry of it. Nobody stays signed in because the database is away."""
+def open_session(
+    parts: Parts, key: ApiKey, text: str, *, by: Actor, user_agent: str | None, instead_of: uuid.UUID | None
+) -> Opened:
+    """Open a session of the key, which was given as `text`; that which the browser had before ends."""
+    with parts.database.transaction() as session:
+        if instead_of is not None:
+            store.end(session, instead_of)
+        opened, token = store.opened(
+            session, key, text, parts.settings.session_lasting, address=by.address, user_agent=user_agent
+        )
+        session.refresh(opened)
+        audit.write(session, by, "session.open", subject=key.id)
+    return Opened(opened, token)
+
+
+def close_session(parts: Parts, session_id: uuid.UUID, *, by: Actor) -> None:
+    """End it, and leave an entry. Nobody stays signed in because the database is away, or takes none."""
     try:
-        _tell(parts, "session.close", by)
-    except DatabaseUnavailable:
+        with parts.database.transaction() as session:
+            store.end(session, session_id)
+        with parts.database.single_statements() as connection:
+            audit.write(connection, by, "session.close", subject=by.id)
+    except (AuditUnavailable, DatabaseUnavailable):
         log.warning("a sign-out has no entry in the audit", extra={"operation": "session"})
 
 
-def _tell(parts: Parts, action: str, by: Actor) -> None:
-    with parts.database.single_statements() as connection:
-        audit.write(connection, by, action, subject=by.id)
+def page(
+    parts: Parts, key_id: uuid.UUID | None, *, limit: int, after: Place | None, by: Actor
+) -> tuple[Sequence[BrowserSession], Place | None]:
+    """Who is signed in, of one key or of all, the newest first; and where the next page is."""
+    by.check_reaches_all()
+    with parts.database.reading() as session:
+        found = store.page(session, key_id, parts.settings.session_idle, limit=limit, after=after)
+        audit.note(session, by, "session.list", subject=key_id, details={"sessions": len(found[0])})
+    return found
+
+
+def end(parts: Parts, session_id: uuid.UUID, *, by: Actor) -> None:
+    """End one session. Raises NotFound where there is none, or it has ended."""
+    by.check_reaches_all()
+    with parts.database.transaction() as session:
+        ended = store.end(session, session_id)
+        if ended is None:
+            raise NotFound(f"there is no session {session_id}, or it has ended", code="session_not_found")
+        audit.write(session, by, "session.end", subject=ended.key_id, details={"sessions": 1})
+
+
+def end_of_key(parts: Parts, key_id: uuid.UUID, *, by: Actor) -> None:
+    """End the sessions that were opened with a key. Raises NotFound where there is no such key."""
+    by.check_reaches_all()
+    with parts.database.transaction() as session:
+        key = keys.find(session, key_id)
+        ended = store.end_of_key(session, key.id)
+        audit.write(session, by, "session.end", subject=key.id, details={"sessions": ended})

@@ -15,7 +15,7 @@ from face_pipeline.actions import analysis, enrolment, erasure, looks, persons
 from face_pipeline.actions.uploads import Upload
 from face_pipeline.errors import Conflict, DatabaseBusy, NotFound, Unavailable, Unprocessable
 from face_pipeline.parts import Parts
-from face_pipeline.store import collections, directory, subjects
+from face_pipeline.store import audit, collections, directory, subjects
 from face_pipeline.store import persons as names_of_persons
 from face_pipeline.store.audit import Actor
 from face_pipeline.store.judging import OnConflict, Rules
@@ -60,7 +60,9 @@ def find(parts: Parts, collection: str, name: str, *, by: Actor) -> Person | Non
 def names(parts: Parts, collection: str, *, by: Actor) -> Sequence[str]:
     by.check_reaches(collection)
     with parts.database.reading() as session:
-        return subjects.names(session, collection)
+        found = subjects.names(session, collection)
+        audit.note(session, by, "person.list", collection=collection, details={"persons": len(found)})
+    return found
 
 
 def create(parts: Parts, collection: str, name: str, *, by: Actor) -> Person:
@@ -183,9 +185,14 @@ def images(
         return [], 0
     by.check_reaches(collection)
     with parts.database.reading() as session:
-        return subjects.images(
+        found, total = subjects.images(
             session, collection, person.id if person else None, start=page * size, limit=size
         )
+        audit.note(
+            session, by, "face.list", collection=collection, subject=person.id if person else None,
+            details={"faces": len(found)},
+        )  # fmt: skip
+    return found, total
 
 
 def image(parts: Parts, face_id: uuid.UUID, *, by: Actor) -> Image | None:

@@ -1,5 +1,5 @@
 """Whole collections, out and in: to move them to another installation, or to keep them where no program of
-ours is needed to read them."""
+ours is needed to read them; and one person, out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from face_pipeline.actions import embeddings, uploads
 from face_pipeline.engine import PhotoRejected
 from face_pipeline.errors import BadRequest
 from face_pipeline.parts import Parts
-from face_pipeline.store import collections, exports, imports, persons
+from face_pipeline.store import collections, exports, imports, person_exports, persons
 from face_pipeline.store.audit import Actor
 from face_pipeline.store.imports import FaceRecord, Outcome, PersonRecord, PhotoRecord, Verdict, refused
 from face_pipeline.store.models import Collection, Reason, State
@@ -61,6 +61,18 @@ def export(parts: Parts, collection: str, *, limit: int, place: exports.Place, b
     by.check_reaches(collections.check_name(collection))
     return parts.database.in_transaction(
         lambda session: exports.page(session, collection, limit=limit, place=place, by=by)
+    )
+
+
+def export_person(
+    parts: Parts, person_id: UUID, *, limit: int, place: person_exports.Place, by: Actor
+) -> person_exports.Page:
+    """A page of all that is held on a person.
+
+    Raises NotFound where there is nobody of this id whom they reach.
+    """
+    return parts.database.in_transaction(
+        lambda session: person_exports.page(session, person_id, limit=limit, place=place, by=by)
     )
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 import uuid
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from face_pipeline.actions import pictures
 from face_pipeline.broker.celery import publish_ingest
+from face_pipeline.broker.messages import Kind, Wanted
 from face_pipeline.engine import PhotoRejected, inspect
-from face_pipeline.errors import QueueUnavailable, Unprocessable
+from face_pipeline.errors import QueueUnavailable, Unavailable, Unprocessable, root_cause
 from face_pipeline.parts import Parts
-from face_pipeline.store import ledger, persons
+from face_pipeline.store import ledger, persons, quotas
 from face_pipeline.store.audit import Actor
 from face_pipeline.store.collections import check_name as check_collection
 from face_pipeline.store.models import State
@@ -21,13 +24,18 @@ from face_pipeline.words import counted
 
 log = logging.getLogger(__name__)
 
+# For all files of a request that a worker has to look at.
+LOOK_SECONDS = 3.0
+LOOK_PIXELS = 32
+
 
 @dataclass(frozen=True)
 class Upload:
-    """A photo that passed the checks."""
+    """A photo that passed the checks. `ended`: as `engine.PhotoInfo` has it."""
 
     row: ledger.NewPhoto
     data: bytes
+    ended: bool
 
 
 @dataclass(frozen=True)
@@ -49,10 +57,14 @@ class Checked:
 
 @dataclass(frozen=True)
 class Batch:
-    """What became of the photos of one request: an entry for each, in their order."""
+    """What became of the photos of one request: an entry for each, in their order.
+
+    `rejected`: files that did not pass the checks, and those for which a quota has no room.
+    """
 
     id: uuid.UUID
     photos: list[ledger.Accepted]
+    rejected: list[Rejected]
 
 
 def check(parts: Parts, filename: str, data: bytes) -> Upload:
@@ -72,16 +84,21 @@ def check(parts: Parts, filename: str, data: bytes) -> Upload:
         width=info.width,
         height=info.height,
     )
-    return Upload(row, data)
+    return Upload(row, data, info.ended)
 
 
-def check_all(parts: Parts, files: Iterable[tuple[str, bytes]]) -> Checked:
-    """Check files, each a name and its bytes; raises Unprocessable when none of them can be used."""
+def check_all(parts: Parts, files: Iterable[tuple[str, bytes]], gone: Callable[[], bool]) -> Checked:
+    """Check files, each a name and its bytes; raises Unprocessable when none of them can be used, ClientGone
+    once `gone` says that nobody waits."""
     checked = Checked([], [])
+    give_up = time.monotonic() + LOOK_SECONDS
     for number, (filename, data) in enumerate(files, 1):
         try:
-            checked.good.append(check(parts, filename, data))
-        except PhotoRejected as error:
+            photo = check(parts, filename, data)
+            if not photo.ended:
+                _look(parts, photo, gone, give_up)
+            checked.good.append(photo)
+        except (PhotoRejected, Unprocessable) as error:
             checked.rejected.append(Rejected(filename, error.code, error.message))
             log.debug(
                 "file %d refused: %s", number, error.message,
@@ -93,6 +110,21 @@ def check_all(parts: Parts, files: Iterable[tuple[str, bytes]]) -> Checked:
             details={"rejected": [vars(each) for each in checked.rejected]},
         )  # fmt: skip
     return checked
+
+
+def _look(parts: Parts, photo: Upload, gone: Callable[[], bool], give_up: float) -> None:
+    """Let a worker say whether the photo is cut off; raises Unprocessable.
+
+    Where none does by `give_up` (monotonic), the photo is taken, and fails when its turn comes.
+    """
+    left = give_up - time.monotonic()
+    if left <= 0:
+        return
+    try:
+        wanted = Wanted(Kind.UPRIGHT, photo.row.sha256, LOOK_PIXELS)
+        pictures.make(parts, wanted, photo.data, gone, seconds=left)
+    except Unavailable as error:
+        log.debug("a file without its end was not looked at: %s", error, extra={"operation": "upload"})
 
 
 def accept(
@@ -109,34 +141,66 @@ def accept(
     `batch_id`: the batch they are added to, instead of one of their own. When this returns, originals and
     rows survive a power cut. Raises BadRequest for a name that cannot be kept, Forbidden for a collection
     that `by` does not reach, NotFound for the batch, Conflict where it is of another collection, or the
-    collection has another engine contract.
+    collection has another engine contract, QuotaExceeded where there is room for none of them.
     """
     by.check_reaches(check_collection(collection))
     person = persons.check_name(person) if person is not None else None
-    good, pack = checked.good, parts.pack
-    hashes = {each.row.sha256 for each in good}
+    pack, hashes = parts.pack, {each.row.sha256 for each in checked.good}
     while True:
-        found, known = parts.database.in_transaction(
-            lambda session: ledger.open_collection(session, collection, pack, hashes)
+        found, known, bounds = parts.database.in_transaction(
+            lambda session: ledger.open_collection(session, collection, pack, hashes, by)
         )
+        good, without_room = _fitting(checked.good, known, bounds)
+        rejected = [*checked.rejected, *without_room]
         # Outside a transaction: nothing is locked while the disk works.
         _write(parts, good, known)
         try:
             batch, accepted = parts.database.in_transaction(
-                lambda session, found=found: ledger.accept(  # type: ignore[misc]
+                lambda session, found=found, good=good, rejected=rejected: ledger.accept(  # type: ignore[misc]
                     session, found, [each.row for each in good],
                     person=person, request_id=context.request_id.get(), by=by,
-                    rejected=len(checked.rejected), batch_id=batch_id,
+                    rejected=len(rejected), batch_id=batch_id,
                 )
             )  # fmt: skip
             break
         except ledger.CollectionGone:
             log.info("the collection was erased meanwhile and is made again", extra={"operation": "upload"})
+        except quotas.QuotaExceeded:
+            log.info("others took the room that was left in a quota", extra={"operation": "upload"})
     # An erasure of the same photo may have taken its file before the rows were there to see.
     _write(parts, good, hashes)
-    _say_accepted(batch.id, accepted, checked.rejected)
+    _say_accepted(batch.id, accepted, rejected)
     publish_if_possible(parts, [each.photo_id for each in accepted if each.state == State.RECEIVED])
-    return Batch(batch.id, accepted)
+    return Batch(batch.id, accepted, rejected)
+
+
+def _fitting(
+    photos: Sequence[Upload], known: Collection[str], bounds: Sequence[quotas.Quota]
+) -> tuple[list[Upload], list[Rejected]]:
+    """Those that there is room for, the first ones, and the others; raises QuotaExceeded where all are.
+
+    What the collection has already needs no room, nor does a photo that the request has twice.
+    """
+    good: list[Upload] = []
+    rejected: list[Rejected] = []
+    taken = quotas.Amount(0, 0)
+    there = set(known)
+    full: quotas.Quota | None = None
+    for photo in photos:
+        if photo.row.sha256 not in there:
+            more = quotas.Amount(taken.photos + 1, taken.bytes + photo.row.byte_size)
+            no_room = next((each for each in bounds if not each.has_room(more)), None)
+            if no_room is not None:
+                full = no_room
+                code = quotas.QuotaExceeded.code
+                rejected.append(Rejected(photo.row.filename, code, quotas.words(no_room)))
+                continue
+            taken = more
+            there.add(photo.row.sha256)
+        good.append(photo)
+    if not good and full is not None:
+        raise quotas.QuotaExceeded(full)
+    return good, rejected
 
 
 def _write(parts: Parts, photos: Iterable[Upload], known: Collection[str]) -> None:
@@ -168,8 +232,11 @@ def publish_if_possible(parts: Parts, photo_ids: Iterable[uuid.UUID]) -> None:
     wanted = list(set(photo_ids))
     try:
         publish(parts, wanted, request_id=context.request_id.get())
-    except QueueUnavailable:
-        log.warning("Redis takes no messages; the photos wait in the ledger", extra={"count": len(wanted)})
+    except QueueUnavailable as error:
+        log.warning(
+            "Redis takes no messages; the photos wait in the ledger: %s", root_cause(error),
+            extra={"count": len(wanted)},
+        )  # fmt: skip
     except Exception:
         # The rows are committed: whatever failed here, the photos are accepted.
         log.exception("photos wait in the ledger", extra={"count": len(wanted)})

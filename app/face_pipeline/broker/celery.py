@@ -10,7 +10,15 @@ from celery import Celery
 from kombu import Exchange, Queue
 from kombu.serialization import dumps
 
-from face_pipeline.broker.names import QUEUE_INGEST, QUEUE_SEARCH, QUEUES, TASK_INGEST, TASK_SEARCH
+from face_pipeline.broker.messages import Wanted
+from face_pipeline.broker.names import (
+    QUEUE_INGEST,
+    QUEUE_SEARCH,
+    QUEUES,
+    TASK_INGEST,
+    TASK_PICTURE,
+    TASK_SEARCH,
+)
 from face_pipeline.broker.redis import HEALTH_CHECK_SECONDS, OPTIONS, SOCKET_TIMEOUT_SECONDS, reached
 from face_pipeline.errors import QueueUnavailable
 from face_pipeline.network import CONNECT_TIMEOUT_SECONDS
@@ -97,9 +105,26 @@ def publish_search(
     app: Celery, search_id: str, *, task_id: str, request_id: str | None, expires_seconds: float
 ) -> None:
     """Let a worker compute the search of this id, unless none takes it for `expires_seconds`."""
+    _publish_prompt(app, TASK_SEARCH, [search_id], task_id, request_id, expires_seconds)
+
+
+@reached()
+def publish_picture(
+    app: Celery, wanted: Wanted, *, task_id: str, request_id: str | None, expires_seconds: float
+) -> None:
+    """Let a worker make this picture, unless none takes it for `expires_seconds`."""
+    # Not the photo's hash: this Redis has a file, which outlives an erasure.
+    arguments = [wanted.id, wanted.kind, wanted.size, wanted.boxes]
+    _publish_prompt(app, TASK_PICTURE, arguments, task_id, request_id, expires_seconds)
+
+
+def _publish_prompt(
+    app: Celery, task: str, arguments: list[Any], task_id: str, request_id: str | None, expires_seconds: float
+) -> None:
+    """Somebody waits for these: they have the queue that is served first."""
     app.send_task(
-        TASK_SEARCH,
-        args=[search_id],
+        task,
+        args=arguments,
         task_id=task_id,
         queue=QUEUE_SEARCH,
         expires=expires_seconds,

@@ -1,4 +1,5 @@
-"""How a search's photo and answer travel between web and worker: a few short-lived Redis keys.
+"""How a search's photo and answer travel between web and worker: a few short-lived Redis keys. So do a photo
+and the picture that is made of it: where "search" is said here, either is meant.
 
 Celery's Redis result backend shares one subscription between the threads of a process and is not safe to
 wait on from several of them; a list that each request blocks on alone is.
@@ -47,6 +48,8 @@ LEAD_SECONDS = 5.0
 WORK_SECONDS = 6.0
 # For so long an answer serves searches that come while the others are still comparing.
 ANSWER_SECONDS = 10.0
+# A picture is of somebody whose photo may be erased meanwhile.
+PICTURE_SECONDS = 1.0
 # Worth another try at once.
 ERROR_SECONDS = 1.0
 
@@ -158,7 +161,7 @@ def ask(
                 pushed = True
                 return Answer(from_json(cast(bytes, found[1])), shared=joined.task_id != mine)
             if gone():
-                raise ClientGone("the client hung up before its search was answered")
+                raise ClientGone("the client hung up before it was answered")
         return None
     finally:
         # Where the answer was pushed nothing is left to leave; Redis may be what failed.

@@ -19,6 +19,7 @@ import redis
 from redis.exceptions import RedisError
 
 from face_pipeline.broker import names
+from face_pipeline.broker.redis import check_refused
 from face_pipeline.errors import FacePipelineError, Unavailable
 from face_pipeline.telemetry.logging import EVERYONE, LEVELS, SERVICES, current_level, set_level
 
@@ -124,6 +125,7 @@ def _or_unavailable(connection: redis.Redis) -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError) as error:
+        check_refused(error)
         where = connection.get_connection_kwargs()
         raise Unavailable(
             f"Redis does not answer at {where['host']}:{where['port']}, so the level stays as it "

@@ -1,9 +1,10 @@
-"""What web service and workers say to each other about a search.
+"""What web service and workers say to each other about a search, and about a picture of a photo.
 
-The question travels as the argument of the task: the id of the search, under which the photo waits
-(exchange.py). The reply is JSON, one of
+The question travels as the argument of the task: the id under which the photo waits (exchange.py), and for a
+picture which one is wanted. The reply is JSON, one of
 
     {"version": 1, "task_id": …, "contract_id": …, "faces": [{"bbox", "landmarks", …, "embedding"}, …]}
+    {"version": 1, "task_id": …, "picture": …}
     {"version": 1, "task_id": …, "error": {"code": …, "message": …}}
 
 While a host is updated, web service and workers of two releases meet. A reply without a version is one of
@@ -15,8 +16,11 @@ pass over keeps the version; who changes the meaning of one takes the next.
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -56,6 +60,32 @@ class Question:
         return cls(contract_id, sha256)
 
 
+class Kind(StrEnum):
+    """What is made of a photo: a face of it, its square with all `boxes` on it, the whole of it."""
+
+    CROP = "crop"
+    THUMBNAIL = "thumbnail"
+    UPRIGHT = "upright"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A picture of the photo `sha256`, made once for all who ask for it at the same time.
+
+    `size`: pixels of its longer side at most; a thumbnail's is the recipe's. `boxes`: x1, y1, x2, y2 in
+    pixels of the upright photo at its full size; a crop is of the first.
+    """
+
+    kind: Kind
+    sha256: str
+    size: int = 0
+    boxes: Sequence[Sequence[float]] = ()
+
+    @property
+    def id(self) -> str:
+        return f"picture:{hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()}"
+
+
 @dataclass(frozen=True)
 class FoundFace:
     """A face of the searched photo, as `engine.DetectedFace` describes it; numbers are rounded.
@@ -90,6 +120,14 @@ class Found:
 
 
 @dataclass(frozen=True)
+class Made:
+    """A picture: the bytes of a JPEG."""
+
+    task_id: str | None
+    picture: bytes
+
+
+@dataclass(frozen=True)
 class Failed:
     """Why there is no answer; `code` is stable."""
 
@@ -98,13 +136,15 @@ class Failed:
     message: str
 
 
-Reply = Found | Failed
+Reply = Found | Made | Failed
 
 
 def to_json(reply: Reply) -> str:
     told: dict[str, Any] = {"version": VERSION, "task_id": reply.task_id}
     if isinstance(reply, Failed):
         return json.dumps({**told, "error": {"code": reply.code, "message": reply.message}})
+    if isinstance(reply, Made):
+        return json.dumps({**told, "picture": base64.b64encode(reply.picture).decode("ascii")})
     faces = [
         {
             "bbox": face.bbox,
@@ -127,10 +167,12 @@ def from_json(text: str | bytes) -> Reply:
         task_id = told.get("task_id")
         if "error" in told:
             return Failed(task_id, told["error"]["code"], told["error"]["message"])
+        if "picture" in told:
+            return Made(task_id, base64.b64decode(told["picture"]))
         return Found(task_id, told["contract_id"], [_face(face) for face in told["faces"]])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ReplyUnreadable(
-            "a worker of another release answered; send the search again once the update is through"
+            "a worker of another release answered; send the request again once the update is through"
         ) from error
 
 

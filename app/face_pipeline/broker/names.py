@@ -7,7 +7,8 @@ QUEUE_INGEST = "ingest"
 QUEUES = (QUEUE_SEARCH, QUEUE_INGEST)
 TASK_INGEST = "face_pipeline.ingest"
 TASK_SEARCH = "face_pipeline.search"
-TASKS = (TASK_INGEST, TASK_SEARCH)
+TASK_PICTURE = "face_pipeline.picture"
+TASKS = (TASK_INGEST, TASK_SEARCH, TASK_PICTURE)
 
 # The level of one service's log, or of all, in the Redis of the queues (log_level.py).
 LOG_LEVEL = "face:log-level:{service}"

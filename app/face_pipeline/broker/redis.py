@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,10 +10,10 @@ from typing import Any
 
 import redis
 from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
 from face_pipeline import network
-from face_pipeline.errors import QueueUnavailable
+from face_pipeline.errors import QueueUnavailable, RedisRefused
 
 OPTIONS: dict[str, Any] = {
     "socket_connect_timeout": network.CONNECT_TIMEOUT_SECONDS,
@@ -42,9 +43,28 @@ def connect(url: str, *, timeout: float) -> redis.Redis:
 
 @contextmanager
 def reached() -> Iterator[None]:
-    """Raise QueueUnavailable where Redis cannot be asked; also a decorator."""
+    """Raise QueueUnavailable where Redis cannot be asked, RedisRefused where it may not; also a decorator."""
     try:
         yield
     # kombu has an error of its own for the same, and a socket may fail before either.
     except (RedisError, OperationalError, OSError) as error:
+        check_refused(error)
         raise QueueUnavailable("the task queue cannot be reached; send the request again") from error
+
+
+def check_refused(error: BaseException) -> None:
+    """Raise RedisRefused where this is what Redis meant."""
+    for each in (error, error.__cause__):
+        if isinstance(each, AuthenticationError):
+            raise RedisRefused(
+                "Redis does not let this process's user (FACE_REDIS_USER) in; run ./face-ansible site.yml, "
+                "which gives Redis and this host the same users and passwords"
+            ) from None
+        if isinstance(each, NoPermissionError):
+            # Of the text no more than this: where many commands were sent, their arguments are in it.
+            command = re.search("to run the '([a-z|]+)' command", str(each))
+            what = f"the command {command[1].upper()}" if command else "a key or channel"
+            raise RedisRefused(
+                f"Redis refuses {what} to this process's user (FACE_REDIS_USER); "
+                "run ./face-ansible site.yml, which gives users the rights that this release needs"
+            ) from None

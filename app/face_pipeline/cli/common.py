@@ -18,7 +18,7 @@ from face_pipeline.words import counted
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from face_pipeline.client import Client, Receipt, Retries
+    from face_pipeline.client import Amount, Client, Receipt, Retries
 
 F = TypeVar("F", bound=Callable[..., Any])
 # What a receipt counts that people put in.
@@ -137,3 +137,31 @@ def _counts(receipt: Receipt) -> str:
 def examples(*lines: str) -> str:
     """The end of a command's help."""
     return "\b\nExamples:\n" + "\n".join(f"  face-pipeline {line}" for line in lines)
+
+
+ANY_NUMBER = -1
+_FACTORS = {"": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+def at_most(_: click.Context, __: click.Parameter, text: str | None) -> int | None:
+    """How many, as 5000 or 20GB; ANY_NUMBER for `any`, None where it was not said."""
+    if text is None:
+        return None
+    if text == "any":
+        return ANY_NUMBER
+    found = re.fullmatch(r"([0-9]{1,15}) ?([kMGT]B)?", text)
+    if found is None:
+        raise click.BadParameter("write a number, which may end in kB, MB, GB or TB, or any")
+    return int(found[1]) * _FACTORS[found[2] or ""]
+
+
+def bounds(**given: int | None) -> dict[str, int | None]:
+    """Those that were said, as the service takes them."""
+    return {name: None if most == ANY_NUMBER else most for name, most in given.items() if most is not None}
+
+
+def quota_in_words(photos: int | None, size: int | None, used: Amount | None) -> str:
+    """The bounds, and what is used of them."""
+    most = ["any number of" if each is None else str(each) for each in (photos, size)]
+    has = f", and has {counted(used.photos, 'photo')} of {counted(used.bytes, 'byte')}" if used else ""
+    return f"may keep {most[0]} photos and {most[1]} bytes{has}"

@@ -1,7 +1,8 @@
-"""`face-pipeline export`: a collection as files that anything can read (docs/export.md)."""
+"""`face-pipeline export`: a collection, or all of one person, as files to read (docs/export.md)."""
 
 from __future__ import annotations
 
+import enum
 import hashlib
 import io
 import json
@@ -18,12 +19,15 @@ import click
 
 from face_pipeline.cli.common import Door, connected, examples
 from face_pipeline.cli.ingest import bar, patient, stoppable
+from face_pipeline.cli.people import id_of
 
 if TYPE_CHECKING:
     from face_pipeline.client import Client, ExportPage
 
 LINES = "export.jsonl"
 FORMAT, VERSION = "face-pipeline-export", 1
+# Of one person: others' faces are missing, so that it cannot be imported.
+PERSON_FORMAT = "face-pipeline-person"
 # What a photo is kept as; the name says it to who has no program of ours.
 ENDINGS = {
     "image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp", "image/heic": ".heic",
@@ -33,6 +37,8 @@ ENDINGS = {
 AT_ONCE = 4
 GO_ON = "Stopped. Run the same command again: it goes on where it was."
 KINDS = ("person", "photo", "face")
+# What an export of one person has besides, and how each is counted.
+TOLD = {"merge": "merges", "event": "events", "audit": "audit"}
 
 
 class Target(Protocol):
@@ -128,26 +134,45 @@ def write(path: Path, data: bytes) -> None:
     aside.replace(path)
 
 
-@click.command(epilog=examples("export staff backup/", "export staff staff.tar"))
+@click.command(
+    epilog=examples("export staff backup/", "export staff staff.tar", "export --person Anna staff anna/")
+)
 @click.argument("collection")
 @click.argument("target", type=click.Path(path_type=Path))
+@click.option("--person", help="All that is held on this person alone, by name or id.")
+@click.option(
+    "--no-photos", is_flag=True, help="With --person: leave the pictures out, which may show others."
+)
 @click.option("--fresh", is_flag=True, help="Begin anew where an earlier run was stopped.")
 @connected
-def export(door: Door, collection: str, target: Path, fresh: bool) -> int:
+def export(
+    door: Door, collection: str, target: Path, person: str | None, no_photos: bool, fresh: bool
+) -> int:
     """Write a collection to a directory or a tar archive: its persons, faces, embeddings and photos.
 
+    With --person: their record, photos and faces, and what events and the audit tell of them; of photos
+    that show others too, nothing of these but the picture.
+
     For a key with the scope admin. Stop it (Ctrl-C, or worse) and run the same command again: it goes on
-    where it was. The exit status is 1 if the service has lost an original.
+    where it was. The exit status is 1 if the service has lost an original; one that the collection's
+    retention has removed is not lost.
     """
+    if no_photos and person is None:
+        raise click.UsageError("--no-photos goes with --person: an export without photos is no collection")
     try:
-        run = _run(door, collection, target, fresh=fresh)
+        run = _run(door, collection, target, person, pictures=not no_photos, fresh=fresh)
     except OSError as error:
         raise click.ClickException(
             f"{error.filename or target} cannot be written: {error.strerror}"
         ) from None
-    counts = {"persons": run.counts["person"], "photos": run.counts["photo"], "faces": run.faces}
-    told = {"collection": collection, "export": str(target), **counts, "missing": run.missing}
+    counts = run.told()
+    told = {
+        "collection": collection, "export": str(target), **counts,
+        "expired": run.expired, "missing": run.missing,
+    }  # fmt: skip
     words = f"{collection}: " + ", ".join(f"{number} {name}" for name, number in counts.items())
+    if run.expired:
+        words += f"\n{run.expired} without an original, which the collection's retention has removed"
     if run.missing:
         words += f"\n{len(run.missing)} without an original, which the service has lost:"
         words += "".join(f"\n  {each}" for each in run.missing)
@@ -155,17 +180,25 @@ def export(door: Door, collection: str, target: Path, fresh: bool) -> int:
     return 1 if run.missing else 0
 
 
-def _run(door: Door, collection: str, target: Path, *, fresh: bool) -> Run:
+def _run(
+    door: Door, collection: str, target: Path, person: str | None, *, pictures: bool, fresh: bool
+) -> Run:
     stop = threading.Event()
     client = door.client(connections=AT_ONCE, retries=patient(stop))
     with stoppable(stop, GO_ON):
         total = sum(client.collection(collection).photos.values())
+        person_id = None
+        if person is not None:
+            found = client.person(id_of(client, person, collection))
+            if found.collection != collection:
+                raise click.ClickException(f"the person {found.id} is in {found.collection}: name that one")
+            person_id, total = str(found.id), found.photo_count
         place: Target = Archive(target) if target.suffix == ".tar" else Directory(target)
         if place.done.exists():
             raise click.ClickException(
                 f"{place.done} is an export already; take another target, or remove it"
             )
-        run = Run(client, collection, place)
+        run = Run(client, collection, place, person_id=person_id, pictures=pictures)
         run.begin(fresh=fresh)
         with bar(door, max(0, total - run.counts["photo"]), "Photos") as shown:
             while not run.ended:
@@ -176,17 +209,36 @@ def _run(door: Door, collection: str, target: Path, *, fresh: bool) -> Run:
     return run
 
 
+class Without(enum.Enum):
+    """Why an export has no original of a photo."""
+
+    LOST = enum.auto()
+    EXPIRED = enum.auto()
+    # With the photo, since the page was read.
+    ERASED = enum.auto()
+
+
+# Of the answer that there is none.
+OF_CODES = {"photo_not_found": Without.ERASED, "original_expired": Without.EXPIRED}
+
+
 class Run:
     """An export on its way. What settled is kept in the state: the cursor, and how long the files are."""
 
-    def __init__(self, client: Client, collection: str, target: Target) -> None:
+    def __init__(
+        self, client: Client, collection: str, target: Target, *, person_id: str | None, pictures: bool
+    ) -> None:
         self._client, self._collection, self._target = client, collection, target
-        self._goal = {"version": VERSION, "url": client.url, "collection": collection}
+        self._person, self._pictures = person_id, pictures
+        self._goal: dict[str, Any] = {"version": VERSION, "url": client.url, "collection": collection}
+        if person_id is not None:
+            self._goal |= {"person": person_id, "pictures": pictures}
         self._cursor: str | None = None
         self._persons: set[str] = set()
         self.counts = dict.fromkeys(KINDS, 0)
         self.faces = 0
-        # Names of photos without an original.
+        # Photos whose originals the retention removed, and names of those whose originals are lost.
+        self.expired = 0
         self.missing: list[str] = []
         self.ended = False
 
@@ -198,12 +250,13 @@ class Run:
             kept = json.loads(state.read_bytes())
             if kept["goal"] != self._goal:
                 raise click.ClickException(
-                    f"{state} is of another export, of {kept['goal']['collection']} at "
+                    f"{state} is of another export, of {_goal_in_words(kept['goal'])} at "
                     f"{kept['goal']['url']}; take another target, or --fresh"
                 )
             sizes = kept["sizes"]
             self._cursor, self.ended = kept["cursor"], kept["ended"]
             self.counts, self.faces, self.missing = kept["counts"], kept["faces"], kept["missing"]
+            self.expired = kept.get("expired", 0)
         self._target.open(sizes["files"])
         self._lines = os.fdopen(os.open(self._target.lines, os.O_RDWR | os.O_CREAT, 0o600), "r+b")
         claim(self._lines, self._target.lines)
@@ -215,23 +268,28 @@ class Run:
 
     def page(self) -> None:
         """One more page; it is on the disk when this returns."""
-        page = self._client.export_page(self._collection, self._cursor)
-        check(page.format, page.version)
+        if self._person is None:
+            page = self._client.export_page(self._collection, self._cursor)
+        else:
+            page = self._client.person_export_page(self._person, self._cursor)
+        check(page.format, page.version, FORMAT if self._person is None else PERSON_FORMAT)
         if self._cursor is None:
             self._write({"kind": "collection", **_header(page)})
         photos = [each for each in page.records if each["kind"] == "photo"]
-        lost = self._originals(photos)
+        without = self._originals(photos) if self._pictures else {}
         for record in page.records:
             if record["kind"] == "person" and record["id"] in self._persons:
                 continue
             if record["kind"] == "photo":
-                if record["id"] in lost and lost[record["id"]] is None:
+                why = without.get(record["id"])
+                if why is Without.ERASED:
                     continue
-                original = None if record["id"] in lost else name_of(record)
-                record = {**record, "original": original}
+                self.expired += why is Without.EXPIRED
+                self.missing += [record["filename"]] * (why is Without.LOST)
+                kept = self._pictures and why is None
+                record = {**record, "original": name_of(record) if kept else None}
             self._count(record)
             self._write(record)
-        self.missing += [name for name in lost.values() if name is not None]
         self._cursor, self.ended = page.next_cursor, page.next_cursor is None
         self._settle()
 
@@ -241,9 +299,16 @@ class Run:
         if record["kind"] == "person":
             self._persons.add(record["id"])
 
-    def _originals(self, photos: Iterable[dict[str, Any]]) -> dict[str, str | None]:
-        """Keep the originals of a page; the file names of those that are lost, None: the photo is too."""
-        lost: dict[str, str | None] = {}
+    def told(self) -> dict[str, int]:
+        """What it has, as its last line says it."""
+        found = {"persons": self.counts["person"], "photos": self.counts["photo"], "faces": self.faces}
+        if self._person is not None:
+            found |= {name: self.counts.get(kind, 0) for kind, name in TOLD.items()}
+        return found
+
+    def _originals(self, photos: Iterable[dict[str, Any]]) -> dict[str, Without]:
+        """Keep the originals of a page; why there is none, by the photo's id."""
+        without: dict[str, Without] = {}
         wanted = list(photos)
         with ThreadPoolExecutor(AT_ONCE) as pool:
             for start in range(0, len(wanted), AT_ONCE):
@@ -252,11 +317,10 @@ class Run:
                     if isinstance(found, bytes):
                         self._target.add(name_of(record), found)
                     else:
-                        lost[record["id"]] = record["filename"] if found else None
-        return lost
+                        without[record["id"]] = found
+        return without
 
-    def _original(self, record: dict[str, Any]) -> bytes | bool:
-        """The original; True: the service lost it, False: the photo was erased meanwhile."""
+    def _original(self, record: dict[str, Any]) -> bytes | Without:
         from face_pipeline.client import Refused
 
         try:
@@ -264,9 +328,9 @@ class Run:
         except Refused as error:
             if error.status != 404:
                 raise
-            return error.code != "photo_not_found"
+            return OF_CODES.get(error.code, Without.LOST)
         # Also what a proxy made of a file that is not there.
-        return data if hashlib.sha256(data).hexdigest() == record["sha256"] else True
+        return data if hashlib.sha256(data).hexdigest() == record["sha256"] else Without.LOST
 
     def _write(self, record: dict[str, Any]) -> None:
         self._lines.write(json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
@@ -277,19 +341,23 @@ class Run:
         os.fsync(self._lines.fileno())
         kept = {
             "goal": self._goal, "cursor": self._cursor, "ended": self.ended, "counts": self.counts,
-            "faces": self.faces, "missing": self.missing,
+            "faces": self.faces, "expired": self.expired, "missing": self.missing,
             "sizes": {"lines": self._lines.tell(), "files": size},
         }  # fmt: skip
         write(self._target.state, json.dumps(kept).encode())
 
     def end(self) -> None:
         """Say that nothing is missing, and let the export be one."""
-        counts = {"persons": self.counts["person"], "photos": self.counts["photo"], "faces": self.faces}
-        self._write({"kind": "end", **counts})
+        self._write({"kind": "end", **self.told()})
         self._lines.flush()
         os.fsync(self._lines.fileno())
         self._target.finish()
         self._lines.close()
+
+
+def _goal_in_words(goal: dict[str, Any]) -> str:
+    person = f"the person {goal['person']} in " if "person" in goal else ""
+    return f"{person}{goal['collection']}"
 
 
 def _header(page: ExportPage) -> dict[str, Any]:
@@ -301,9 +369,11 @@ def _header(page: ExportPage) -> dict[str, Any]:
     }
 
 
-def check(kind: object, version: object) -> None:
+def check(kind: object, version: object, wanted: str = FORMAT) -> None:
     """Raises ClickException for what this command does not know."""
-    if kind != FORMAT or not isinstance(version, int):
+    if kind == PERSON_FORMAT != wanted:
+        raise click.ClickException("this is an export of one person, which makes no collection")
+    if kind != wanted or not isinstance(version, int):
         raise click.ClickException("this is no export of a Face Pipeline")
     if version > VERSION:
         raise click.ClickException(f"the export has version {version}, newer than this command: update it")

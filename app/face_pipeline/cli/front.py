@@ -43,8 +43,9 @@ PEOPLE: Mapping[str, Place] = {
     "clusters": Place("people", "clusters", "List, show, name and hide groups of unknown faces."),
     "events": Place("events", "events", "Show what happened, or follow what happens."),
     "hooks": Place("events", "hooks", "List, add, change, test and remove web hooks."),
-    "keys": Place("keys", "keys", "List, make, change, rotate and revoke API keys."),
+    "keys": Place("keys", "keys", "List, make, change, rotate and revoke API keys; see who is signed in."),
     "audit": Place("keys", "audit", "Show who did what."),
+    "receipt": Place("receipts", "receipt", "Check receipts of erasures."),
     "export": Place("exporting", "export", "Write a collection to a directory or a tar archive."),
     "import": Place("importing", "take", "Put in what an export, or a CompreFace, holds."),
     "status": Place("status", "status", "Show whether the service is ready, what waits and what failed."),
@@ -52,9 +53,10 @@ PEOPLE: Mapping[str, Place] = {
 }
 # On a host of the installation. Their parser is of its own (host.py).
 HOST: Mapping[str, str] = {
-    "audit": "Show who did what, and remove old entries, without a key.",
+    "audit": "Show who did what, check the chain, and remove old entries, without a key.",
     "doctor": "Check every part and say what mends it.",
-    "keys": "Make, list and revoke API keys, without a key.",
+    "erasures": "List what was erased, and erase it again after a restore.",
+    "keys": "Make, list and revoke API keys, and end sessions, without a key.",
     "log-level": "Change what is logged, for a while.",
     "pack": "Verify, describe and prepare model packs.",
     "queues": "Say as JSON how much work waits.",
@@ -65,7 +67,7 @@ HOST: Mapping[str, str] = {
 # What units and site.yml run: they stand in no list, and work.
 UNITS = frozenset(("autoscaler", "cluster", "index", "migrate", "reconcile", "tell-hooks", "version"))
 # What the commands that both have do only on a host.
-HOST_ALONE = (("audit", "prune"), ("keys", "ensure"))
+HOST_ALONE = (("audit", "prune"), ("audit", "verify"), ("keys", "ensure"))
 URL_OPTION, URL_VARIABLE = "--url", "FACE_URL"
 
 

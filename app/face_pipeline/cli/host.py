@@ -7,13 +7,14 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from face_pipeline import __version__
 from face_pipeline.config import get_settings
 from face_pipeline.errors import ConfigurationError, FacePipelineError, in_full
-from face_pipeline.ops import audit, keys, packs
+from face_pipeline.ops import audit, erasures, keys, packs
 from face_pipeline.ops.tune import command as tune
 
 if TYPE_CHECKING:
@@ -38,17 +39,24 @@ def _begin_service(service: str) -> Parts:
     return parts
 
 
-def _migrate(_: argparse.Namespace) -> int:
-    from face_pipeline.store.schema import migrate
+def _migrate(options: argparse.Namespace) -> int:
+    from face_pipeline.store.schema import migrate, state
 
-    before, after = migrate(_parts().database)
-    print("unchanged" if before == after else f"migrated {before or 'an empty database'} -> {after}")
+    database = _parts().database
+    if options.show:
+        print(json.dumps(asdict(state(database)), indent=2))
+        return 0
+    done = migrate(database)
+    if done.before != done.after:
+        print(f"migrated {done.before or 'an empty database'} -> {done.after}")
+    else:
+        print("granted: the roles' rights" if done.rights_changed else "unchanged")
     return 0
 
 
 def _reconcile(options: argparse.Namespace) -> int:
     from face_pipeline.broker import log_level
-    from face_pipeline.ops.reconciler import reconcile, run
+    from face_pipeline.ops.reconciler import reconcile, run, seal
 
     parts = _begin_service("face-reconciler")
     if options.every:
@@ -56,33 +64,43 @@ def _reconcile(options: argparse.Namespace) -> int:
         return 0
     log_level.look_once("face-reconciler", parts.settings.log_level, lambda: parts.queue)
     reconcile(parts)
+    seal(parts)
     return 0
 
 
 def _index(options: argparse.Namespace) -> int:
     if options.rebuild is not None:
         return _rebuild_index(options.rebuild)
-    from face_pipeline.actions import events
+    from face_pipeline.actions import events, retention
     from face_pipeline.broker import log_level
     from face_pipeline.ops.indexer import (
         build_indexes,
+        fold_usage,
+        forget_addresses,
         forget_answers,
         forget_lapsed_merges,
+        forget_sessions,
         measure_indexes,
         remove_originals,
         sweep_originals,
+        verify_audit,
     )
 
     parts = _begin_service("face-indexer")
     log_level.look_once("face-indexer", parts.settings.log_level, lambda: parts.queue)
     build_indexes(parts)
+    retention.expire(parts)
     remove_originals(parts)
     sweep_originals(parts)
     forget_lapsed_merges(parts)
     forget_answers(parts)
+    forget_sessions(parts)
+    fold_usage(parts)
+    forget_addresses(parts)
     events.tidy(parts)
-    # Last: it may take minutes.
+    # Last: they may take minutes.
     measure_indexes(parts)
+    verify_audit(parts)
     return 0
 
 
@@ -230,7 +248,11 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
         return command
 
-    add("migrate", _migrate, "bring the database to this release's schema")
+    about = "bring the database to this release's schema, and its roles to their rights"
+    migrate = add("migrate", _migrate, about)
+    migrate.add_argument(
+        "--show", action="store_true", help="say as JSON what it would do, and change nothing"
+    )
     again = add("reconcile", _reconcile, "queue lost photos again (face-reconciler.service runs it)")
     again.add_argument("--every", type=_duration, help="stay, and look every 10s, 1m (default: look once)")
     again.add_argument("--for", dest="seconds", type=_duration, default=3600, help="for 1h (default), 15m")
@@ -251,6 +273,7 @@ def _parser() -> argparse.ArgumentParser:
 
     keys.add_commands(commands, _parts, _duration)
     audit.add_commands(commands, _parts, _duration)
+    erasures.add_commands(commands, _parts)
     packs.add_commands(commands)
     tune.add_command(commands, _parts)
     return parser

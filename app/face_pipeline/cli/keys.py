@@ -12,7 +12,18 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from face_pipeline.cli.common import Door, connected, duration, examples, moment, print_line, printable
+from face_pipeline.cli.common import (
+    Door,
+    at_most,
+    bounds,
+    connected,
+    duration,
+    examples,
+    moment,
+    print_line,
+    printable,
+    quota_in_words,
+)
 
 if TYPE_CHECKING:
     from face_pipeline.client import AuditEntry, Client, Key, KeyWithText
@@ -44,6 +55,13 @@ LIMIT = click.option(
     "--limit", type=click.IntRange(0), help="Requests a minute; 0: any number. Left out: the installation's."
 )
 
+QUOTA_PHOTOS = click.option(
+    "--quota-photos", callback=at_most, metavar="NUMBER", help="Photos at most that it may keep here; any."
+)
+QUOTA_BYTES = click.option(
+    "--quota-bytes", callback=at_most, metavar="SIZE", help="Bytes of these at most, as 20GB; any."
+)
+
 
 def _expiry(wanted: timedelta | str | None) -> datetime | None:
     return datetime.now(UTC) + wanted if isinstance(wanted, timedelta) else None
@@ -59,7 +77,7 @@ def _named(client: Client, name: str) -> Key:
 
 @click.group()
 def keys() -> None:
-    """List, show, make, change, rotate and revoke API keys."""
+    """List, show, make, change, rotate and revoke API keys; see who is signed in with them."""
 
 
 @keys.command("list", epilog=examples("keys list", "keys list --state expired"))
@@ -85,7 +103,8 @@ def list_keys(door: Door, state: str | None) -> None:
 @connected
 def show_key(door: Door, name: str) -> None:
     """Show a key, without its text, which nobody knows."""
-    found = _named(door.client(), name)
+    client = door.client()
+    found = client.api_key(_named(client, name).id)
     door.show(found, _in_words(found))
 
 
@@ -97,6 +116,8 @@ def _in_words(key: Key) -> str:
     lines.append(f"expires {moment(key.expires_at) or NEVER}, last used {moment(key.last_used_at) or NEVER}")
     if key.requests_per_minute is not None:
         lines.append(f"requests a minute {key.requests_per_minute or 'without a limit'}")
+    if key.quota_photos is not None or key.quota_bytes is not None:
+        lines.append(quota_in_words(key.quota_photos, key.quota_bytes, key.used))
     if key.previous_until is not None:
         lines.append(f"its text before works until {moment(key.previous_until)}")
     return "\n".join(lines)
@@ -115,6 +136,8 @@ def _in_words(key: Key) -> str:
 @COLLECTIONS
 @EXPIRES
 @LIMIT
+@QUOTA_PHOTOS
+@QUOTA_BYTES
 @click.option(
     "--compreface",
     "service",
@@ -136,6 +159,8 @@ def create_key(
     collections: list[str] | None,
     expires: timedelta | str | None,
     limit: int | None,
+    quota_photos: int | None,
+    quota_bytes: int | None,
     service: str | None,
     collection: str | None,
     uuid_file: IO[str] | None,
@@ -152,6 +177,7 @@ def create_key(
         collections=collections if collection is None else [collection],
         expires_at=_expiry(expires), requests_per_minute=limit,
         service=service, text=_read(uuid_file) if uuid_file else None,
+        **bounds(quota_photos=quota_photos, quota_bytes=quota_bytes),
     )  # fmt: skip
     _show_text(door, made)
 
@@ -182,6 +208,8 @@ def _show_text(door: Door, key: KeyWithText) -> None:
 @click.option("--all-collections", is_flag=True, help="Let it reach all, also those to come.")
 @EXPIRES
 @LIMIT
+@QUOTA_PHOTOS
+@QUOTA_BYTES
 @connected
 def change_key(
     door: Door,
@@ -192,12 +220,15 @@ def change_key(
     all_collections: bool,
     expires: timedelta | str | None,
     limit: int | None,
+    quota_photos: int | None,
+    quota_bytes: int | None,
 ) -> None:
     """Change what a key may do, from its next request on. What is not named stays."""
     given: dict[str, Any] = {
         "name": rename, "scopes": scopes, "collections": collections, "requests_per_minute": limit,
     }  # fmt: skip
     fields = {each: value for each, value in given.items() if value is not None}
+    fields |= bounds(quota_photos=quota_photos, quota_bytes=quota_bytes)
     if all_collections:
         if collections is not None:
             raise click.UsageError("say --collections or --all-collections, and not both")
@@ -232,6 +263,42 @@ def revoke_key(door: Door, name: str) -> None:
     found = _named(client, name)
     client.revoke_key(found.id)
     door.show({"id": str(found.id), "name": name, "state": "revoked"}, f"revoked {name}")
+
+
+@keys.command("sessions", epilog=examples("keys sessions", "keys sessions --name Mia"))
+@click.option("--name", help="Only with the key of this name.")
+@connected
+def list_sessions(door: Door, name: str | None) -> None:
+    """List who is signed in to the pages, newest first."""
+    client = door.client()
+    door.table(
+        client.sessions(key_id=None if name is None else _named(client, name).id),
+        (
+            ("ID", lambda each: str(each.id)),
+            ("KEY", lambda each: each.key_name),
+            ("SINCE (UTC)", lambda each: moment(each.created_at)),
+            ("LAST USED (UTC)", lambda each: moment(each.last_used_at)),
+            ("FROM", lambda each: each.address or "-"),
+            ("BROWSER", lambda each: each.user_agent or "-"),
+        ),
+    )
+
+
+@keys.command("sign-out", epilog=examples("keys sign-out ID", "keys sign-out --name Mia"))
+@click.argument("session", metavar="[ID]", required=False)
+@click.option("--name", help="Of a key: all sessions that were opened with it.")
+@connected
+def sign_out(door: Door, session: str | None, name: str | None) -> None:
+    """End a session of the pages, or all of a key, which itself works on."""
+    client = door.client()
+    if session is not None and name is None:
+        client.end_session(session)
+        door.show({"session": session, "state": "ended"}, f"ended {session}")
+    elif name is not None and session is None:
+        client.end_sessions(_named(client, name).id)
+        door.show({"name": name, "state": "ended"}, f"ended the sessions of {name}")
+    else:
+        raise click.UsageError("name a session (`keys sessions` lists them), or a key with --name")
 
 
 @click.command(

@@ -29,7 +29,14 @@ if TYPE_CHECKING:
     from face_pipeline.client import Client, Enrolment, NotEnrolled
 
 # What the service says of a photo that it had no time to look at: it takes it a moment later.
-PASSING = ("search_timeout", "search_failed", "decoding_busy", "photo_processing", "photo_changed")
+PASSING = (
+    "search_busy",
+    "search_timeout",
+    "search_failed",
+    "decoding_busy",
+    "photo_processing",
+    "photo_changed",
+)
 ATTEMPTS = 5
 PAUSE_SECONDS = 3.0
 

@@ -11,12 +11,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from face_pipeline.cli.common import FILE, Door, confirmed, connected, examples
+from face_pipeline.cli.common import (
+    FILE,
+    Door,
+    at_most,
+    bounds,
+    confirmed,
+    connected,
+    examples,
+    quota_in_words,
+)
 from face_pipeline.words import counted
 
 if TYPE_CHECKING:
     from face_pipeline.client import Client, Enrolment, KnownPerson
 
+# Days that are no days.
+KEEP = -1
 IDENTIFIER = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 COLLECTION = click.option("--collection", help="Where the person is, if it is not clear.")
 LIMIT = click.option(
@@ -224,7 +235,7 @@ def delete_person(door: Door, person: str, collection: str | None, dry_run: bool
 
 @click.group()
 def collections() -> None:
-    """List, show, make and delete collections."""
+    """List, show, make and delete collections, and say what they keep for how long."""
 
 
 @collections.command("list", epilog=examples("collections list"))
@@ -252,7 +263,8 @@ def show_collection(door: Door, name: str) -> None:
     door.show(
         found,
         f"{found.name}: photos {photos}; faces {found.face_count}, of nobody {found.unknown_face_count}; "
-        f"persons {found.person_count}\ncontract {found.contract_id}",
+        f"persons {found.person_count}\ncontract {found.contract_id}\n"
+        f"{quota_in_words(found.quota.photos, found.quota.bytes, found.used)}",
     )
 
 
@@ -275,6 +287,68 @@ def delete_collection(door: Door, name: str, dry_run: bool, yes: bool) -> None:
     client = door.client()
     erase = partial(client.erase_collection, name)
     confirmed(door, f"collection {name}", erase, dry_run=dry_run, yes=yes)
+
+
+def _days(_: click.Context, __: click.Parameter, text: str | None) -> int | None:
+    """A number of days; -1 for `keep`."""
+    if text is None:
+        return None
+    if text == "keep":
+        return KEEP
+    if not re.fullmatch("[0-9]{1,5}", text):
+        raise click.BadParameter("write a number of days, 0 for at once, or keep")
+    return int(text)
+
+
+@collections.command(
+    "retention",
+    epilog=examples(
+        "collections retention staff",
+        "collections retention staff --originals 30 --unknown-faces 7 --dry-run",
+        "collections retention staff --originals keep",
+    ),
+)
+@click.argument("name")
+@click.option("--originals", callback=_days, metavar="DAYS", help="Keep originals of done photos so long.")
+@click.option("--unknown-faces", callback=_days, metavar="DAYS", help="Keep faces of nobody so long.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@connected
+def retention(door: Door, name: str, originals: int | None, unknown_faces: int | None, dry_run: bool) -> None:
+    """Show or change how long a collection keeps originals and unknown faces.
+
+    DAYS is a number, 0 for as soon as a photo is done, or keep. What is due goes within ten minutes.
+    """
+    given = {"originals_days": originals, "unknown_faces_days": unknown_faces}
+    to = {field: None if days == KEEP else days for field, days in given.items() if days is not None}
+    if dry_run and not to:
+        raise click.UsageError("--dry-run needs --originals or --unknown-faces")
+    client = door.client()
+    told = client.change_retention(name, dry_run=dry_run, **to) if to else client.retention(name)
+    rules = ", ".join(
+        f"{what} {'for good' if days is None else counted(days, 'day')}"
+        for what, days in (("originals", told.originals_days), ("unknown faces", told.unknown_faces_days))
+    )
+    due = f"{counted(told.due.originals, 'original')} and {counted(told.due.faces, 'unknown face')}"
+    door.show(told, f"{name} {'would keep' if dry_run else 'keeps'} {rules}\n{due} due")
+
+
+@collections.command(
+    "quota",
+    epilog=examples(
+        "collections quota staff --photos 5000 --bytes 20GB", "collections quota staff --bytes any"
+    ),
+)
+@click.argument("name")
+@click.option("--photos", callback=at_most, metavar="NUMBER", help="Photos at most; any: no bound.")
+@click.option("--bytes", "size", callback=at_most, metavar="SIZE", help="Bytes of them; any: no bound.")
+@connected
+def quota(door: Door, name: str, photos: int | None, size: int | None) -> None:
+    """Bound how many photos and bytes a collection may hold. What is not named stays."""
+    to = bounds(photos=photos, bytes=size)
+    if not to:
+        raise click.UsageError("say --photos or --bytes; `collections show` tells what they are")
+    told = door.client().change_quota(name, **to)
+    door.show(told, f"{name} {quota_in_words(told.quota.photos, told.quota.bytes, told.used)}")
 
 
 @click.group()

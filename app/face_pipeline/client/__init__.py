@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from face_pipeline.client.answers import (
     Accepted,
+    Amount,
     Batch,
     BestFace,
+    Bounds,
     Cluster,
     ClusterNamed,
     Collection,
@@ -30,9 +32,13 @@ from face_pipeline.client.answers import (
     OneFace,
     Person,
     Photo,
+    Proof,
+    Quota,
     Readiness,
     Receipt,
+    ReceiptKeys,
     Rejected,
+    Retention,
     Search,
     Searched,
     StoredFace,
@@ -57,6 +63,7 @@ from face_pipeline.client.events import Following
 from face_pipeline.client.multipart import File, Source
 from face_pipeline.client.operating import (
     AuditEntry,
+    BrowserSession,
     Delivery,
     Event,
     EventPerson,
@@ -96,7 +103,8 @@ from face_pipeline.client.transfer import ExportedCollection, ExportPage, Import
 from face_pipeline.client.transport import Retries
 
 __all__ = [
-    "Accepted", "Alert", "AuditEntry", "Batch", "BestFace", "Chart", "Charts", "Client",
+    "Accepted", "Alert", "Amount", "AuditEntry", "Batch", "BestFace", "Bounds", "BrowserSession", "Chart",
+    "Charts", "Client",
     "ClientError", "Cluster", "ClusterNamed", "Collection", "Delivery", "DetectedFace", "Detection",
     "Doctor", "DoctorFinding", "Embedding", "EmbeddingsAdded", "Enrolled", "Enrolment",
     "ErasedFailures", "Event", "EventPerson", "Events", "ExportPage", "ExportedCollection", "Face",
@@ -105,7 +113,8 @@ __all__ = [
     "JobScaling", "JobWorker", "Jobs", "Kept", "Key", "KeyWithText", "KnownPerson",
     "ListedCollection", "ListedEmbedding", "ListedPhoto", "Match", "Merged", "Misconfigured",
     "Moved", "Need", "NotAnAnswer", "NotEnrolled", "Note", "Numbers", "Observation", "OneFace",
-    "Overview", "Person", "Photo", "Readiness", "Receipt", "Refused", "Rejected", "Retries",
+    "Overview", "Person", "Photo", "Proof", "Quota", "Readiness", "Receipt", "ReceiptKeys", "Refused",
+    "Rejected", "Retention", "Retries",
     "Search", "Searched", "Series", "Silence", "Source", "Step", "StoredFace", "Thresholds",
     "Unfinished", "Unmerged", "Unreachable", "Upload", "Verification", "VerifiedFace",
     "VerifiedPerson", "Workers",

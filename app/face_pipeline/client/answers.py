@@ -229,14 +229,78 @@ class ListedCollection(Answer):
     created_at: datetime | None = None
 
 
+class Amount(Answer):
+    """Photos, and bytes of them as they came."""
+
+    photos: int
+    bytes: int
+
+
+class Bounds(Answer):
+    """Photos and bytes at most; None: any number."""
+
+    photos: int | None = None
+    bytes: int | None = None
+
+
+class Quota(Answer):
+    """What a collection may hold, and what it does."""
+
+    collection: str
+    quota: Bounds
+    used: Amount
+
+
 class Collection(ListedCollection):
-    """photos: how many are in each state."""
+    """photos: how many are in each state. used: what it holds of its quota."""
 
     photos: dict[str, int]
     unknown_face_count: int
+    quota: Bounds = Bounds()
+    used: Amount | None = None
 
 
-class Kept(Answer):
+class RetentionDue(Answer):
+    """What the next run of the upkeep removes: originals of photos, unknown faces."""
+
+    originals: int
+    faces: int
+
+
+class Retention(Answer):
+    """How many days a collection keeps what; None: for good."""
+
+    collection: str
+    originals_days: int | None = None
+    unknown_faces_days: int | None = None
+    due: RetentionDue
+
+
+class Signed(BaseModel):
+    """Kept as it came: what was signed may have fields that this client does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class Proof(Signed):
+    """Who erased what and when, with the signature over the receipt. `at`: RFC 3339."""
+
+    id: str
+    at: str
+    by: str
+    what: str
+    ids: tuple[str, ...] = ()
+    key_id: str
+    signature: str
+
+
+class ReceiptKeys(Signed):
+    """A JWK Set (RFC 7517) of public keys that receipts are checked with."""
+
+    keys: tuple[dict[str, str], ...]
+
+
+class Kept(Signed):
     """What an erasure leaves, and why."""
 
     what: str
@@ -246,8 +310,8 @@ class Kept(Answer):
     photos: tuple[UUID, ...] = ()
 
 
-class Receipt(Answer):
-    """What was erased; with dry_run: what would be."""
+class Receipt(Signed):
+    """What was erased; with dry_run: what would be. proof: of an erasure, its signature."""
 
     dry_run: bool
     collection: str
@@ -260,6 +324,7 @@ class Receipt(Answer):
     tasks: int = 0
     under_way: int = 0
     kept: tuple[Kept, ...] = ()
+    proof: Proof | None = None
 
 
 class Cluster(Answer):
@@ -329,7 +394,7 @@ class Moved(Answer):
     remark: Note | None = None
 
 
-class NotDone(Answer):
+class NotDone(Signed):
     """A photo or a face with which nothing was done, and why."""
 
     id: UUID
@@ -374,8 +439,8 @@ class Trail(Answer):
     steps: tuple[Step, ...] = ()
 
 
-class PhotosReceipt(Answer):
-    """What was erased of many photos; with dry_run: what would be."""
+class PhotosReceipt(Signed):
+    """What was erased of many photos; with dry_run: what would be. proof: of an erasure, its signature."""
 
     dry_run: bool
     collections: tuple[str, ...]
@@ -386,6 +451,7 @@ class PhotosReceipt(Answer):
     tasks: int = 0
     under_way: int = 0
     kept: tuple[Kept, ...] = ()
+    proof: Proof | None = None
     refused: tuple[NotDone, ...] = ()
 
 

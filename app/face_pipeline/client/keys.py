@@ -1,4 +1,4 @@
-"""Keys, and the audit of what was done with them; for a key with the scope admin."""
+"""Keys, who is signed in with them, and the audit of what was done; for a key with the scope admin."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from face_pipeline.client.base import Calls, Id, part
-from face_pipeline.client.operating import AuditEntry, Key, KeyWithText
+from face_pipeline.client.operating import AuditEntry, BrowserSession, Key, KeyWithText
 
 
 class KeyCalls(Calls):
@@ -26,6 +26,8 @@ class KeyCalls(Calls):
         collections: Iterable[str] | None = None,
         expires_at: datetime | None = None,
         requests_per_minute: int | None = None,
+        quota_photos: int | None = None,
+        quota_bytes: int | None = None,
         service: str | None = None,
         text: str | None = None,
     ) -> KeyWithText:
@@ -41,7 +43,10 @@ class KeyCalls(Calls):
             "requests_per_minute": requests_per_minute,
         }
         # A service of an older release knows none of them.
-        more = {"scopes": scopes, "service": service, "api_key": text}
+        more = {
+            "scopes": scopes, "service": service, "api_key": text,
+            "quota_photos": quota_photos, "quota_bytes": quota_bytes,
+        }  # fmt: skip
         fields |= {each: value for each, value in more.items() if value is not None}
         return self._make(KeyWithText, "/keys", _body(fields))
 
@@ -56,6 +61,17 @@ class KeyCalls(Calls):
     def revoke_key(self, key_id: Id) -> None:
         """End a key, and the sessions that were opened with it."""
         self._remove(f"/keys/{part(key_id)}")
+
+    def sessions(self, *, key_id: Id | None = None) -> Iterator[BrowserSession]:
+        """Who is signed in to the pages, the newest first; key_id: only with that key."""
+        return self._pages(BrowserSession, "/sessions", "sessions", key_id=key_id)
+
+    def end_session(self, session_id: Id) -> None:
+        self._remove(f"/sessions/{part(session_id)}")
+
+    def end_sessions(self, key_id: Id) -> None:
+        """End the sessions that were opened with the key, which itself works on."""
+        self._remove(f"/keys/{part(key_id)}/sessions")
 
     def audit(
         self,

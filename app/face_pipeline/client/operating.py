@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from face_pipeline.client.answers import Answer
+from face_pipeline.client.answers import Amount, Answer
 
 # What happened, and who is told
 
@@ -82,6 +82,8 @@ class Delivery(Answer):
 class Key(Answer):
     """A key without its text. collections: None: all. state: `active`, `expired` or `revoked`.
 
+    quota_photos, quota_bytes: what it may have put in; used: what it has, told by api_key() alone.
+
     service: of CompreFace, whose clients it is for; None: it is for the calls of this client.
     """
 
@@ -91,6 +93,9 @@ class Key(Answer):
     scopes: tuple[str, ...]
     collections: tuple[str, ...] | None = None
     requests_per_minute: int | None = None
+    quota_photos: int | None = None
+    quota_bytes: int | None = None
+    used: Amount | None = None
     service: str | None = None
     created_at: datetime | None = None
     expires_at: datetime | None = None
@@ -102,6 +107,20 @@ class Key(Answer):
 
 class KeyWithText(Key):
     api_key: str = Field(repr=False)
+
+
+class BrowserSession(Answer):
+    """Somebody who is signed in to the pages. current: whether this client comes by it."""
+
+    id: UUID
+    key_id: UUID
+    key_name: str
+    current: bool
+    created_at: datetime
+    last_used_at: datetime
+    expires_at: datetime
+    address: str | None = None
+    user_agent: str | None = None
 
 
 class AuditEntry(Answer):

@@ -16,7 +16,9 @@ from face_pipeline.client.answers import (
     ListedPhoto,
     Merged,
     OneFace,
+    Quota,
     Receipt,
+    Retention,
     StoredFace,
     Unmerged,
 )
@@ -37,6 +39,17 @@ class PeopleCalls(Calls):
     def erase_collection(self, name: str, *, dry_run: bool = False) -> Receipt:
         """With all that is in it; dry_run: only say what that would be."""
         return self._erase(Receipt, f"/collections/{part(name)}", dry_run=dry_run)
+
+    def retention(self, name: str) -> Retention:
+        return self._read(Retention, f"/collections/{part(name)}/retention")
+
+    def change_retention(self, name: str, *, dry_run: bool = False, **days: int | None) -> Retention:
+        """originals_days, unknown_faces_days: None keeps for good; dry_run: only say what would go."""
+        return self._change(Retention, f"/collections/{part(name)}/retention", {**days, "dry_run": dry_run})
+
+    def change_quota(self, name: str, **at_most: int | None) -> Quota:
+        """photos, bytes: how many a collection may hold; None: any number."""
+        return self._change(Quota, f"/collections/{part(name)}/quota", at_most)
 
     def persons(
         self,

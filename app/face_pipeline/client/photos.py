@@ -14,6 +14,7 @@ from face_pipeline.client.answers import (
     PhotosMoved,
     PhotosReceipt,
     Receipt,
+    ReceiptKeys,
     Retried,
     Trail,
     Upload,
@@ -90,6 +91,10 @@ class PhotoCalls(Calls):
     def erase_photo(self, photo_id: Id, *, dry_run: bool = False) -> Receipt:
         """The photo, its faces and its original; dry_run: only say what that would be."""
         return self._erase(Receipt, f"/photos/{part(photo_id)}", dry_run=dry_run)
+
+    def receipt_keys(self) -> ReceiptKeys:
+        """Public keys that receipts of erasures are checked with."""
+        return self._read(ReceiptKeys, "/receipts/keys")
 
     def retry_photo(self, photo_id: Id) -> Photo:
         """A failed photo starts again."""

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from face_pipeline.client.answers import Answer, Kept
+from face_pipeline.client.answers import Answer, Kept, Proof, Signed
 from face_pipeline.client.base import Calls, Id, part
 from face_pipeline.client.keys import moment
 
@@ -88,8 +88,8 @@ class Failures(Answer):
     failures: tuple[Failure, ...]
 
 
-class ErasedFailures(Answer):
-    """What was erased, or would be with dry_run; originals: files."""
+class ErasedFailures(Signed):
+    """What was erased, or would be with dry_run; originals: files. proof: of an erasure, its signature."""
 
     dry_run: bool
     reason: str
@@ -98,6 +98,7 @@ class ErasedFailures(Answer):
     faces: int
     originals: int
     kept: tuple[Kept, ...] = ()
+    proof: Proof | None = None
 
 
 class DoctorFinding(Answer):

@@ -1,4 +1,4 @@
-"""Whole collections, out and in, for a key with the scope admin."""
+"""Whole collections, out and in, and one person, out, for a key with the scope admin."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from face_pipeline.client.answers import Answer
-from face_pipeline.client.base import Calls, form, part
+from face_pipeline.client.base import Calls, Id, form, part
 from face_pipeline.client.multipart import Source, file_of
 
 
@@ -50,6 +50,10 @@ class TransferCalls(Calls):
     def export_page(self, collection: str, cursor: str | None = None) -> ExportPage:
         """A page of a collection: its persons, then its photos with their faces, then faces without one."""
         return self._read(ExportPage, f"/collections/{part(collection)}/export", cursor=cursor)
+
+    def person_export_page(self, person_id: Id, cursor: str | None = None) -> ExportPage:
+        """A page of all that is held on a person; of photos that show others too, without these."""
+        return self._read(ExportPage, f"/persons/{part(person_id)}/export", cursor=cursor)
 
     def import_records(
         self,

@@ -136,7 +136,8 @@ def _opencv_pixels(data: bytes, flag: int) -> Image:
 def _jpeg_pixels(data: bytes, header: Header, reduction: int) -> Image:
     # CMYK and greyscale become BGR.
     pixels = _opencv_pixels(data if header.ended else data + jpeg.END, REDUCED_JPEG[reduction])
-    if (pixels[-FLAT_ROWS:] == pixels[-1, -1]).all() and not jpeg_is_whole(data):
+    suspect = not header.ended or (pixels[-FLAT_ROWS:] == pixels[-1, -1]).all()
+    if suspect and not jpeg_is_whole(data):
         raise truncated()
     return pixels
 

@@ -56,7 +56,8 @@ class InsightFaceEngine:
     `prompt_threads` cores.
 
     `callers`: how many photos are computed at once. `prepared`: the pack's prepared models by their role,
-    which are used instead of the originals, of this `profile`.
+    which are used instead of the originals, of this `profile`; on a card the detector's alone, for the
+    recogniser's takes one face at a time.
     """
 
     def __init__(
@@ -75,7 +76,9 @@ class InsightFaceEngine:
         # photo costs the small faces of groups who they are: cosine to the whole 0.96 at the median, 0.53 at
         # worst.
         self._halved_from = math.ceil(ALIGNED_SIDE * pack.detector_side / LEAST_FACE)
-        self._prepared = prepared or {}
+        self._prepared = dict(prepared or {})
+        if runtime.on_card:
+            self._prepared.pop("recognition", None)
         self._memory = memory or Budget(UNLIMITED)
         self.contract_id = contract_id(pack)
         self.dimension = pack.dimension
@@ -99,15 +102,23 @@ class InsightFaceEngine:
         self._turns = turns or Turns()
 
     def _make_detector(self, threads: int, callers: int) -> Any:
-        if path := self._prepared.get("detection"):
-            session = self._session(path, threads, callers)
-            return PreparedDetector(session, self.pack.detector_side, DETECTION_THRESHOLD)
-        return self.make_detector(self._session(self.pack.file("detection"), threads, callers))
+        return self._detector_of(self._session(self._file("detection"), threads, callers))
 
     def _make_recogniser(self, callers: int) -> Any:
-        if path := self._prepared.get("recognition"):
-            return PreparedRecogniser(self._session(path, 1, callers))
-        return self.make_recogniser(self._session(self.pack.file("recognition"), 1, callers))
+        return self._recogniser_of(self._session(self._file("recognition"), 1, callers))
+
+    def _file(self, role: str) -> Path:
+        return self._prepared.get(role) or self.pack.file(role)
+
+    def _detector_of(self, session: Any) -> Any:
+        if "detection" in self._prepared:
+            return PreparedDetector(session, self.pack.detector_side, DETECTION_THRESHOLD)
+        return self.make_detector(session)
+
+    def _recogniser_of(self, session: Any) -> Any:
+        return (
+            PreparedRecogniser(session) if "recognition" in self._prepared else self.make_recogniser(session)
+        )
 
     def make_detector(self, session: Any) -> Any:
         """What has `detect`: of a photo (BGR), boxes with scores, shape (n, 5), and landmarks, (n, 5, 2)."""
@@ -169,10 +180,10 @@ class InsightFaceEngine:
     def _audit(self, nothing: Image, crop: Image) -> None:
         """Raises EngineError where the runtime computes a model elsewhere than on its device."""
         for role, infer in (
-            ("detection", lambda session: self.make_detector(session).detect(nothing)),
-            ("recognition", lambda session: self.make_recogniser(session).get_feat([crop])),
+            ("detection", lambda session: self._detector_of(session).detect(nothing)),
+            ("recognition", lambda session: self._recogniser_of(session).get_feat([crop])),
         ):
-            self.runtime.audit(self.pack.file(role), infer)
+            self.runtime.audit(self._file(role), infer)
 
     def analyse(
         self,

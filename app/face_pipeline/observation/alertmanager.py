@@ -41,8 +41,8 @@ class Silence:
 class Alertmanager:
     """Each call raises Unobserved."""
 
-    def __init__(self, url: str, http: urllib3.PoolManager) -> None:
-        self._asked = Asked("Alertmanager", url, http)
+    def __init__(self, url: str, http: urllib3.PoolManager, password: str) -> None:
+        self._asked = Asked("Alertmanager", url, http, password)
 
     def firing(self) -> list[Alert]:
         """But for what follows from another alert (inhibited)."""

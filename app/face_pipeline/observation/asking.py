@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from typing import Any
 
 import urllib3
@@ -15,6 +16,8 @@ TIMEOUT = urllib3.Timeout(connect=1.5, read=3.0)
 # Many thousand alerts, or points.
 ANSWER_MAX_BYTES = 16 * 1024**2
 SHOWN = 200
+# As which they know the web service.
+USER = "web"
 
 
 class Unobserved(Unavailable):
@@ -32,12 +35,14 @@ class Refused(Exception):
 
 
 class Asked:
-    """One of them: `name` for people, `url` of its API's root."""
+    """One of them: `name` for people, `url` of its API's root, `password` of the user `web` there."""
 
-    def __init__(self, name: str, url: str, http: urllib3.PoolManager) -> None:
+    def __init__(self, name: str, url: str, http: urllib3.PoolManager, password: str) -> None:
         self.name = name
         self._url = url.rstrip("/")
         self._http = http
+        known = b64encode(f"{USER}:{password}".encode()).decode()
+        self._headers = {"Authorization": f"Basic {known}"}
 
     def ask(
         self,
@@ -51,8 +56,9 @@ class Asked:
         options: dict[str, Any] = {"fields": fields} if body is None else {"json": body}
         try:
             answer = self._http.request(
-                method, self._url + path, timeout=TIMEOUT, preload_content=False, redirect=False, **options
-            )
+                method, self._url + path, headers=self._headers,
+                timeout=TIMEOUT, preload_content=False, redirect=False, **options,
+            )  # fmt: skip
             try:
                 data = answer.read(ANSWER_MAX_BYTES + 1)
                 # What is left of a longer answer must not be taken for the next one.
@@ -61,6 +67,11 @@ class Asked:
                 answer.release_conn()
         except (HTTPError, OSError) as error:
             raise Unobserved(f"{self.name} does not answer; see whether it runs") from error
+        if answer.status == 401:
+            raise Unobserved(
+                f"{self.name} does not take the password of this service; "
+                "run ./face-ansible site.yml, which gives it to both"
+            )
         if 400 <= answer.status < 500:
             raise Refused(answer.status, _words(data))
         if not 200 <= answer.status < 300 or len(data) > ANSWER_MAX_BYTES:

@@ -53,8 +53,8 @@ class Firing:
 class Prometheus:
     """Asked by fixed queries of ours alone. Each call raises Unobserved."""
 
-    def __init__(self, url: str, http: urllib3.PoolManager) -> None:
-        self._asked = Asked("Prometheus", url, http)
+    def __init__(self, url: str, http: urllib3.PoolManager, password: str) -> None:
+        self._asked = Asked("Prometheus", url, http, password)
 
     def now(self, query: str) -> float | None:
         """The one value of a query, None: it has none."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
+import syslog
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -14,6 +16,7 @@ from face_pipeline.ops.keys import Duration, MakeParts, operator
 
 if TYPE_CHECKING:
     from face_pipeline.parts import Parts
+    from face_pipeline.store.chain import Place
     from face_pipeline.store.models import AuditEntry
 
 PAGE = 200
@@ -22,7 +25,7 @@ PAGE = 200
 def add_commands(
     commands: argparse._SubParsersAction[argparse.ArgumentParser], parts: MakeParts, duration: Duration
 ) -> None:
-    """Add `audit`, which shows entries, and `audit prune`, which removes old ones."""
+    """Add `audit`, which shows entries, `audit verify`, and `audit prune`, which removes old ones."""
     told = "show who did what, newest first"
     audit = commands.add_parser("audit", help=told, description=told)
     audit.add_argument("--since", metavar="AGE", type=duration, default=86400, help="24h (default), 7d, 365d")
@@ -41,6 +44,13 @@ def add_commands(
     prune = actions.add_parser("prune", help=text, description=text)
     prune.add_argument("--older-than", metavar="AGE", type=duration, required=True, help="365d")
     prune.set_defaults(run=lambda options: _prune(parts, options))
+    text = "check that no entry was changed, removed, added or put elsewhere; exit status 1: one was"
+    verify = actions.add_parser("verify", help=text, description=text)
+    verify.add_argument(
+        "--anchors", metavar="FILE", type=argparse.FileType(),
+        help="a file with anchors of the chain, or a log of face-reconciler; -: standard input",
+    )  # fmt: skip
+    verify.set_defaults(run=lambda options: _verify(parts(), options))
 
 
 def _show(parts: Parts, options: argparse.Namespace) -> int:
@@ -97,10 +107,38 @@ def _described(entry: AuditEntry) -> dict[str, Any]:
 
 
 def _prune(parts: Callable[[], Parts], options: argparse.Namespace) -> int:
-    from face_pipeline.actions import audit
+    from face_pipeline.actions import chain
 
     if os.geteuid() != 0:
         raise FacePipelineError("audit prune: run this as root")
-    removed = audit.prune(parts(), timedelta(seconds=options.older_than), by=operator())
+    removed, newest = chain.prune(parts(), timedelta(seconds=options.older_than), by=operator())
+    _tell_journal(newest)
     print(f"{removed} {'entry' if removed == 1 else 'entries'} removed")
     return 0
+
+
+def _verify(parts: Parts, options: argparse.Namespace) -> int:
+    from face_pipeline.actions import chain
+
+    anchors = chain.read_anchors(options.anchors) if options.anchors else None
+    found = chain.verify(parts, anchors, by=operator())
+    print(f"{found.entries} entries fit the chain, {found.waiting} wait for their seal")
+    if anchors is not None:
+        older = f", {found.pruned} are of entries that were pruned" if found.pruned else ""
+        print(f"{found.anchors} of {len(anchors)} anchors fit{older}")
+    if found.fault is not None:
+        print(f"face-pipeline: {found.fault}", file=sys.stderr)
+        return 1
+    _tell_journal(found.newest)
+    if found.newest.position:
+        print(chain.told(found.newest))
+    return 0
+
+
+def _tell_journal(place: Place) -> None:
+    """Of a command that somebody types, whose output is no log."""
+    from face_pipeline.actions import chain
+
+    if place.position:
+        syslog.openlog("face-pipeline")
+        syslog.syslog(chain.told(place))

@@ -1,5 +1,5 @@
-"""Keep large collections searchable, measure what their indexes find, and forget what nothing refers to any
-more: originals, lapsed merges.
+"""Keep large collections searchable, measure what their indexes find, forget what nothing refers to any more
+(originals, lapsed merges, sessions that are over), and check the audit.
 
 Run every ten minutes by face-indexer.timer.
 """
@@ -11,19 +11,24 @@ import time
 from collections.abc import Collection
 from functools import partial
 
+from face_pipeline.actions import chain
 from face_pipeline.engine import contract_id
 from face_pipeline.errors import Conflict, DatabaseBusy
 from face_pipeline.parts import Parts
 from face_pipeline.store import (
+    audit,
     collections,
     erasure,
     idempotency,
     indexes,
+    key_addresses,
     merges,
     models,
     photos,
     probing,
+    quotas,
     removals,
+    sessions,
 )
 
 log = logging.getLogger(__name__)
@@ -32,7 +37,7 @@ ORIGINALS_AT_ONCE = 1000
 
 
 def build_indexes(parts: Parts) -> list[str]:
-    """Build the index of each collection that outgrew exact search, and drop those of erased ones.
+    """Build the index of each collection that outgrew exact search or its graph; drop those nobody reads.
 
     Returns the names of what was built.
     """
@@ -74,7 +79,7 @@ def rebuild_index(parts: Parts, name: str) -> models.Collection:
                 f"the collection {name!r} has no index: under {indexes.INDEX_FROM_FACES} faces searches are"
                 " exact; face-indexer.timer builds it once there are more"
             )
-        indexes.rebuild(connection, collection)
+        indexes.build(connection, collection)
         _measure(parts, collection)
     with parts.database.reading() as session:
         return collections.by_name(session, name)
@@ -111,6 +116,23 @@ def _measure(parts: Parts, collection: models.Collection) -> bool:
         },
     )  # fmt: skip
     return True
+
+
+def verify_audit(parts: Parts) -> bool | None:
+    """Check the audit's chain where that was not done for a week; returns whether all fits, None: not due."""
+    if not chain.is_due(parts):
+        return None
+    started = time.monotonic()
+    found = chain.verify(parts, by=audit.SERVICE)
+    told = {
+        "operation": "audit", "count": found.entries,
+        "duration_seconds": round(time.monotonic() - started, 1),
+    }  # fmt: skip
+    if found.fault is None:
+        log.info("all entries of the audit fit its chain", extra=told)
+    else:
+        log.error("the audit's chain: %s", found.fault, extra=told)
+    return found.fault is None
 
 
 def remove_originals(parts: Parts) -> int:
@@ -150,3 +172,18 @@ def forget_lapsed_merges(parts: Parts) -> int:
 def forget_answers(parts: Parts) -> int:
     """Remove answers that were kept for a day for requests that might come again; returns how many."""
     return parts.database.in_statements(idempotency.remove_old)
+
+
+def forget_sessions(parts: Parts) -> int:
+    """Remove sessions of browsers that are over; returns how many."""
+    return parts.database.in_statements(partial(sessions.remove_over, idle=parts.settings.session_idle))
+
+
+def fold_usage(parts: Parts) -> None:
+    """Make one row of the changes that count to a quota, for each collection and key."""
+    parts.database.in_transaction(quotas.fold)
+
+
+def forget_addresses(parts: Parts) -> None:
+    """Remove the networks from which keys were not used for a long time."""
+    parts.database.in_transaction(key_addresses.forget)

@@ -7,7 +7,8 @@ import json
 import os
 import pwd
 import sys
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -18,11 +19,12 @@ from face_pipeline.errors import BadRequest, NotFound
 if TYPE_CHECKING:
     from face_pipeline.parts import Parts
     from face_pipeline.store.audit import Actor
-    from face_pipeline.store.models import ApiKey
+    from face_pipeline.store.models import ApiKey, BrowserSession
 
 MakeParts = Callable[[], "Parts"]
 Duration = Callable[[str], int]
 NEVER = "never"
+SESSIONS_AT_ONCE = 200
 SERVICES = ("recognition", "detection", "verification")
 
 
@@ -68,6 +70,10 @@ def add_commands(
         type=int,
         help="requests a minute; 0: any number (default: the installation's)",
     )
+    for what, most in (("photos", "it may keep here"), ("bytes", "these may have")):
+        create.add_argument(
+            f"--quota-{what}", metavar="N", type=int, help=f"{what} at most that {most} (default: any number)"
+        )
     rotate = add("rotate", _rotate, "give a key a new text and print it once")
     rotate.add_argument(
         "--grace", metavar="AGE", type=duration, default=0, help="how long the old text works still: 1h, 7d"
@@ -75,6 +81,13 @@ def add_commands(
     for action in (rotate, add("revoke", _revoke, "end a key"), add("show", _show, "show one key")):
         action.add_argument("--name", required=True)
     add("list", _list, "show all keys").add_argument("--json", action="store_true")
+    sessions = add("sessions", _sessions, "show who is signed in to the pages, newest first")
+    sessions.add_argument("--name", help="only with this key")
+    sessions.add_argument("--json", action="store_true")
+    sign_out = add("sign-out", _sign_out, "end a session of the pages, or all of a key, which works on")
+    which = sign_out.add_mutually_exclusive_group(required=True)
+    which.add_argument("session", metavar="ID", nargs="?", help="of the session")
+    which.add_argument("--name", help="of the key")
 
 
 def _age(duration: Duration, text: str) -> timedelta | None:
@@ -105,6 +118,7 @@ def _create(parts: Parts, options: argparse.Namespace) -> int:
     from face_pipeline.actions import keys
     from face_pipeline.store.keys import check_limit
     from face_pipeline.store.models import Service
+    from face_pipeline.store.quotas import check_quota
 
     service = None if options.compreface is None else Service(options.compreface)
     _check_fits(options)
@@ -117,6 +131,8 @@ def _create(parts: Parts, options: argparse.Namespace) -> int:
         text=_read(options.uuid_file) if options.uuid_file is not None else None,
         expires_at=datetime.now(UTC) + options.expires if options.expires else None,
         requests_per_minute=check_limit(options.limit),
+        quota_photos=check_quota(options.quota_photos),
+        quota_bytes=check_quota(options.quota_bytes),
     )
     _print_once(keys.make(parts, wish, by=operator()).text)
     return 0
@@ -198,6 +214,59 @@ def _list(parts: Parts, options: argparse.Namespace) -> int:
     return 0
 
 
+def _sessions(parts: Parts, options: argparse.Namespace) -> int:
+    rows = list(_live(parts, None if options.name is None else _named(parts, options.name).id))
+    if options.json:
+        print(json.dumps([_session_described(row) for row in rows], indent=2))
+        return 0
+    print(f"{'ID':36} {'KEY':24} {'SINCE':20} {'LAST USED':20} {'FROM':15} BROWSER")
+    for row in rows:
+        print(
+            f"{row.id} {row.key.name:24} {_time(row.created_at):20} {_time(row.last_used_at):20} "
+            f"{row.address or '-':15} {row.user_agent or '-'}"
+        )
+    return 0
+
+
+def _live(parts: Parts, key_id: uuid.UUID | None) -> Iterator[BrowserSession]:
+    from face_pipeline.actions import sessions
+
+    after = None
+    while True:
+        page, after = sessions.page(parts, key_id, limit=SESSIONS_AT_ONCE, after=after, by=operator())
+        yield from page
+        if after is None:
+            return
+
+
+def _sign_out(parts: Parts, options: argparse.Namespace) -> int:
+    from face_pipeline.actions import sessions
+
+    if options.name is not None:
+        sessions.end_of_key(parts, _named(parts, options.name).id, by=operator())
+        print(f"ended the sessions of {options.name}")
+        return 0
+    try:
+        session_id = uuid.UUID(options.session)
+    except ValueError:
+        raise NotFound(f"{options.session!r} is no id; `face-pipeline keys sessions` shows them") from None
+    sessions.end(parts, session_id, by=operator())
+    print(f"ended {session_id}")
+    return 0
+
+
+def _session_described(session: BrowserSession) -> dict[str, Any]:
+    """The session as JSON, with the names that the API gives its fields."""
+    return {
+        "id": str(session.id),
+        "key_id": str(session.key_id),
+        "key_name": session.key.name,
+        **{name: getattr(session, name).isoformat() for name in ("created_at", "last_used_at", "expires_at")},
+        "address": session.address,
+        "user_agent": session.user_agent,
+    }
+
+
 def _time(at: datetime | None) -> str:
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}" if at else NEVER
 
@@ -214,6 +283,8 @@ def _described(key: ApiKey) -> dict[str, Any]:
         "scopes": key.scopes,
         "collections": key.collections,
         "requests_per_minute": key.requests_per_minute,
+        "quota_photos": key.quota_photos,
+        "quota_bytes": key.quota_bytes,
         "service": key.service,
         **{name: at.isoformat() if (at := getattr(key, name)) else None for name in times},
     }

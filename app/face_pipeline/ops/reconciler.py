@@ -1,4 +1,4 @@
-"""Bring lost work back: rows whose worker died, and rows whose message Redis no longer has.
+"""Bring lost work back: rows whose worker died, and rows whose message Redis no longer has; seal the audit.
 
 Every ten seconds, by face-reconciler.service, which its timer starts again whenever it ends. Any number of
 hosts may run it: every step changes a row only in the state it expects, and a message too many does no harm.
@@ -13,11 +13,17 @@ import time
 import uuid
 from dataclasses import dataclass
 
-from face_pipeline.actions import uploads
+from face_pipeline.actions import chain, uploads
 from face_pipeline.broker import log_level
 from face_pipeline.broker.names import QUEUE_INGEST
 from face_pipeline.broker.queues import length, queued_photos
-from face_pipeline.errors import QueueUnavailable, Unavailable, in_full, root_cause
+from face_pipeline.errors import (
+    FacePipelineError,
+    QueueUnavailable,
+    Unavailable,
+    in_full,
+    root_cause,
+)
 from face_pipeline.parts import Parts
 from face_pipeline.store import ledger
 from face_pipeline.store.models import State
@@ -28,6 +34,8 @@ log = logging.getLogger(__name__)
 
 # In one line of the log; more than journald's line holds may come back after an outage of Redis.
 PHOTOS_NAMED = 500
+# Between two anchors of the audit's chain; each process begins with one.
+ANCHOR_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
@@ -86,6 +94,23 @@ def _publish(parts: Parts, photo_ids: list[uuid.UUID]) -> list[uuid.UUID]:
         return []
 
 
+def seal(parts: Parts) -> int:
+    """Seal the audit's new entries; returns how many. Whatever keeps it from that, lost work comes back."""
+    try:
+        return chain.seal(parts)
+    except Exception as error:
+        log.exception("the audit is not sealed for now: %s", root_cause(error), extra={"operation": "audit"})
+        return 0
+
+
+def tell_anchor(parts: Parts) -> None:
+    """Tell how far the audit's chain goes; where that cannot be written, the log says so."""
+    try:
+        chain.anchor(parts)
+    except FacePipelineError as error:
+        log.error(in_full(error), extra={"operation": "audit", "reason_code": error.code})
+
+
 def run(parts: Parts, *, every: float, seconds: float) -> None:
     """Reconcile every `every` seconds, for `seconds` or until SIGTERM.
 
@@ -97,10 +122,15 @@ def run(parts: Parts, *, every: float, seconds: float) -> None:
     until = time.monotonic() + seconds
     notify("READY=1")
     trouble = None
+    anchored = -ANCHOR_SECONDS
     while not ending.is_set() and time.monotonic() < until:
         notify("WATCHDOG=1")
         level.look()
         trouble = _try(parts, trouble)
+        seal(parts)
+        if time.monotonic() - anchored >= ANCHOR_SECONDS:
+            tell_anchor(parts)
+            anchored = time.monotonic()
         ending.wait(every)
     notify("STOPPING=1")
 

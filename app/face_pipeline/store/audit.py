@@ -9,13 +9,15 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, text
+from sqlalchemy import ColumnElement, Connection, insert, select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from face_pipeline.errors import Forbidden
+from face_pipeline.errors import AuditUnavailable, Forbidden
+from face_pipeline.store.database import is_passing
 from face_pipeline.store.models import ActorKind, AuditEntry, Outcome
 from face_pipeline.telemetry import context
 
@@ -65,14 +67,28 @@ def write(
     outcome: Outcome = Outcome.DONE,
     details: Mapping[str, Any] | None = None,
 ) -> None:
-    """Add an entry. `action` is `<what>.<verb>`, as `person.rename`; `subject` the id of what it is on."""
-    session.execute(
-        insert(AuditEntry).values(
-            actor_kind=by.kind, actor_id=by.id, actor_name=by.name, address=by.address,
-            request_id=context.request_id.get(), action=action, collection=collection,
-            subject=None if subject is None else str(subject), outcome=outcome, details=dict(details or {}),
-        )
-    )  # fmt: skip
+    """Add an entry. `action` is `<what>.<verb>`, as `person.rename`; `subject` the id of what it is on.
+
+    Raises AuditUnavailable where the database takes none: what the entry is of must not be done.
+    """
+    if isinstance(session, Session):
+        # What is wrong with other rows is no fault of the audit.
+        session.flush()
+    try:
+        session.execute(
+            insert(AuditEntry).values(
+                actor_kind=by.kind, actor_id=by.id, actor_name=by.name, address=by.address,
+                request_id=context.request_id.get(), action=action, collection=collection,
+                subject=None if subject is None else str(subject), outcome=outcome,
+                details=dict(details or {}),
+            )
+        )  # fmt: skip
+    except DBAPIError as error:
+        if is_passing(error):
+            raise
+        raise AuditUnavailable(
+            "the audit takes no entry, so nothing was done; `face-pipeline doctor` on a host says why"
+        ) from error
 
 
 # Whoever only looks waits for no disk.
@@ -138,11 +154,3 @@ def _is_by(actor: str) -> ColumnElement[bool]:
         return AuditEntry.actor_id == uuid.UUID(actor)
     except ValueError:
         return AuditEntry.actor_name == actor
-
-
-def prune(session: Session, older_than: timedelta) -> int:
-    """Remove entries that are older; returns how many. Nothing else ever removes one."""
-    session.execute(text("SET LOCAL face.audit_prune = 'on'"))
-    removed = session.execute(delete(AuditEntry).where(AuditEntry.at < func.now() - older_than))
-    session.execute(text("SET LOCAL face.audit_prune = 'off'"))
-    return int(removed.rowcount)  # type: ignore[attr-defined]

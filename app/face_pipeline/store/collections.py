@@ -85,6 +85,12 @@ def exists(session: Session, name: str) -> bool:
     return session.scalar(select(Collection.id).where(Collection.name == name)) is not None
 
 
+def make_default(session: Session, name: str, pack: Pack) -> None:
+    """Make the collection where it is the one that is there from the start, as far as anybody can tell."""
+    if name == DEFAULT_COLLECTION and not exists(session, name):
+        open_collection(session, name, pack)
+
+
 def hold(session: Session, collection: Collection) -> None:
     """Keep others from deleting the collection until this transaction ends; NotFound when one did."""
     held = select(Collection.id).where(Collection.id == collection.id)

@@ -236,6 +236,11 @@ def _ours(error: BaseException) -> FacePipelineError | None:
     return None
 
 
+def is_passing(error: BaseException) -> bool:
+    """Whether the database was away, busy or full (and not a statement went wrong)."""
+    return _ours(error) is not None
+
+
 def _is_away(error: BaseException, state: str | None) -> bool:
     """Whether the database cannot be reached now (and not a statement went wrong)."""
     if isinstance(error, PoolTimeout):

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session, joinedload
 
 from face_pipeline.engine import DetectedFace
 from face_pipeline.errors import NotFound
-from face_pipeline.store import audit, batches, collections, events, judging
+from face_pipeline.store import audit, batches, collections, events, judging, quotas
 from face_pipeline.store.audit import Actor
 from face_pipeline.store.judging import Refusal, Refused, Rules, Shown
 from face_pipeline.store.ledger import NewPhoto
@@ -83,14 +83,14 @@ def keep(
 ) -> list[Enrolled | Refused]:
     """Give the person the faces of these photos, each another one; a verdict for each, in their order.
 
-    Raises NotFound when the person is gone.
+    Raises NotFound when the person is gone, QuotaExceeded.
     """
     person = find_person(session, person_id)
     collection = person.collection
     _hold(session, person)
     session.execute(select(func.pg_advisory_xact_lock(TURNS, func.hashint8(collection.id))))
     found = [each.photo for each in candidates if each.faces is not None]
-    new = _insert(session, collection, found, request_id)
+    new = _insert(session, collection, found, request_id, by)
     rows = _lock(session, collection, [each.photo.sha256 for each in candidates])
     # FOR KEY SHARE: nobody removes them before this is through.
     if not session.scalar(
@@ -118,6 +118,8 @@ def keep(
         verdicts.append(Enrolled(row.id, chosen.id, round(chosen.quality, 4), row.id not in new))
         written.add(row.id, faces, chosen, each if fresh else None, person_id)
     _write(session, collection, person_id, written)
+    if new.difference(written.unwanted):
+        quotas.check(session, collection.id, by)
     if written.changes:
         audit.write(
             session, by, "person.enrol", collection=collection.name, subject=person_id,
@@ -191,7 +193,11 @@ class _Written:
 
 
 def _insert(
-    session: Session, collection: Collection, photos: Sequence[NewPhoto], request_id: str | None
+    session: Session,
+    collection: Collection,
+    photos: Sequence[NewPhoto],
+    request_id: str | None,
+    by: Actor,
 ) -> set[uuid.UUID]:
     """Rows for those that the collection does not have, as a batch of their own; returns the ids of these."""
     there = known(session, collection.id, [new.sha256 for new in photos])
@@ -199,7 +205,9 @@ def _insert(
     if not missing:
         return set()
     batch = batches.make(session, collection)
-    shared = {"collection_id": collection.id, "batch_id": batch.id, "request_id": request_id}
+    shared = {
+        "collection_id": collection.id, "batch_id": batch.id, "request_id": request_id, "key_id": by.id,
+    }  # fmt: skip
     ids = {new.sha256: uuid.uuid4() for new in missing}
     session.execute(
         upsert(Photo)

@@ -34,7 +34,7 @@ from sqlalchemy.dialects.postgresql import UUID
 from sqlalchemy.orm import Session
 
 from face_pipeline.errors import NotFound
-from face_pipeline.store import audit, idempotency
+from face_pipeline.store import audit, erasures, idempotency
 from face_pipeline.store.audit import Actor
 from face_pipeline.store.models import (
     UNFINISHED,
@@ -91,7 +91,7 @@ class Kept:
 @dataclass
 class Erased:
     """Numbers of rows that went, or would go. `tasks`: photos whose message in the queue is void now,
-    `under_way` of them are with a worker. `hashes`: the originals of the photos."""
+    `under_way` of them are with a worker. `hashes`: the originals of the photos. `receipt`: its id."""
 
     collection_id: int
     collection: str
@@ -103,11 +103,19 @@ class Erased:
     under_way: int = 0
     hashes: set[str] = field(default_factory=set)
     kept: list[Kept] = field(default_factory=list)
+    receipt: uuid.UUID = field(default_factory=uuid.uuid4)
 
     def counts(self) -> dict[str, int]:
-        """For the audit."""
         names = ("photos", "faces", "persons", "merges", "tasks", "under_way")
         return {name: getattr(self, name) for name in names}
+
+    def details(self) -> dict[str, int | str]:
+        """For the audit."""
+        return {**self.counts(), "receipt": str(self.receipt)}
+
+    def nothing_yet(self) -> Erased:
+        """Of the same collection, for the same receipt."""
+        return Erased(self.collection_id, self.collection, receipt=self.receipt)
 
 
 class ChangedMeanwhile(Exception):
@@ -128,13 +136,13 @@ def photo(session: Session, photo_id: uuid.UUID, *, dry_run: bool, by: Actor) ->
         _change_collection(session, erased)
         audit.write(
             session, by, "photo.erase",
-            collection=erased.collection, subject=photo_id, details=erased.counts(),
+            collection=erased.collection, subject=photo_id, details=erased.details(),
         )  # fmt: skip
     return erased
 
 
 def photos(
-    session: Session, photo_ids: Sequence[uuid.UUID], *, dry_run: bool, by: Actor
+    session: Session, photo_ids: Sequence[uuid.UUID], *, dry_run: bool, by: Actor, receipt: uuid.UUID
 ) -> dict[int, tuple[Erased, list[uuid.UUID]]]:
     """Those of the photos that are there and reached, with their faces, and their ids: by collection."""
     reached = Photo.id == _any(photo_ids)
@@ -150,7 +158,8 @@ def photos(
         .where(Photo.id == _any(rows))
         .order_by(Collection.id, Photo.id)
     ):
-        erased.setdefault(collection_id, (Erased(collection_id, name), []))[1].append(photo_id)
+        there = Erased(collection_id, name, receipt=receipt)
+        erased.setdefault(collection_id, (there, []))[1].append(photo_id)
     for found, ids in erased.values():
         _count_photos(found, [rows[each] for each in ids])
         found.faces = _count(session, Face.photo_id == _any(ids)) if dry_run else _remove_photos(session, ids)
@@ -162,7 +171,8 @@ def photos(
         for each in ids:
             audit.write(
                 session, by, "photo.erase",
-                collection=found.collection, subject=each, details={"photos": 1, "of": len(rows)},
+                collection=found.collection, subject=each,
+                details={"photos": 1, "of": len(rows), "receipt": str(receipt)},
             )  # fmt: skip
     return erased
 
@@ -176,6 +186,7 @@ def face(session: Session, face_id: uuid.UUID, *, dry_run: bool, by: Actor) -> E
     erased = _reached(session, Face, face_id, by, gone)
     erased.faces = _count(session, Face.id == face_id)
     if not dry_run:
+        erasures.note(session, "face", Face.id == face_id)
         erased.faces = _rows(session.execute(_delete(Face, Face.id == face_id)))
     if not erased.faces:
         raise gone
@@ -185,7 +196,7 @@ def face(session: Session, face_id: uuid.UUID, *, dry_run: bool, by: Actor) -> E
         _change_collection(session, erased)
         audit.write(
             session, by, "face.erase",
-            collection=erased.collection, subject=face_id, details=erased.counts(),
+            collection=erased.collection, subject=face_id, details=erased.details(),
         )  # fmt: skip
     return erased
 
@@ -211,13 +222,15 @@ def person(session: Session, person_id: uuid.UUID, *, dry_run: bool, by: Actor) 
         return erased
     # Others' faces are on none of those that go.
     erased.faces = _remove_photos(session, [row.id for row in going])
+    erasures.note(session, "person", Person.id == person_id)
+    erasures.note(session, "face", Face.person_id == person_id)
     erased.faces += _rows(session.execute(_delete(Face, Face.person_id == person_id)))
     _free_photos(session, person_id)
     erased.merges = _rows(session.execute(_delete(Merge, *_merges(erased, person_id))))
     session.execute(_delete(Person, Person.id == person_id))
     idempotency.forget(session, _mentioned(person_id, [row.id for row in going]))
     _change_collection(session, erased)
-    details = {**erased.counts(), "kept": sum(each.count for each in erased.kept)}
+    details = {**erased.details(), "kept": sum(each.count for each in erased.kept)}
     audit.write(session, by, "person.erase", collection=erased.collection, subject=person_id, details=details)
     return erased
 
@@ -261,7 +274,7 @@ def some_photos(session: Session, found: Erased, *, by: Actor, only: Condition |
 
     `only`: what they must fit to.
     """
-    erased = Erased(found.collection_id, found.collection)
+    erased = found.nothing_yet()
     fits = Photo.collection_id == found.collection_id
     rows = _photos(session, fits if only is None else fits & only, lock=True, most=PHOTOS_AT_ONCE)
     if rows:
@@ -269,7 +282,7 @@ def some_photos(session: Session, found: Erased, *, by: Actor, only: Condition |
         erased.faces = _remove_photos(session, [row.id for row in rows])
         _change_collection(session, erased)
         action = "collection.empty" if only is None else "photo.erase"
-        audit.write(session, by, action, collection=erased.collection, details=erased.counts())
+        audit.write(session, by, action, collection=erased.collection, details=erased.details())
         if only is not None:
             idempotency.forget(session)
     return erased
@@ -277,7 +290,7 @@ def some_photos(session: Session, found: Erased, *, by: Actor, only: Condition |
 
 def would_remove(session: Session, found: Erased, only: Condition) -> Erased:
     """What `some_photos` would remove of the collection in all."""
-    erased = Erased(found.collection_id, found.collection)
+    erased = found.nothing_yet()
     fits = (Photo.collection_id == found.collection_id) & only
     _count_photos(erased, _photos(session, fits, lock=False))
     erased.faces = _count(session, Face.photo_id.in_(select(Photo.id).where(fits)))
@@ -292,7 +305,9 @@ def empty_collection(session: Session, found: Erased, so_far: Erased, *, by: Act
         raise NotFound(f"there is no collection {found.collection!r}", code="collection_not_found")
     if session.scalar(select(Photo.id).where(Photo.collection_id == found.collection_id).limit(1)):
         raise ChangedMeanwhile
-    erased = Erased(found.collection_id, found.collection)
+    erased = found.nothing_yet()
+    erasures.note(session, "person", Person.collection_id == found.collection_id)
+    erasures.note(session, "face", Face.collection_id == found.collection_id)
     # Those that came as embeddings have no photo with which they went.
     left = _rows(session.execute(_delete(Face, Face.collection_id == found.collection_id)))
     erased.photos, erased.faces = so_far.photos, so_far.faces + left
@@ -301,13 +316,15 @@ def empty_collection(session: Session, found: Erased, so_far: Erased, *, by: Act
     erased.persons = _rows(session.execute(_delete(Person, Person.collection_id == found.collection_id)))
     session.execute(_delete(Collection, Collection.id == found.collection_id))
     idempotency.forget(session)
-    audit.write(session, by, "collection.erase", collection=erased.collection, details=erased.counts())
+    audit.write(session, by, "collection.erase", collection=erased.collection, details=erased.details())
     return erased
 
 
 def named(session: Session, hashes: Some[str], *, outside: int | None = None) -> Sequence[str]:
     """Those of these originals that rows name, of all collections or of all but one."""
-    query = select(Photo.sha256).where(Photo.sha256 == any_(cast(list(hashes), ARRAY(Text)))).distinct()
+    # A photo whose original expired names it no more.
+    theirs = (Photo.sha256 == any_(cast(list(hashes), ARRAY(Text)))) & Photo.original_removed_at.is_(None)
+    query = select(Photo.sha256).where(theirs).distinct()
     if outside is not None:
         query = query.where(Photo.collection_id != outside)
     return session.scalars(query).all()
@@ -413,6 +430,7 @@ def _remove_photos(session: Session, photo_ids: Sequence[uuid.UUID]) -> int:
     """Remove locked photos and all that hangs on them; returns how many faces went."""
     if not photo_ids:
         return 0
+    erasures.note(session, "photo", Photo.id == _any(photo_ids))
     faces = _rows(session.execute(_delete(Face, Face.photo_id == _any(photo_ids))))
     session.execute(_delete(BatchPhoto, BatchPhoto.photo_id == _any(photo_ids)))
     session.execute(_delete(Photo, Photo.id == _any(photo_ids)))

@@ -17,7 +17,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from face_pipeline.store import audit, batches, collections, persons
+from face_pipeline.store import audit, batches, collections, persons, quotas
 from face_pipeline.store.audit import Actor
 from face_pipeline.store.embeddings import Embedding
 from face_pipeline.store.ledger import NewPhoto
@@ -184,7 +184,7 @@ def add_photos(
     by: Actor,
 ) -> list[Verdict]:
     """A verdict for each of these photos, no two of which have one sha256. Raises NotFound when the
-    collection is gone.
+    collection is gone, QuotaExceeded.
 
     A photo comes with all of its faces, or not at all: a person that it names has to be there.
     """
@@ -192,7 +192,7 @@ def add_photos(
     there = _persons_there(session, collection, records)
     wanted = [each for each in records if each.named <= there]
     verdicts = {each.photo.sha256: _nobody(each.named - there) for each in records if each not in wanted}
-    made, older = _insert(session, collection, wanted, request_id)
+    made, older = _insert(session, collection, wanted, request_id, by)
     verdicts |= {sha256: Verdict(Outcome.THERE, photo_id) for sha256, photo_id in older.items()}
     # Photos, persons, faces, the collection: the order in which every transaction locks them.
     held = _persons_there(session, collection, made.values(), held=True)
@@ -213,6 +213,8 @@ def add_photos(
         for position, face in enumerate(record.faces)
     ]
     _insert_faces(session, faces)
+    if kept:
+        quotas.check(session, collection.id, by)
     _tell(session, collection, by, photos=len(kept), faces=len(faces))
     return [verdicts[record.photo.sha256] for record in records]
 
@@ -239,7 +241,11 @@ def _nobody(missing: Iterable[uuid.UUID]) -> Verdict:
 
 
 def _insert(
-    session: Session, collection: Collection, records: Sequence[PhotoRecord], request_id: str | None
+    session: Session,
+    collection: Collection,
+    records: Sequence[PhotoRecord],
+    request_id: str | None,
+    by: Actor,
 ) -> tuple[dict[uuid.UUID, PhotoRecord], dict[str, uuid.UUID]]:
     """Rows, without a person yet, for those that the collection does not have, as a batch of their own.
 
@@ -254,7 +260,9 @@ def _insert(
         ids = {
             sha256: uuid.uuid4() if each.id in taken else each.id for sha256, each in sorted(missing.items())
         }
-        shared = {"collection_id": collection.id, "batch_id": batch.id, "request_id": request_id}
+        shared = {
+            "collection_id": collection.id, "batch_id": batch.id, "request_id": request_id, "key_id": by.id,
+        }  # fmt: skip
         # Another import of the same may have the same ids: only what is returned is of this one.
         new = set(
             session.scalars(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 from typing import cast as cast_type
 
 from pgvector.sqlalchemy import HALFVEC
@@ -22,10 +23,23 @@ from sqlalchemy.schema import CreateIndex, DropIndex
 from face_pipeline.store.database import our_errors
 from face_pipeline.store.models import Collection, Face, FaceVector
 
+
+class Graph(NamedTuple):
+    """What an HNSW index is built with: ways from each face (`m`), and candidates when one is put in.
+
+    Left out, what pgvector takes.
+    """
+
+    m: int = 16
+    ef_construction: int = 64
+
+
 # Below this an exact scan of one collection is as quick as the index, and complete.
 INDEX_FROM_FACES = 16_000
-HNSW_M = 16
-HNSW_EF_CONSTRUCTION = 64
+# (dimensions up to, faces from, graph), the first that fits a collection; else the plain one. In few
+# dimensions more strangers lie near a face, and a walk needs more ways past them (docs/sizing.md).
+GRAPHS = ((256, 300_000, Graph(32, 128)),)
+PLAIN_GRAPH = Graph()
 # 0.8.2 mended a buffer overflow in parallel HNSW builds.
 PARALLEL_BUILD_FROM = (0, 8, 2)
 BUILDER_LOCK = 7_312_005
@@ -38,6 +52,12 @@ DO $$ BEGIN
   SET LOCAL lock_timeout = '5s';
   LOCK TABLE faces IN SHARE ROW EXCLUSIVE MODE;
   UPDATE collections SET vectors_kept = true WHERE id = {:d};
+END $$
+"""
+TAKE_ITS_PLACE = """
+DO $$ BEGIN
+  ALTER INDEX IF EXISTS {0} RENAME TO {0}_old;
+  ALTER INDEX {0}_new RENAME TO {0};
 END $$
 """
 
@@ -64,17 +84,55 @@ def only_builder(connection: Connection) -> Iterator[bool]:
             connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": BUILDER_LOCK})
 
 
+def graph_of(collection: Collection, memory: int) -> Graph:
+    """What the index of the collection is to be built with, at its dimension and size, in `memory` bytes.
+
+    A build whose graph has no room in memory takes hours: then the plain graph, which is smaller.
+    """
+    for dimensions, faces, graph in GRAPHS:
+        fits = collection.face_count * _bytes_of_face(graph, collection.dimension) <= memory
+        if collection.dimension <= dimensions and collection.face_count >= faces and fits:
+            return graph
+    return PLAIN_GRAPH
+
+
+def _bytes_of_face(graph: Graph, dimension: int) -> int:
+    """While the graph is built: the embedding, twice `m` ways of 16 bytes, and what else pgvector keeps."""
+    return 2 * dimension + 32 * graph.m + 200
+
+
+def _memory_of_build(connection: Connection) -> int:
+    return int(connection.scalar(text("SELECT pg_size_bytes(current_setting('maintenance_work_mem'))")))
+
+
 def outgrown(connection: Connection) -> Sequence[Collection]:
-    """Collections that are too large for an exact scan and have no index."""
-    return (
-        Session(connection)
-        .scalars(
-            select(Collection).where(
-                Collection.face_count >= INDEX_FROM_FACES, Collection.index_ready.is_(False)
-            )
-        )
-        .all()
+    """Collections that are too large for an exact scan or for their index's graph, or whose index is gone.
+
+    One that shrank keeps its graph, so that none is built anew each time that it grows and shrinks.
+    """
+    large = select(Collection).where((Collection.face_count >= INDEX_FROM_FACES) | Collection.index_ready)
+    graphs, memory = _graphs(connection), _memory_of_build(connection)
+    return [
+        each
+        for each in Session(connection).scalars(large.order_by(Collection.id))
+        if not each.index_ready or graphs.get(index_name(each.id), Graph(0, 0)) < graph_of(each, memory)
+    ]
+
+
+def _graphs(connection: Connection) -> dict[str, Graph]:
+    """What each index that is there was built with."""
+    rows = connection.execute(
+        text(
+            "SELECT relname, reloptions FROM pg_class WHERE relkind = 'i' AND pg_table_is_visible(oid)"
+            " AND starts_with(relname, :prefix)"
+        ),
+        {"prefix": INDEX_PREFIX},
     )
+    given = {row.relname: dict(each.split("=") for each in row.reloptions or ()) for row in rows}
+    return {
+        name: Graph(**{each: int(options[each]) for each in Graph._fields if each in options})
+        for name, options in given.items()
+    }
 
 
 def indexed(session: Session) -> Sequence[Collection]:
@@ -84,45 +142,30 @@ def indexed(session: Session) -> Sequence[Collection]:
 def build(connection: Connection, collection: Collection) -> str:
     """Build the index of the collection and let searches use it; returns its name.
 
-    In a connection that commits each statement by itself: CONCURRENTLY, so that uploads and searches go on
-    meanwhile. A build that was broken off leaves an invalid index, which is dropped first.
+    In a connection that commits each statement by itself, by whoever alone builds: CONCURRENTLY, so that
+    uploads and searches go on meanwhile, and beside the index that searches use until then, if there is one.
+    What a build that was broken off left is dropped first.
     Raises DatabaseBusy where transactions that write faces take so long that photos would have to wait.
     """
-    _begin_to_build(connection, collection)
-    index = _hnsw(collection)
-    connection.execute(DropIndex(index, if_exists=True))
-    connection.execute(CreateIndex(index))
-    return _ready(connection, collection)
-
-
-def rebuild(connection: Connection, collection: Collection) -> str:
-    """Build the index of the collection anew, beside the one that searches use until then; returns its name.
-
-    In a connection that commits each statement by itself, by whoever alone builds; raises as `build`.
-    """
-    name = index_name(collection.id)
-    if connection.scalar(text("SELECT to_regclass(:name)"), {"name": name}) is None:
-        return build(connection, collection)
-    _begin_to_build(connection, collection)
-    connection.execute(text(f"REINDEX INDEX CONCURRENTLY {name}"))
-    return _ready(connection, collection)
-
-
-def _begin_to_build(connection: Connection, collection: Collection) -> None:
     with our_errors():
         _keep_vectors(connection, collection)
     if extension_version(connection) < PARALLEL_BUILD_FROM:
         connection.execute(text("SET max_parallel_maintenance_workers = 0"))
-
-
-def _ready(connection: Connection, collection: Collection) -> str:
+    graph = graph_of(collection, _memory_of_build(connection))
+    name = index_name(collection.id)
+    former, new = (_hnsw(collection, graph, f"{name}_{which}") for which in ("old", "new"))
+    for left in (former, new):
+        connection.execute(DropIndex(left, if_exists=True))
+    connection.execute(CreateIndex(new))
+    connection.execute(text(TAKE_ITS_PLACE.format(name)))
     connection.execute(
         update(Collection)
         .where(Collection.id == collection.id)
         # Of an index before, what was found tells nothing.
         .values(index_ready=True, index_ef=None, index_found=None, index_faces=None, index_measured_at=None)
     )
-    return index_name(collection.id)
+    connection.execute(DropIndex(former, if_exists=True))
+    return name
 
 
 def _keep_vectors(connection: Connection, collection: Collection) -> None:
@@ -158,7 +201,8 @@ def _copy_some(connection: Connection, collection: Collection, after: uuid.UUID)
 
 def drop_abandoned(connection: Connection) -> int:
     """Drop indexes that nobody reads: those of collections that were erased, which still hold their
-    embeddings, and those that a release before this one had on `faces`; returns how many.
+    embeddings, those of builds that were broken off, and those that a release before this one had on `faces`;
+    returns how many.
 
     In a connection that commits each statement by itself, as `build`, and by whoever alone builds.
     """
@@ -182,15 +226,15 @@ def drop_abandoned(connection: Connection) -> int:
     return len(abandoned)
 
 
-def _hnsw(collection: Collection) -> Index:
+def _hnsw(collection: Collection, graph: Graph, name: str) -> Index:
     """Over the inner product of unit vectors, of this collection's faces alone."""
     embedding = cast(FaceVector.embedding, HALFVEC(collection.dimension))
     return Index(
-        index_name(collection.id),
+        name,
         embedding.label("embedding"),
         postgresql_concurrently=True,
         postgresql_using="hnsw",
-        postgresql_with={"m": HNSW_M, "ef_construction": HNSW_EF_CONSTRUCTION},
+        postgresql_with=graph._asdict(),
         postgresql_ops={"embedding": "halfvec_ip_ops"},
         postgresql_where=FaceVector.collection_id == collection.id,
         _table=cast_type(Table, FaceVector.__table__),

@@ -196,14 +196,6 @@ def state(key: ApiKey) -> KeyState:
     return KeyState.ACTIVE
 
 
-def session_marks(key: ApiKey) -> list[str]:
-    """By what a session knows the text it was opened with: that of now, and the one before while it works."""
-    hashes = [key.key_hash]
-    if key.previous_hash and key.previous_until and key.previous_until > datetime.now(UTC):
-        hashes.append(key.previous_hash)
-    return [hash_key(each)[:32] for each in hashes]
-
-
 def create(
     session: Session,
     name: str,
@@ -212,6 +204,8 @@ def create(
     collections: Iterable[str] | None = None,
     expires_at: datetime | None = None,
     requests_per_minute: int | None = None,
+    quota_photos: int | None = None,
+    quota_bytes: int | None = None,
     service: Service | None = None,
     text: str | None = None,
 ) -> tuple[ApiKey, str]:
@@ -233,6 +227,7 @@ def create(
         name=name, key_hash=hash_key(text), scopes=wanted,
         collections=collections, expires_at=check_expiry(expires_at),
         requests_per_minute=requests_per_minute, service=service,
+        quota_photos=quota_photos, quota_bytes=quota_bytes,
     )  # fmt: skip
     session.add(key)
     _flush(session, name)

@@ -28,7 +28,7 @@ from sqlalchemy.orm import Session
 from face_pipeline.engine import DetectedFace, Pack
 from face_pipeline.engine.types import THUMBNAIL_RECIPE
 from face_pipeline.errors import NotFound
-from face_pipeline.store import audit, batches, collections, events, persons, statements
+from face_pipeline.store import audit, batches, collections, events, persons, quotas, statements
 from face_pipeline.store.models import (
     UNFINISHED,
     WAITING,
@@ -95,12 +95,13 @@ class CollectionGone(Exception):
 
 
 def open_collection(
-    session: Session, name: str, pack: Pack, hashes: Iterable[str]
-) -> tuple[Collection, set[str]]:
-    """The collection of an upload (collections.open_collection), and those of `hashes` it has a row for."""
+    session: Session, name: str, pack: Pack, hashes: Iterable[str], by: audit.Actor
+) -> tuple[Collection, set[str], list[quotas.Quota]]:
+    """The collection of an upload (collections.open_collection), those of `hashes` it has a row for, and the
+    quotas that bound the others."""
     collection = collections.open_collection(session, name, pack)
     known = select(Photo.sha256).where(Photo.collection_id == collection.id, Photo.sha256.in_(list(hashes)))
-    return collection, set(session.scalars(known))
+    return collection, set(session.scalars(known)), quotas.room(session, collection.id, by)
 
 
 def accept(
@@ -119,7 +120,7 @@ def accept(
     A photo the collection has is not processed twice; one that failed before gets another chance. `person` is
     a checked name: whose the photos are, those that are not another's. `batch_id`: the batch they are added
     to, instead of one of their own; raises NotFound and Conflict for it. `rejected`: files of the request
-    that are not among them. Raises CollectionGone.
+    that are not among them. Raises CollectionGone, QuotaExceeded.
     """
     try:
         collections.hold(session, collection)
@@ -129,7 +130,8 @@ def accept(
         batch = batches.make(session, collection)
     else:
         batch = batches.find_of(session, batch_id, collection)
-    states, made, known = _rows(session, collection, batch, photos, request_id)
+    states, made, known = _rows(session, collection, batch, photos, request_id, by)
+    is_more = bool(made)
     locked = lock(session, [row.id for row in known if person is not None or row.state == State.FAILED])
     start_over(session, [row.id for row in locked if row.state == State.FAILED])
     ids = {sha256: row.id for sha256, row in states.items()}
@@ -156,6 +158,8 @@ def accept(
         statements.ADD_TO_BATCH,
         {"in_batch": batch.id, "photo_ids": [str(ids[sha256]) for sha256 in sorted(ids)]},
     )
+    if is_more:
+        quotas.check(session, collection.id, by)
     told = {
         "photos": len(accepted), "duplicates": sum(each.duplicate for each in accepted),
         "rejected": rejected, "named": person is not None,
@@ -170,9 +174,12 @@ def _rows(
     batch: Batch,
     photos: Sequence[NewPhoto],
     request_id: str | None,
+    by: audit.Actor,
 ) -> tuple[dict[str, FoundPhoto], set[uuid.UUID], list[FoundPhoto]]:
     """Insert what is new; returns all rows by sha256, the ids of those made now, and the older rows."""
-    shared = {"in_collection": collection.id, "in_batch": batch.id, "by_request": request_id}
+    shared = {
+        "in_collection": collection.id, "in_batch": batch.id, "by_request": request_id, "by_key": by.id,
+    }  # fmt: skip
     # The same photo twice in one request is one row.
     rows = {new.sha256: {"id": uuid.uuid4(), **vars(new)} for new in photos}
     found: dict[str, FoundPhoto] = {}

@@ -148,7 +148,7 @@ class ApiKey(Base):
     that it had before it was rotated works until `previous_until`. `requests_per_minute`: None: as many as
     the installation lets a key, 0: any number. Of a name one key at most is in use. `service`: its text is a
     UUID, and it is for the calls of that service alone, in the one collection that it reaches; None: it is
-    for our own calls.
+    for our own calls. `quota_photos`, `quota_bytes`: as a collection's, of what it has put in.
     """
 
     __tablename__ = "api_keys"
@@ -161,12 +161,51 @@ class ApiKey(Base):
     scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
     collections: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
     requests_per_minute: Mapped[int | None]
+    quota_photos: Mapped[int | None] = mapped_column(BigInteger)
+    quota_bytes: Mapped[int | None] = mapped_column(BigInteger)
     service: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     rotated_at: Mapped[datetime | None]
     expires_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+
+
+class BrowserSession(Base):
+    """Somebody signed in to the pages; only the SHA-256 of the cookie's text is kept.
+
+    `key_hash`: of the key's text that it was opened with; it lasts no longer than that text works.
+    `last_used_at` is right to a minute. `user_agent`: what the browser calls itself.
+    """
+
+    __tablename__ = "sessions"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    token_hash: Mapped[str] = mapped_column(unique=True)
+    key_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("api_keys.id", ondelete="CASCADE"))
+    key_hash: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    last_used_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    address: Mapped[str | None]
+    user_agent: Mapped[str | None]
+    key: Mapped[ApiKey] = relationship()
+
+
+class KeyAddress(Base):
+    """A network (/24, of IPv6 /64) from which a key was used, right to an hour (key_addresses.py).
+
+    `is_new`: the key was used from others before.
+    """
+
+    __tablename__ = "key_addresses"
+
+    key_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("api_keys.id", ondelete="CASCADE"), primary_key=True)
+    network: Mapped[str] = mapped_column(primary_key=True)
+    is_new: Mapped[bool]
+    first_used_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    last_used_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 class Collection(Base):
@@ -177,6 +216,9 @@ class Collection(Base):
     there, and indexed. The column `index_ready` is the release's before, whose index was on `faces`.
     `index_found`: the share (0 to 1) of true matches that the index found with `index_ef` candidates, when it
     was measured and the collection had `index_faces` faces (probing.py); all None: it was not measured yet.
+    `originals_days`, `unknown_faces_days`: how long they are kept (retention.py), None: for good.
+    `originals_expired`, `faces_expired`: how many went by that.
+    `quota_photos`, `quota_bytes`: how many it may hold, and of how many bytes (quotas.py), None: any number.
     """
 
     __tablename__ = "collections"
@@ -193,6 +235,12 @@ class Collection(Base):
     index_found: Mapped[float | None]
     index_faces: Mapped[int | None] = mapped_column(BigInteger)
     index_measured_at: Mapped[datetime | None]
+    originals_days: Mapped[int | None]
+    unknown_faces_days: Mapped[int | None]
+    originals_expired: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    faces_expired: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    quota_photos: Mapped[int | None] = mapped_column(BigInteger)
+    quota_bytes: Mapped[int | None] = mapped_column(BigInteger)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -264,6 +312,35 @@ class AuditEntry(Base):
     subject: Mapped[str | None]
     outcome: Mapped[str]
     details: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
+
+
+class AuditSeal(Base):
+    """Where an entry of the audit is in its chain, from 1, and the hash that seals it (store/chain.py)."""
+
+    __tablename__ = "audit_seals"
+
+    position: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    entry: Mapped[int] = mapped_column(BigInteger, unique=True)
+    hash: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class AuditUnsealed(Base):
+    """An entry that has no seal yet. The database itself adds a row for each entry."""
+
+    __tablename__ = "audit_unsealed"
+
+    entry: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    since: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class AuditCheck(Base):
+    """The last check of the chain: how many entries fitted it, and the fault that ended it, None: none."""
+
+    __tablename__ = "audit_checks"
+
+    at: Mapped[datetime] = mapped_column(primary_key=True, server_default=func.now())
+    entries: Mapped[int] = mapped_column(BigInteger)
+    fault: Mapped[str | None]
 
 
 class KeptAnswer(Base):
@@ -431,7 +508,8 @@ class Photo(Base):
     """A row of the ledger: the truth about one accepted photo.
 
     `claim` is the token of the worker run that holds it while `processing`; `lease_until` is when that
-    claim lapses unless renewed.
+    claim lapses unless renewed. `key_id`: the key that put it in, None: nobody knows. `original_removed_at`:
+    when its collection's retention took the original.
     """
 
     __tablename__ = "photos"
@@ -440,6 +518,7 @@ class Photo(Base):
     collection_id: Mapped[int] = mapped_column(ForeignKey("collections.id", ondelete="CASCADE"))
     batch_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("batches.id"))
     person_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("persons.id", ondelete="SET NULL"))
+    key_id: Mapped[uuid.UUID | None]
     sha256: Mapped[str]
     filename: Mapped[str]
     media_type: Mapped[str]
@@ -458,10 +537,26 @@ class Photo(Base):
     queued_at: Mapped[datetime | None]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    original_removed_at: Mapped[datetime | None]
 
     collection: Mapped[Collection] = relationship()
     person: Mapped[Person | None] = relationship()
     faces: Mapped[list[Face]] = relationship(order_by="Face.position", back_populates="photo")
+
+
+class PhotoUsage(Base):
+    """A change of what a collection holds and a key has put in: photos, and bytes of their originals.
+
+    The database itself adds one with each statement that adds or removes photos; their sum counts.
+    """
+
+    __tablename__ = "photo_usage"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    collection_id: Mapped[int] = mapped_column(BigInteger)
+    key_id: Mapped[uuid.UUID | None]
+    photos: Mapped[int] = mapped_column(BigInteger)
+    bytes: Mapped[int] = mapped_column(BigInteger)
 
 
 class Thumbnail(Base):
@@ -509,6 +604,16 @@ class Removal(Base):
     __tablename__ = "removals"
 
     sha256: Mapped[str] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Erasure(Base):
+    """Something that was erased: the id of a photo, a face or a person (`what`), and nothing else of it."""
+
+    __tablename__ = "erasures"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    what: Mapped[str]
     at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 

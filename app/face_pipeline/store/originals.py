@@ -15,7 +15,7 @@ from pathlib import Path
 
 import urllib3.exceptions
 
-from face_pipeline.errors import FacePipelineError, NotFound, disk_full
+from face_pipeline.errors import ConfigurationError, FacePipelineError, NotFound, StorageFull, disk_full
 from face_pipeline.network import http_pool
 
 log = logging.getLogger(__name__)
@@ -36,6 +36,12 @@ class OriginalMissing(NotFound):
     """The row of a photo is there, and its file is not."""
 
     code = "original_missing"
+
+
+class OriginalExpired(NotFound):
+    """The retention of its collection took the original of a photo."""
+
+    code = "original_expired"
 
 
 class OriginalUnavailable(FacePipelineError):
@@ -95,10 +101,16 @@ class RemoteOriginals:
 
 
 class Originals:
-    """A directory of originals; several processes of one host may write and read it at once."""
+    """A directory of originals; several processes of one host may write and read it at once.
 
-    def __init__(self, directory: Path):
+    Nothing is written that would leave less than `reserve_bytes` free on its disk, nor while a disk of the
+    paths `beside` has less: the database needs room to say that a photo is deleted.
+    """
+
+    def __init__(self, directory: Path, *, reserve_bytes: int = 0, beside: Sequence[Path] = ()):
         self.directory = directory
+        self._reserve_bytes = reserve_bytes
+        self._beside = beside
 
     def path(self, sha256: str) -> Path:
         return self.directory / relative(sha256)
@@ -113,16 +125,23 @@ class Originals:
         """Keep the photos, by their sha256, so that they survive a power cut once this returns.
 
         A file that is there already is replaced, so that its age is new and no sweep takes it. Several are
-        written before the first is flushed: its file system then commits a few times, not twice a photo.
-        Raises DiskFull.
+        written before the first is flushed, and directories once all files are in them: their file system
+        then commits a few times, not several times a photo. Raises StorageFull before anything is written,
+        DiskFull.
         """
+        self.check_room(sum(map(len, photos.values())))
         names = list(photos)
-        for start in range(0, len(names), FILES_AT_ONCE):
-            with disk_full():
-                self._write({name: photos[name] for name in names[start : start + FILES_AT_ONCE]})
+        changed: set[Path] = set()
+        with disk_full():
+            for start in range(0, len(names), FILES_AT_ONCE):
+                changed |= self._write({name: photos[name] for name in names[start : start + FILES_AT_ONCE]})
+            for directory in changed:
+                _sync_directory(directory)
 
-    def _write(self, photos: Mapping[str, bytes]) -> None:
-        aside = {sha256: self._aside(sha256) for sha256 in photos}
+    def _write(self, photos: Mapping[str, bytes]) -> set[Path]:
+        """Put whole files in their places; returns the directories that have to be flushed for them."""
+        changed = set().union(*(self._make_directories(self.path(sha256).parent) for sha256 in photos))
+        aside = {sha256: self.path(sha256).with_name(f".{sha256}.{uuid.uuid4().hex}") for sha256 in photos}
         try:
             with ExitStack() as stack:
                 files = []
@@ -139,14 +158,23 @@ class Originals:
             for path in aside.values():
                 path.unlink(missing_ok=True)
             raise
-        for directory in {path.parent for path in aside.values()}:
-            _sync_directory(directory)
+        return changed | {path.parent for path in aside.values()}
 
-    def _aside(self, sha256: str) -> Path:
-        """Where the file is until it is whole, in the directory it will be in."""
-        target = self.path(sha256)
-        self._make_directories(target.parent)
-        return target.with_name(f".{sha256}.{uuid.uuid4().hex}")
+    def check_room(self, size: int = 0) -> None:
+        """Raises StorageFull where `size` more bytes would touch the reserve."""
+        for path, more in ((self.directory, size), *((path, 0) for path in self._beside)):
+            try:
+                disk = os.statvfs(path)
+            except OSError as error:
+                raise ConfigurationError(
+                    f"FACE_STORAGE_PATHS or FACE_ORIGINALS_DIR: {path} cannot be seen ({error.strerror})"
+                ) from error
+            # Of root's blocks none is ours.
+            if disk.f_bavail * disk.f_frsize - more < self._reserve_bytes:
+                raise StorageFull(
+                    f"a disk of this server is down to its reserve of {self._reserve_bytes // 1024**2} MB; "
+                    "nothing was kept, send it again once there is room"
+                )
 
     def writable(self) -> bool:
         return os.access(self.directory, os.W_OK | os.X_OK)
@@ -240,11 +268,16 @@ class Originals:
             except FileNotFoundError:
                 continue
 
-    def _make_directories(self, directory: Path) -> None:
-        for level in (directory.parent, directory):
-            if not level.is_dir():
-                level.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
-                _sync_directory(level.parent)
+    def _make_directories(self, directory: Path) -> set[Path]:
+        """Returns those in which one was made.
+
+        Who finds one that another made, and has not flushed yet, need not wait for it: a journal is flushed
+        up to the file that is, and the directory's entry is older.
+        """
+        made = [level for level in (directory.parent, directory) if not level.is_dir()]
+        for level in made:
+            level.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
+        return {level.parent for level in made}
 
 
 def _chunks(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:

@@ -24,6 +24,7 @@ from sqlalchemy.orm import Session, joinedload, selectinload
 from face_pipeline.errors import NotFound
 from face_pipeline.store.audit import Actor
 from face_pipeline.store.models import BatchPhoto, Collection, Face, Photo, State
+from face_pipeline.store.originals import OriginalExpired
 
 
 class Faces(StrEnum):
@@ -175,4 +176,15 @@ def of_person(person_id: uuid.UUID) -> CompoundSelect[uuid.UUID]:
 
 def has_original(session: Session, sha256: str) -> bool:
     """Whether a photo of any collection has this original."""
-    return session.scalar(select(Photo.id).where(Photo.sha256 == sha256).limit(1)) is not None
+    query = select(Photo.id).where(Photo.sha256 == sha256, Photo.original_removed_at.is_(None))
+    return session.scalar(query.limit(1)) is not None
+
+
+def check_original(photo: Photo) -> None:
+    """Raises OriginalExpired where the photo's original is kept no more."""
+    if photo.original_removed_at is not None:
+        raise OriginalExpired(
+            "the file of this photo was removed, for its collection keeps originals for a time only; all"
+            " else of the photo is there",
+            details={"removed_at": photo.original_removed_at.isoformat(timespec="milliseconds")},
+        )

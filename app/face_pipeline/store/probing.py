@@ -36,7 +36,7 @@ PROBES = 200
 # Matches that a question has at most.
 MATCHES = 10
 # Numbers of candidates that are tried, and the share of true matches that is enough.
-CANDIDATES = (100, 200, 400, 800)
+CANDIDATES = (100, 150, 200, 300, 400, 600, 800)
 FOUND_ENOUGH = 0.995
 # Faces by which one person is known, and pairs of faces by which a collection is.
 FACES_OF_PERSON = 10

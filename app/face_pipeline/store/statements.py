@@ -13,6 +13,7 @@ from sqlalchemy import (
     Interval,
     LargeBinary,
     Table,
+    TableValuedAlias,
     Text,
     and_,
     bindparam,
@@ -48,26 +49,31 @@ _photos, _faces, _collections, _events, _thumbnails, _batch_photos = (
     cast_type(Table, model.__table__) for model in (Photo, Face, Collection, Event, Thumbnail, BatchPhoto)
 )
 
-_sent = (
-    func.json_to_recordset(bindparam("new_photos", type_=JSON))
-    .table_valued(
-        *(
-            column(name, _photos.c[name].type)
-            for name in ("id", "sha256", "filename", "media_type", "byte_size", "width", "height")
-        )
+
+def _rows(parameter: str, name: str, table: Table, *columns: str) -> TableValuedAlias:
+    """The rows of a parameter, a list of JSON objects, under a name; types are those of the columns."""
+    typed = (column(each, table.c[each].type) for each in columns)
+    return (
+        func.json_to_recordset(bindparam(parameter, type_=JSON))
+        .table_valued(*typed)
+        .render_derived(name, with_types=True)
     )
-    .render_derived("sent", with_types=True)
+
+
+_sent = _rows(
+    "new_photos", "sent", _photos, "id", "sha256", "filename", "media_type", "byte_size", "width", "height"
 )
 
 # Of photos that are not in the collection yet; rows are written in the order of the parameter.
 ADD_PHOTOS = (
     upsert(_photos)
     .from_select(
-        ["collection_id", "batch_id", "request_id", "state", "attempts", *_sent.c.keys()],
+        ["collection_id", "batch_id", "request_id", "key_id", "state", "attempts", *_sent.c.keys()],
         select(
             cast(bindparam("in_collection"), _photos.c.collection_id.type),
             cast(bindparam("in_batch"), UUID),
             cast(bindparam("by_request"), Text),
+            cast(bindparam("by_key"), UUID),
             literal(State.RECEIVED, _photos.c.state.type),
             literal(0, Integer),
             *_sent.c,
@@ -142,16 +148,10 @@ _ended = (
     .cte("ended")
 )
 
-_new = (
-    func.json_to_recordset(bindparam("new_faces", type_=JSON))
-    .table_valued(
-        *(
-            column(name, _faces.c[name].type)
-            for name in ("id", "position", "bbox", "landmarks", "detection_score", "quality", "embedding")
-        )
-    )
-    .render_derived("new", with_types=True)
-)
+_new = _rows(
+    "new_faces", "new", _faces,
+    "id", "position", "bbox", "landmarks", "detection_score", "quality", "embedding",
+)  # fmt: skip
 
 _written = (
     insert(_faces)

@@ -27,7 +27,7 @@ def keep(session: Session, photo_id: uuid.UUID, picture: bytes) -> None:
             cast(literal(THUMBNAIL_RECIPE), Integer).label("recipe"),
             cast(literal(picture, LargeBinary), LargeBinary).label("picture"),
         )
-        .where(Photo.id == photo_id, Photo.state == State.DONE)
+        .where(Photo.id == photo_id, Photo.state == State.DONE, Photo.original_removed_at.is_(None))
         # Whoever erases the photo takes its thumbnail too, or was here before.
         .with_for_update(read=True, key_share=True, of=Photo)
     )

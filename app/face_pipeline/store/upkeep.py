@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import delete, func, or_, select, update
@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from face_pipeline.errors import Conflict, NotFound
-from face_pipeline.store import audit, collections, ledger, persons, photos
+from face_pipeline.store import audit, collections, ledger, persons, photos, quotas
 from face_pipeline.store.audit import Actor
 from face_pipeline.store.models import Batch, BatchPhoto, Collection, Face, Person, Photo, Reason, State
 from face_pipeline.words import counted
@@ -102,6 +102,7 @@ def move(session: Session, photo_id: uuid.UUID, name: str, *, by: Actor) -> Move
 
     Persons stay where they are: a face is given to the person of the same name there, or to nobody. Raises
     NotFound, and Conflict: another contract, a photo under processing, the same photo there already.
+    Raises QuotaExceeded.
     """
     photo = _locked(session, photo_id, by)
     source = photo.collection
@@ -129,6 +130,8 @@ def move(session: Session, photo_id: uuid.UUID, name: str, *, by: Actor) -> Move
     faces, unnamed = _move_faces(session, photo_id, target, persons_there)
     _link(session, photo_id, batch)
     _change_collections(session, source, target, faces)
+    # The key's own is as it was.
+    quotas.check(session, target.id, replace(by, id=None))
     audit.write(
         session, by, "photo.move",
         collection=target.name, subject=photo_id,

@@ -33,14 +33,12 @@ def create_app(parts: Parts | None = None) -> Flask:
     app = Flask(__name__, static_folder=None)
     app.request_class = PhotoRequest
     app.extensions[EXTENSION] = parts
+    # Nothing is erased that no receipt can tell of.
+    _ = parts.signer
     app.config.update(
         SECRET_KEY=settings.credential("session_secret"),
         MAX_CONTENT_LENGTH=settings.request_max_bytes,
         MAX_FORM_PARTS=settings.upload_max_photos + forms.OTHER_PARTS,
-        SESSION_COOKIE_NAME="face_session",
-        SESSION_COOKIE_HTTPONLY=True,
-        SESSION_COOKIE_SAMESITE="Strict",
-        SESSION_COOKIE_SECURE=settings.public_url.startswith("https://"),
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]
     observe.install(app)

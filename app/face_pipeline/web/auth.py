@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hmac
 import logging
-import secrets
 import threading
 import time
 import uuid
@@ -13,14 +12,15 @@ from datetime import UTC, datetime
 from functools import partial, wraps
 from typing import Any, ParamSpec, TypeVar
 
-from flask import Flask, Response, g, request
-from flask import session as cookie
+from flask import Flask, Response, current_app, g, request
 
 from face_pipeline.actions import sessions
 from face_pipeline.errors import FacePipelineError, Forbidden, Unauthorized
 from face_pipeline.parts import Parts
-from face_pipeline.store import keys
-from face_pipeline.store.models import ActorKind, ApiKey, Scope
+from face_pipeline.store import key_addresses, keys
+from face_pipeline.store import sessions as kept
+from face_pipeline.store.audit import Actor
+from face_pipeline.store.models import ActorKind, ApiKey, BrowserSession, Scope
 from face_pipeline.web import limits
 from face_pipeline.web.current import address, parts
 from face_pipeline.web.idempotency import once
@@ -28,6 +28,7 @@ from face_pipeline.web.idempotency import once
 log = logging.getLogger(__name__)
 
 CSRF_HEADER = "X-CSRF-Token"
+COOKIE = "face_session"
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 
 P = ParamSpec("P")
@@ -35,9 +36,13 @@ R = TypeVar("R")
 
 # Requests that come together all find the use of their key due.
 NOTED_AGAIN_SECONDS = 5.0
-# When this process last noted that a key is used.
+# When this process last noted that a key or a session is used.
 _noted: dict[uuid.UUID, float] = {}
 _noting = threading.Lock()
+# From where a key is used is noted so often; a process remembers so many that it noted.
+ADDRESS_NOTED_AGAIN_SECONDS = 3600.0
+ADDRESSES_REMEMBERED = 10_000
+_noted_from: dict[tuple[uuid.UUID, str], float] = {}
 
 
 def install(app: Flask) -> None:
@@ -45,10 +50,31 @@ def install(app: Flask) -> None:
     app.after_request(_note_use)
 
 
+def cookie_name() -> str:
+    """Over https a name that a browser takes from this host alone, for the whole of it, and over https.
+
+    Source: RFC 6265bis, section 4.1.3.2 (the prefix "__Host-").
+    """
+    return f"__Host-{COOKIE}" if _is_https() else COOKIE
+
+
+def _is_https() -> bool:
+    return parts().settings.public_url.startswith("https://")
+
+
+def _token() -> str:
+    """The session's text: that of the request, or the one that a sign-in has made."""
+    g.by_session = True
+    return str(g.get("session_token") or request.cookies.get(cookie_name(), ""))
+
+
 def csrf_token() -> str:
-    if "csrf" not in cookie:
-        cookie["csrf"] = secrets.token_urlsafe(24)
-    return str(cookie["csrf"])
+    """What changes by this session have to carry. It is made of the cookie's text, which it does not tell.
+
+    Source: OWASP, Cross-Site Request Forgery Prevention, "HMAC-Based Token Pattern".
+    """
+    secret = str(current_app.config["SECRET_KEY"]).encode()
+    return hmac.new(secret, b"csrf\0" + _token().encode("utf-8", "surrogatepass"), "sha256").hexdigest()
 
 
 def presented_key() -> str | None:
@@ -59,28 +85,61 @@ def presented_key() -> str | None:
     return request.headers.get("X-API-Key")
 
 
-def open_session(key: ApiKey) -> None:
-    """Let the browser come back as this key."""
-    cookie.clear()
-    # The key's id and not its text: revoking the key ends the session, and so does rotating it.
-    cookie["key_id"], cookie["mark"] = str(key.id), keys.session_marks(key)[0]
-
-
-def close_session() -> ApiKey | None:
-    """Let it not come back; returns the key that it was signed in with."""
+def open_session(key: ApiKey, text: str) -> BrowserSession:
+    """Let the browser come back as this key, which it gave as `text`; what it came with ends."""
     try:
-        key = of_session()
+        before = session()
+    except Unauthorized:
+        before = None
+    opened = sessions.open_session(
+        parts(), key, text,
+        by=sessions.actor(key, ActorKind.SESSION, address()),
+        user_agent=request.headers.get("User-Agent"),
+        instead_of=None if before is None else before.id,
+    )  # fmt: skip
+    g.session_token = opened.token
+    return opened.session
+
+
+def close_session() -> None:
+    """Let the browser not come back with what it has."""
+    try:
+        found = session()
     except FacePipelineError:
-        key = None
-    cookie.clear()
-    return key
+        return
+    if found is not None:
+        by = sessions.actor(found.key, ActorKind.SESSION, address())
+        sessions.close_session(parts(), found.id, by=by)
+
+
+def give_cookie(response: Response) -> Response:
+    """Let the browser keep the session that was opened, until it is closed itself."""
+    response.set_cookie(cookie_name(), g.session_token, **_cookie_flags())
+    return response
+
+
+def take_cookie(response: Response) -> Response:
+    response.delete_cookie(cookie_name(), **_cookie_flags())
+    return response
+
+
+def _cookie_flags() -> dict[str, Any]:
+    # No domain: of this host alone, and of none below it.
+    return {"path": "/", "secure": _is_https(), "httponly": True, "samesite": "Strict"}
+
+
+def session() -> BrowserSession | None:
+    """The live session of the browser; None without one. Raises Unauthorized where its key has expired."""
+    token = _token()
+    found = sessions.of_token(parts(), token) if token else None
+    g.session = found
+    return found
 
 
 def of_session() -> ApiKey | None:
     """The key of the browser's session; None without one. Raises Unauthorized where the key has expired."""
-    if "key_id" not in cookie:
-        return None
-    return sessions.of_session(parts(), cookie["key_id"], cookie.get("mark"))
+    found = session()
+    return None if found is None else found.key
 
 
 def identify() -> ApiKey | None:
@@ -174,27 +233,62 @@ def check_csrf() -> None:
 
 
 def _note_use(response: Response) -> Response:
-    """Note that the key is used, once the answer is on its way and at most once a minute."""
+    """Note that key and session are used, once the answer is on its way and at most once a minute."""
+    if g.get("by_session"):
+        # No cache may show one session's answer to another.
+        response.vary.add("Cookie")
     key: ApiKey | None = g.get("api_key")
-    if key is not None and _is_due(key):
-        response.call_on_close(partial(_write_use, parts(), key.id))
+    for used, note in ((key, keys.note_use), (g.get("session"), kept.note_use)):
+        if used is not None and _is_due(used):
+            response.call_on_close(partial(_write_use, parts(), note, used.id))
+    if key is not None and (used_from := key_addresses.network(address())) and _is_due_from(key, used_from):
+        by = sessions.actor(key, _kind(), address())
+        response.call_on_close(partial(_write_address, parts(), key.id, used_from, by))
     return response
 
 
-def _is_due(key: ApiKey) -> bool:
-    if key.last_used_at is not None and datetime.now(UTC) - key.last_used_at < keys.USE_IS_NOTED_EVERY:
+def _is_due(used: ApiKey | BrowserSession) -> bool:
+    if used.last_used_at is not None and datetime.now(UTC) - used.last_used_at < keys.USE_IS_NOTED_EVERY:
         return False
     now = time.monotonic()
     with _noting:
-        if now - _noted.get(key.id, -NOTED_AGAIN_SECONDS) < NOTED_AGAIN_SECONDS:
+        if now - _noted.get(used.id, -NOTED_AGAIN_SECONDS) < NOTED_AGAIN_SECONDS:
             return False
-        _noted[key.id] = now
+        # Sessions come and go.
+        for each in [each for each, at in _noted.items() if now - at >= NOTED_AGAIN_SECONDS]:
+            del _noted[each]
+        _noted[used.id] = now
     return True
 
 
-def _write_use(parts: Parts, key_id: uuid.UUID) -> None:
+def _is_due_from(key: ApiKey, used_from: str) -> bool:
+    now, which = time.monotonic(), (key.id, used_from)
+    with _noting:
+        if now - _noted_from.get(which, -ADDRESS_NOTED_AGAIN_SECONDS) < ADDRESS_NOTED_AGAIN_SECONDS:
+            return False
+        if len(_noted_from) >= ADDRESSES_REMEMBERED:
+            _noted_from.clear()
+        _noted_from[which] = now
+    return True
+
+
+def _write_address(parts: Parts, key_id: uuid.UUID, used_from: str, by: Actor) -> None:
+    try:
+        is_new = parts.database.in_transaction(
+            lambda session: key_addresses.note(session, key_id, used_from, by=by)
+        )
+    except FacePipelineError as error:
+        # Its next request brings it again.
+        _noted_from.pop((key_id, used_from), None)
+        log.debug("from where a key was used was not noted: %s", error, extra={"operation": "keys"})
+        return
+    if is_new:
+        log.warning("a key is used from a new network", extra={"operation": "keys"})
+
+
+def _write_use(parts: Parts, note: Callable[[Any, uuid.UUID], None], used: uuid.UUID) -> None:
     try:
         with parts.database.single_statements() as connection:
-            keys.note_use(connection, key_id)
+            note(connection, used)
     except FacePipelineError as error:
         log.debug("the use of a key was not noted: %s", error, extra={"operation": "keys"})

@@ -13,12 +13,14 @@ from werkzeug.routing import RequestRedirect
 
 from face_pipeline.errors import Forbidden, TooManyRequests, Unauthorized
 from face_pipeline.store.models import Scope
-from face_pipeline.web.auth import authorised
+from face_pipeline.web.auth import SAFE_METHODS, authorised, presented_key
 from face_pipeline.web.observe import Answered, do_not_count
 
 bp = Blueprint("gate", __name__)
 
 METHOD_HEADER = "X-Gate-Method"
+# Scheme, host and port that the request is for, as a browser writes the origin of a page.
+ORIGIN_HEADER = "X-Gate-Origin"
 PATH_HEADER = "X-Gate-Path"
 # What the client is to be told; nginx' auth_request itself knows yes and no alone.
 STATUS_HEADER = "X-Gate-Status"
@@ -27,16 +29,34 @@ ANSWER_HEADER = "X-Gate-Answer"
 
 @bp.get("/gate")
 def admin() -> Response:
-    """204 for an admin's key or session that reaches everything, otherwise 401 or 403."""
+    """204 for an admin's key or session that reaches everything, otherwise 401 or 403.
+
+    A change that a session makes has to come from a page of this server.
+    """
     try:
         # The pages behind it ask often; what a key may make a minute is for calls of the API.
-        key = authorised(Scope.ADMIN, request.method, "gate.admin", taking=False)
+        key = authorised(Scope.ADMIN, "GET", "gate.admin", taking=False)
     except TooManyRequests as error:
         # nginx knows two answers here.
         raise Unauthorized(error.message) from error
     if key.collections is not None:
         raise Forbidden("these pages show all collections, and this key reaches some")
+    if presented_key() is None and request.headers.get(METHOD_HEADER, "GET") not in SAFE_METHODS:
+        _check_origin()
     return Response(status=204)
+
+
+def _check_origin() -> None:
+    """Raises Forbidden unless the browser says that a page of this server sends the request.
+
+    The pages behind the gate are others' and know nothing of our token. SameSite keeps the cookie from other
+    sites, but not from other ports of this host. Source: OWASP, Cross-Site Request Forgery Prevention,
+    "Fetch Metadata headers" and "Using Standard Headers to Verify Origin".
+    """
+    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+    own = request.headers.get(ORIGIN_HEADER)
+    if (site or "same-origin") != "same-origin" or (origin or own) != own or not (site or origin):
+        raise Forbidden("a change has to come from a page of this server", code="csrf_token")
 
 
 @bp.get("/_gate")

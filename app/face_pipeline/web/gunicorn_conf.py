@@ -17,7 +17,7 @@ _settings = get_settings()
 
 workers = _settings.web_processes
 worker_class = "gthread"
-threads = _settings.web_threads
+threads = _settings.web_threads_in_all
 # A forked child must not share a parent's connections.
 preload_app = False
 worker_tmp_dir = "/dev/shm"  # noqa: S108  (gunicorn's heartbeat file; a disk could stall it)

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 
 from flask import Blueprint, Response
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from face_pipeline.broker.answers import hit_ratio
 from face_pipeline.broker.queues import lengths
-from face_pipeline.store import clusters, deliveries, indexes, ledger
+from face_pipeline.store import chain, clusters, deliveries, indexes, key_addresses, ledger, retention
 from face_pipeline.store.models import UNFINISHED, State
 from face_pipeline.web.api import views
 from face_pipeline.web.contract import answers
@@ -65,11 +65,21 @@ def _scratch() -> None:
 def _originals() -> None:
     if not parts().originals.writable():
         raise PermissionError("originals are not writable")
+    parts().originals.check_room()
 
 
 def installation() -> Iterable[Metric]:
     """Values of the whole installation, for `/metrics`."""
-    for read in (_from_redis, _from_scratch, _from_database, _of_indexes, _of_hooks):
+    for read in (
+        _from_redis,
+        _from_scratch,
+        _from_database,
+        _of_indexes,
+        _of_hooks,
+        _of_audit,
+        _of_keys,
+        _of_retention,
+    ):
         try:
             yield from list(read())
         except Exception:
@@ -141,3 +151,43 @@ def _of_hooks() -> Iterator[Metric]:
         "Age of the oldest event that a web hook has not got.",
         value=told.oldest_waiting_seconds,
     )
+
+
+def _of_audit() -> Iterator[Metric]:
+    with parts().database.reading() as session:
+        waiting, check = chain.waiting(session), chain.last_check(session)
+    yield GaugeMetricFamily(
+        "face_recognition_audit_oldest_unsealed_seconds",
+        "For how long the first entry of the audit has waited for its seal.",
+        value=waiting.seconds,
+    )
+    if check is not None:
+        yield GaugeMetricFamily(
+            "face_recognition_audit_fits",
+            "1: at the last check all entries of the audit fitted its chain, 0: one did not.",
+            value=float(check.fault is None),
+        )
+
+
+def _of_keys() -> Iterator[Metric]:
+    with parts().database.reading() as session:
+        found = key_addresses.new(session)
+    yield GaugeMetricFamily(
+        "face_recognition_key_new_addresses",
+        "Networks from which keys were used in the last hour and never before.",
+        value=found,
+    )
+
+
+def _of_retention() -> Iterator[Metric]:
+    with parts().database.reading() as session:
+        found = retention.expired(session)
+    removed = CounterMetricFamily(
+        "face_recognition_retention_removed",
+        "What the retention of a collection has removed: originals, unknown faces.",
+        labels=["collection", "what"],
+    )
+    for each in found:
+        removed.add_metric([each.name, "originals"], each.originals_expired)
+        removed.add_metric([each.name, "faces"], each.faces_expired)
+    yield removed

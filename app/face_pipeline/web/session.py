@@ -6,11 +6,11 @@ from flask import Blueprint, Response, request
 
 from face_pipeline.actions import sessions
 from face_pipeline.errors import BadRequest, Unauthorized
-from face_pipeline.store.models import ActorKind, ApiKey
+from face_pipeline.store.models import ApiKey, BrowserSession
 from face_pipeline.web import auth
 from face_pipeline.web.api import views
 from face_pipeline.web.contract import answers
-from face_pipeline.web.current import address, parts
+from face_pipeline.web.current import parts
 
 bp = Blueprint("session", __name__)
 
@@ -29,38 +29,40 @@ def sign_in() -> Response:
     if not isinstance(text, str) or not text.strip():
         raise BadRequest('send {"api_key": "…"} as JSON', code="api_key_missing")
     try:
-        key = sessions.of_text(parts(), text.strip())
+        text = text.strip()
+        key = sessions.of_text(parts(), text)
         if key.service is not None:
             raise Unauthorized("this key is for CompreFace's clients; send another", code="api_key_invalid")
     except Unauthorized as error:
         auth.refuse(error, "session.sign_in")
         raise
-    sessions.open_session(parts(), by=sessions.actor(key, ActorKind.SESSION, address()))
-    auth.open_session(key)
-    return _told(key)
+    opened = auth.open_session(key, text)
+    return auth.give_cookie(_told(opened, key))
 
 
 @bp.get("/session")
 def current() -> Response:
-    key = auth.of_session()
-    if key is None:
+    session = auth.session()
+    if session is None:
         raise Unauthorized("sign in first: POST /session", code="api_key_missing")
-    return _told(key)
+    return _told(session, session.key)
 
 
 @bp.delete("/session")
 def sign_out() -> Response:
-    key = auth.close_session()
-    if key is not None:
-        sessions.close_session(parts(), by=sessions.actor(key, ActorKind.SESSION, address()))
+    auth.close_session()
     # Pictures of faces go, for who comes after. Uploads that wait stay: the browser's storage has them.
-    return Response(status=204, headers={"Clear-Site-Data": '"cache"'})
+    return auth.take_cookie(Response(status=204, headers={"Clear-Site-Data": '"cache"'}))
 
 
-def _told(key: ApiKey) -> Response:
+def _told(session: BrowserSession, key: ApiKey) -> Response:
     """Who is signed in, and the token that changes need from now on."""
     return views.answer(
         answers.Session.model_construct(
-            csrf_token=auth.csrf_token(), name=key.name, scopes=sorted(str(scope) for scope in key.scopes)
+            csrf_token=auth.csrf_token(),
+            name=key.name,
+            scopes=sorted(str(scope) for scope in key.scopes),
+            id=str(session.id),
+            expires_at=views.time(session.expires_at),
         )
     )

@@ -1,4 +1,4 @@
-"""The two tasks: `ingest` one photo of the ledger, answer one `search`."""
+"""The tasks: `ingest` one photo of the ledger, answer one `search`, make one `picture` of a photo."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 from celery import Celery, Task
 
 from face_pipeline.broker import exchange
-from face_pipeline.broker.messages import Failed, Found, FoundFace, Question, Reply
-from face_pipeline.broker.names import TASK_INGEST, TASK_SEARCH
-from face_pipeline.engine import Analysis, MemoryBusy, PhotoBroken, PhotoRejected
+from face_pipeline.broker.messages import Failed, Found, FoundFace, Kind, Made, Question, Reply
+from face_pipeline.broker.names import TASK_INGEST, TASK_PICTURE, TASK_SEARCH
+from face_pipeline.engine import Analysis, MemoryBusy, PhotoBroken, PhotoRejected, pictures, thumbnails
 from face_pipeline.errors import PASSING
 from face_pipeline.store import ledger
 from face_pipeline.store.database import Statements
@@ -59,6 +59,7 @@ class Ended:
 def register(app: Celery) -> None:
     app.task(name=TASK_INGEST, bind=True)(ingest)
     app.task(name=TASK_SEARCH, bind=True)(search)
+    app.task(name=TASK_PICTURE, bind=True)(picture)
 
 
 def ingest(task: Task, photo_id: str) -> None:
@@ -185,37 +186,61 @@ def _observe(analysis: Analysis) -> None:
 
 def search(task: Task, search_id: str) -> None:
     """Find the faces of a photo that waits in Redis, and send them to all web processes that ask for them."""
+
+    def analyse(data: bytes, check: Callable[[], None]) -> tuple[dict[str, Any], Reply]:
+        return _analyse(search_id, data, task.request.id, check)
+
+    _answer(search_id, "search", analyse, exchange.ANSWER_SECONDS)
+
+
+def picture(task: Task, picture_id: str, kind: Kind, size: int, boxes: list[list[float]]) -> None:
+    """Make a picture of a photo that waits in Redis, and send it to all web processes that ask for it."""
+
+    def make(data: bytes, _: Callable[[], None]) -> tuple[dict[str, Any], Reply]:
+        return _make(kind, size, boxes, data, task.request.id)
+
+    _answer(picture_id, "picture", make, exchange.PICTURE_SECONDS)
+
+
+def _answer(
+    identifier: str,
+    operation: str,
+    compute: Callable[[bytes, Callable[[], None]], tuple[dict[str, Any], Reply]],
+    keep_seconds: float,
+) -> None:
+    """Send what `compute` makes of the photo that waits under `identifier`, unless nobody waits for it.
+
+    It gets the photo, and what raises NobodyWaits; it gives fields of the log's line, and the reply.
+    """
     parts = runtime.parts
     client = parts.scratch
-    data = exchange.take_photo(client, search_id)
+    data = exchange.take_photo(client, identifier)
     if data is None:
-        log.info("search was given up", extra={"operation": "search"})
+        log.info("%s was given up", operation, extra={"operation": operation})
         return
     started = time.monotonic()
     with (
         runtime.leases.hold(None),
-        exchange.computing(client, search_id, parts.settings.search_timeout_seconds),
+        exchange.computing(client, identifier, parts.settings.search_timeout_seconds),
     ):
         try:
-            told, reply = _analyse(
-                search_id, data, task.request.id, lambda: exchange.check_waited_for(client, search_id)
-            )
+            told, reply = compute(data, lambda: exchange.check_waited_for(client, identifier))
         except exchange.NobodyWaits:
-            exchange.drop(client, search_id)
-            log.info("search was given up", extra={"operation": "search", "outcome": "given_up"})
+            exchange.drop(client, identifier)
+            log.info("%s was given up", operation, extra={"operation": operation, "outcome": "given_up"})
             return
-    keep = exchange.ERROR_SECONDS if told["outcome"] == Outcome.FAILED else exchange.ANSWER_SECONDS
-    exchange.send_reply(client, search_id, reply, keep_seconds=keep)
+    keep = exchange.ERROR_SECONDS if told["outcome"] == Outcome.FAILED else keep_seconds
+    exchange.send_reply(client, identifier, reply, keep_seconds=keep)
     log.info(
-        "search analysed",
-        extra={"operation": "search", "duration_seconds": round(time.monotonic() - started, 4), **told},
-    )
+        "%s answered", operation,
+        extra={"operation": operation, "duration_seconds": round(time.monotonic() - started, 4), **told},
+    )  # fmt: skip
 
 
 def _analyse(
     search_id: str, data: bytes, task_id: str | None, check: Callable[[], None]
 ) -> tuple[dict[str, Any], Reply]:
-    """Fields of the log's line, and the reply; raises NobodyWaits."""
+    """As `_answer` takes it; raises NobodyWaits."""
     own = runtime.engine.contract_id
     if Question.of(search_id).contract_id != own:
         return _told(Reason.CONTRACT_MISMATCH), Found(task_id, own, [])
@@ -223,15 +248,38 @@ def _analyse(
         analysis = runtime.engine.analyse(data, promptly=True, check=check)
     except exchange.NobodyWaits:
         raise
-    except (PhotoBroken, PhotoRejected, MemoryBusy) as error:
-        return _told(error.code), Failed(task_id, error.code, error.message)
-    except Exception:
-        log.exception("engine failed", extra={"operation": "search"})
-        return _told(Reason.ENGINE_ERROR), Failed(task_id, Reason.ENGINE_ERROR, ENGINE_FAILED)
+    except Exception as error:
+        return _refused(error, "search", task_id)
     _observe_detection(analysis)
     _tell(analysis, "search")
     told = {"outcome": Outcome.SUCCESS, "count": len(analysis.faces), **stage_seconds(analysis.timings)}
     return told, Found(task_id, own, [FoundFace.of(face) for face in analysis.faces])
+
+
+def _make(
+    kind: Kind, size: int, boxes: list[list[float]], data: bytes, task_id: str | None
+) -> tuple[dict[str, Any], Reply]:
+    """As `_answer` takes it."""
+    memory = runtime.parts.memory
+    try:
+        match kind:
+            case Kind.CROP:
+                made = pictures.face_crop(data, boxes[0], size, memory)
+            case Kind.THUMBNAIL:
+                made = thumbnails.of_file(data, boxes, memory)
+            case Kind.UPRIGHT:
+                made = pictures.upright(data, size, memory)
+    except Exception as error:
+        return _refused(error, "picture", task_id)
+    return {"outcome": Outcome.SUCCESS}, Made(task_id, made)
+
+
+def _refused(error: Exception, operation: str, task_id: str | None) -> tuple[dict[str, Any], Failed]:
+    """As `_answer` takes it."""
+    if isinstance(error, (PhotoBroken, PhotoRejected, MemoryBusy)):
+        return _told(error.code), Failed(task_id, error.code, error.message)
+    log.error("engine failed", exc_info=error, extra={"operation": operation})
+    return _told(Reason.ENGINE_ERROR), Failed(task_id, Reason.ENGINE_ERROR, ENGINE_FAILED)
 
 
 def _told(code: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Pack the application into one archive: build_release.py PROJECT CACHE. Prints {"id", "path"} as JSON.
 
-The id is a digest of what is in it, so that the same source is the same release.
+The id is a digest of what is in it, so that the same source is the same release. Beside each lock lies its
+bill of materials (bill_of_materials.py).
 """
 
 import gzip
@@ -8,12 +9,14 @@ import hashlib
 import io
 import json
 import os
+import subprocess
 import sys
 import tarfile
 from pathlib import Path
 
 LOCKS = tuple(f"requirements/app{variant}.lock" for variant in ("", "-cuda12", "-cuda13"))
 PARTS = ("app", "pyproject.toml", *LOCKS, "docs/runbooks")
+BILLS = Path(__file__).with_name("bill_of_materials.py")
 LEFT_OUT = {"__pycache__", ".mypy_cache", ".ruff_cache"}
 KEEP = 5
 
@@ -31,12 +34,21 @@ def files(project: Path) -> list[Path]:
     return sorted(found)
 
 
+def contents(project: Path) -> dict[str, bytes]:
+    """The archive's files, by name in its order."""
+    found = {str(path.relative_to(project)): path.read_bytes() for path in files(project)}
+    for lock in filter(found.__contains__, LOCKS):
+        command = [sys.executable, str(BILLS), str(project), str(project / lock)]
+        made = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+        found[f"{lock.removesuffix('.lock')}.cdx.json"] = made.stdout
+    return dict(sorted(found.items()))
+
+
 def main(project: Path, cache: Path) -> None:
     digest = hashlib.sha256()
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for path in files(project):
-            name, data = str(path.relative_to(project)), path.read_bytes()
+        for name, data in contents(project).items():
             digest.update(f"{name}\0{len(data)}\0".encode() + data)
             entry = tarfile.TarInfo(name)
             entry.size, entry.mode = len(data), 0o644

@@ -1,24 +1,30 @@
-"""targets.py URL SECONDS [JOB...]: waits until every target of the Prometheus at URL is up; names the others.
+"""targets.py URL ACCESS SECONDS [JOB...]: waits until every target of a Prometheus is up; names the others.
 
 A target that was added or restarted a moment ago is asked with the next scrape. Targets of each JOB are
-left out.
+left out. The file ACCESS says who asks: {"basic_auth": {"username": NAME, "password": PASSWORD}}.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Collection
+from pathlib import Path
 
 ask = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
-def troubles(url: str, left_out: Collection[str]) -> list[str]:
+def troubles(url: str, access: Path, left_out: Collection[str]) -> list[str]:
     try:
-        with ask(f"{url}/api/v1/targets?state=active", timeout=10) as answer:
+        who = json.loads(access.read_text(encoding="utf-8"))["basic_auth"]
+        known = base64.b64encode(f"{who['username']}:{who['password']}".encode()).decode()
+        request = urllib.request.Request(f"{url}/api/v1/targets?state=active")
+        request.add_header("Authorization", f"Basic {known}")
+        with ask(request, timeout=10) as answer:
             targets = json.load(answer)["data"]["activeTargets"]
     except (OSError, ValueError) as error:
         return [f"Prometheus at {url} does not answer: {error}"]
@@ -30,9 +36,9 @@ def troubles(url: str, left_out: Collection[str]) -> list[str]:
     ]
 
 
-def main(url: str, seconds: float, *left_out: str) -> None:
+def main(url: str, access: Path, seconds: float, *left_out: str) -> None:
     end = time.monotonic() + seconds
-    while found := troubles(url, left_out):
+    while found := troubles(url, access, left_out):
         if time.monotonic() > end:
             print("\n".join(found), file=sys.stderr)
             raise SystemExit(1)
@@ -40,4 +46,4 @@ def main(url: str, seconds: float, *left_out: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], float(sys.argv[2]), *sys.argv[3:])
+    main(sys.argv[1], Path(sys.argv[2]), float(sys.argv[3]), *sys.argv[4:])

@@ -11,12 +11,11 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 from face_pipeline.engine.pack import Pack, contract_id
-from face_pipeline.engine.runtimes import LIBRARIES, Library, available
+from face_pipeline.engine.runtimes import LIBRARIES, Library, available, version
 from face_pipeline.engine.types import EngineError
 
 # `auto`: whatever was measured as quicker.
@@ -193,9 +192,12 @@ def choose(
 
     Raises EngineError where the runtime that is set is not installed.
     """
-    if on_card or pack.engine != "insightface":
-        why = "a card runs" if on_card else f"the engine {pack.engine} runs"
-        return Use("onnxruntime", None, f"{why} packs as they came" if profile == "fast" else "")
+    if pack.engine != "insightface":
+        why = f"the engine {pack.engine} runs packs as they came"
+        return Use("onnxruntime", None, why if profile == "fast" else "")
+    if on_card:
+        why = "a card has the profile exact alone"
+        return Use("onnxruntime", look(pack, "exact"), why if profile == "fast" else "")
     refusal = ""
     if profile == "fast":
         record = look(pack, profile)

@@ -6,6 +6,8 @@ A further one is a module here and a line in `load_runtime`. Of a dlib pack it c
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
@@ -69,3 +71,10 @@ def load_runtime(kind: Kind = "cpu", memory_limit_mb: int = 0, library: Library 
 def available(library: Library) -> bool:
     """Whether the library is installed, without loading it."""
     return find_spec(library) is not None
+
+
+def version(library: Library) -> str:
+    """The version that is installed, whichever of its packages it came with."""
+    with suppress(metadata.PackageNotFoundError):
+        return metadata.version(f"{library}-gpu")
+    return metadata.version(library)

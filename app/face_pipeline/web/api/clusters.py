@@ -7,7 +7,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from face_pipeline.actions import clusters as actions
-from face_pipeline.store import clusters, collections
+from face_pipeline.store import collections
 from face_pipeline.store.clusters import FacePlace, Place, Shown, Wanted
 from face_pipeline.store.models import Face, Scope
 from face_pipeline.web.api import cursors, parameters, views
@@ -27,14 +27,11 @@ def list_clusters() -> Response:
     query = parameters.read(contract.ClustersQuery, request.args)
     by = actor()
     collection = collections.check_name(query.collection) if query.collection else None
-    if collection is not None:
-        by.check_reaches(collection)
     after = None
     if query.cursor is not None:
         after = Place(*cursors.read(query.cursor, cursors.number, cursors.identifier))
     wanted = Wanted(collection, HIDDEN[query.hidden], query.min_faces, by.collections)
-    with parts().database.transaction() as session:
-        page, following = clusters.page(session, wanted, limit=query.limit, after=after)
+    page, following = actions.listing(parts(), wanted, limit=query.limit, after=after, by=by)
     return views.answer(
         contract.Clusters.model_construct(
             clusters=[_item(each) for each in page],
@@ -51,9 +48,7 @@ def show(cluster_id: str) -> Response:
     after = None
     if query.cursor is not None:
         after = FacePlace(*cursors.read(query.cursor, _quality, cursors.identifier))
-    with parts().database.transaction() as session:
-        found = clusters.find(session, wanted, actor().collections)
-        faces, following = clusters.faces(session, wanted, limit=query.limit, after=after)
+    found, faces, following = actions.describe(parts(), wanted, limit=query.limit, after=after, by=actor())
     return views.answer(
         contract.Cluster.model_construct(
             **_cluster(found),

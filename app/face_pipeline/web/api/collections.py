@@ -1,4 +1,4 @@
-"""Collections: make, list, describe."""
+"""Collections: make, list, describe, and how long they keep what."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from face_pipeline.actions import collections as actions
-from face_pipeline.errors import NotFound
+from face_pipeline.actions import retention
+from face_pipeline.errors import BadRequest, NotFound
 from face_pipeline.store import collections
 from face_pipeline.store.models import Collection, Scope
 from face_pipeline.web.api import cursors, parameters, views
@@ -52,11 +53,59 @@ def show(collection: str) -> Response:
     return views.answer(_details(actions.describe(parts(), collection, by=actor())))
 
 
+@bp.get("/collections/<collection>/retention")
+@requires(Scope.READ)
+def show_retention(collection: str) -> Response:
+    return _retention(retention.describe(parts(), collection, by=actor()))
+
+
+@bp.patch("/collections/<collection>/retention")
+@requires(Scope.ADMIN)
+def change_retention(collection: str) -> Response:
+    wanted = parameters.body(contract.RetentionChange)
+    to = {name: getattr(wanted, name) for name in wanted.model_fields_set - {"dry_run"}}
+    if not to:
+        raise BadRequest("say originals_days or unknown_faces_days: days, or null to keep", code="parameter")
+    return _retention(retention.change(parts(), collection, to, dry_run=wanted.dry_run, by=actor()))
+
+
+@bp.patch("/collections/<collection>/quota")
+@requires(Scope.ADMIN)
+def change_quota(collection: str) -> Response:
+    wanted = parameters.body(contract.QuotaChange)
+    to = {name: getattr(wanted, name) for name in wanted.model_fields_set}
+    if not to:
+        raise BadRequest("say photos or bytes: how many at most, or null for any number", code="parameter")
+    changed, used = actions.change_quota(parts(), collection, to, by=actor())
+    return views.answer(
+        contract.Quota.model_construct(
+            collection=changed.name, quota=_quota(changed), used=views.amount(used)
+        )
+    )
+
+
+def _quota(value: Collection) -> contract.Bounds:
+    return contract.Bounds.model_construct(photos=value.quota_photos, bytes=value.quota_bytes)
+
+
+def _retention(value: retention.Ruled) -> Response:
+    return views.answer(
+        contract.Retention.model_construct(
+            collection=value.collection,
+            originals_days=value.rules.originals_days,
+            unknown_faces_days=value.rules.unknown_faces_days,
+            due=contract.RetentionDue.model_construct(originals=value.due.originals, faces=value.due.faces),
+        )
+    )
+
+
 def _details(value: actions.Described) -> contract.Collection:
     return contract.Collection.model_construct(
         **_item(value.collection, value.has.persons),
         photos=answers.States(**value.has.photos),
         unknown_face_count=value.has.unknown_faces,
+        quota=_quota(value.collection),
+        used=views.amount(value.used),
     )
 
 

@@ -10,9 +10,11 @@ from face_pipeline.actions import erasure
 from face_pipeline.errors import BadRequest
 from face_pipeline.store.erasure import Kept, Why
 from face_pipeline.store.models import Scope
-from face_pipeline.web.api import parameters, views
+from face_pipeline.web.api import parameters
+from face_pipeline.web.api.proofs import signed
 from face_pipeline.web.auth import requires
 from face_pipeline.web.contract import erasure as contract
+from face_pipeline.web.contract.proofs import What
 from face_pipeline.web.current import actor, parts
 
 bp = Blueprint("erasure", __name__)
@@ -35,27 +37,28 @@ WORDS = {
 @requires(Scope.ERASE)
 def photo(photo_id: str) -> Response:
     wanted = parameters.identifier(photo_id, "photo")
-    return _receipt(erasure.photo(parts(), wanted, dry_run=_dry_run(), by=actor()))
+    return _receipt(erasure.photo(parts(), wanted, dry_run=_dry_run(), by=actor()), "photo", wanted)
 
 
 @bp.delete("/faces/<face_id>")
 @requires(Scope.ERASE)
 def face(face_id: str) -> Response:
     wanted = parameters.identifier(face_id, "face")
-    return _receipt(erasure.face(parts(), wanted, dry_run=_dry_run(), by=actor()))
+    return _receipt(erasure.face(parts(), wanted, dry_run=_dry_run(), by=actor()), "face", wanted)
 
 
 @bp.delete("/persons/<person_id>")
 @requires(Scope.ERASE)
 def person(person_id: str) -> Response:
     wanted = parameters.identifier(person_id, "person")
-    return _receipt(erasure.person(parts(), wanted, dry_run=_dry_run(), by=actor()))
+    return _receipt(erasure.person(parts(), wanted, dry_run=_dry_run(), by=actor()), "person", wanted)
 
 
 @bp.delete("/collections/<collection>")
 @requires(Scope.ERASE)
 def collection(collection: str) -> Response:
-    return _receipt(erasure.collection(parts(), collection, dry_run=_dry_run(), by=actor()))
+    receipt = erasure.collection(parts(), collection, dry_run=_dry_run(), by=actor())
+    return _receipt(receipt, "collection", collection)
 
 
 def _dry_run() -> bool:
@@ -78,9 +81,9 @@ def strictly(model: type[Q]) -> Q:
     return parameters.read(model, request.args)
 
 
-def _receipt(value: erasure.Receipt) -> Response:
+def _receipt(value: erasure.Receipt, what: What, identifier: object) -> Response:
     rows = value.rows
-    return views.answer(
+    return signed(
         contract.Receipt.model_construct(
             dry_run=value.dry_run,
             collection=rows.collection,
@@ -93,7 +96,11 @@ def _receipt(value: erasure.Receipt) -> Response:
             tasks=rows.tasks,
             under_way=rows.under_way,
             kept=[kept(each) for each in rows.kept],
-        )
+            proof=None,
+        ),
+        rows.receipt,
+        what,
+        [identifier],
     )
 
 

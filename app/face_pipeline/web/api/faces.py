@@ -5,11 +5,12 @@ from __future__ import annotations
 from flask import Blueprint, Response, current_app, request
 
 from face_pipeline.actions import faces, looks
-from face_pipeline.engine.pictures import face_crop
+from face_pipeline.actions.pictures import make
+from face_pipeline.broker.messages import Kind, Wanted
 from face_pipeline.engine.types import THUMBNAIL_RECIPE
 from face_pipeline.errors import BadRequest, NotFound
 from face_pipeline.store.models import Face, Scope
-from face_pipeline.web.api import originals, parameters, pictures, views
+from face_pipeline.web.api import callers, originals, parameters, pictures, views
 from face_pipeline.web.auth import requires
 from face_pipeline.web.contract import faces as contract
 from face_pipeline.web.contract.requests import CropQuery, PictureVersion
@@ -61,8 +62,9 @@ def crop(face_id: str) -> Response:
         raise NotFound(f"face {face_id} came as an embedding, without a photo", code="face_without_photo")
     tag = f"{face.id.hex}-{size}-{THUMBNAIL_RECIPE}"
     if request.if_none_match.contains(tag):
-        # Box and original of a face never change: nothing is decoded again.
+        # Box and original of a face never change: no worker is asked again.
         return pictures.kept(current_app.response_class(mimetype="image/jpeg"), version, tag)
     data = originals.data(face.photo)
-    picture = face_crop(data, face.bbox, size, parts().memory)
+    wanted = Wanted(Kind.CROP, face.photo.sha256, size, [face.bbox])
+    picture = make(parts(), wanted, data, callers.gone())
     return pictures.kept(current_app.response_class(picture, mimetype="image/jpeg"), version, tag)

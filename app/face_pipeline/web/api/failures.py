@@ -12,6 +12,7 @@ from face_pipeline.store.failures import Group
 from face_pipeline.store.models import Photo, Scope
 from face_pipeline.web.api import parameters, tables, views
 from face_pipeline.web.api.erasure import kept, strictly
+from face_pipeline.web.api.proofs import signed
 from face_pipeline.web.auth import requires
 from face_pipeline.web.contract import failures as contract
 from face_pipeline.web.current import actor, parts
@@ -59,7 +60,7 @@ def table() -> Response:
         reason=_reason(query.reason) if query.reason else None,
         by=actor(),
     )
-    return tables.answer("failures.csv", HEADER, map(_row, failures.rows(parts(), asked)))
+    return tables.answer("failures.csv", HEADER, map(_row, failures.rows(parts(), asked, by=actor())))
 
 
 def _row(photo: Photo) -> tuple[tables.Cell, ...]:
@@ -78,7 +79,7 @@ def erase(reason: str) -> Response:
     receipt = erasure.failures(
         parts(), wanted, collection=query.collection or None, dry_run=query.dry_run == "true", by=actor()
     )
-    return views.answer(
+    return signed(
         contract.ErasedFailures.model_construct(
             dry_run=receipt.dry_run,
             reason=wanted,
@@ -87,7 +88,11 @@ def erase(reason: str) -> Response:
             faces=receipt.faces,
             originals=receipt.originals,
             kept=[kept(each) for each in receipt.kept],
-        )
+            proof=None,
+        ),
+        receipt.receipt,
+        "photo",
+        [],
     )
 
 

@@ -9,7 +9,7 @@ from flask import Blueprint, Response, request
 
 from face_pipeline.actions import keys as actions
 from face_pipeline.errors import BadRequest
-from face_pipeline.store import keys
+from face_pipeline.store import keys, quotas
 from face_pipeline.store.models import ApiKey, Scope, Service
 from face_pipeline.web.api import cursors, parameters, views
 from face_pipeline.web.auth import requires
@@ -47,6 +47,8 @@ def make() -> Response:
         collections=body.collections,
         expires_at=_moment(body.expires_at),
         requests_per_minute=body.requests_per_minute,
+        quota_photos=body.quota_photos,
+        quota_bytes=body.quota_bytes,
         service=None if body.service is None else Service(body.service),
         text=body.api_key,
     )
@@ -59,7 +61,8 @@ def show(key_id: str) -> Response:
     actor().check_reaches_all()
     with parts().database.reading() as session:
         key = keys.find(session, parameters.identifier(key_id, "key"))
-    return views.answer(contract.Key.model_construct(**_shown(key)))
+        used = quotas.used(session, key_id=key.id)
+    return views.answer(contract.KeyInFull.model_construct(**_shown(key), used=views.amount(used)))
 
 
 @bp.patch("/keys/<key_id>")
@@ -108,6 +111,8 @@ def _shown(key: ApiKey) -> dict[str, Any]:
         "scopes": list(key.scopes),
         "collections": key.collections,
         "requests_per_minute": key.requests_per_minute,
+        "quota_photos": key.quota_photos,
+        "quota_bytes": key.quota_bytes,
         "service": Service(key.service) if key.service else None,
         "created_at": views.time(key.created_at),
         "expires_at": views.time(key.expires_at),

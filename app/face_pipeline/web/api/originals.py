@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from face_pipeline.store import photos
 from face_pipeline.store.models import Photo
 from face_pipeline.store.originals import OriginalMissing
 from face_pipeline.web.current import parts
@@ -12,7 +13,8 @@ log = logging.getLogger(__name__)
 
 
 def data(photo: Photo) -> bytes:
-    """The file, as it was sent. Raises OriginalMissing."""
+    """The file, as it was sent. Raises OriginalMissing, OriginalExpired."""
+    photos.check_original(photo)
     try:
         return parts().originals.read(photo.sha256)
     except OriginalMissing as error:

@@ -65,7 +65,9 @@ def _wrong(model: type[BaseModel], error: ErrorDetails) -> str:
     if error["type"] == "extra_forbidden":
         known = ", ".join(field.alias or name for name, field in model.model_fields.items())
         return f"there is no {name!r} here; this call takes {known}"
-    return f"{name}: {error['msg'].removeprefix('Input ').removeprefix('Value error, ')}"
+    said = error["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    # Of fields that do not go together none is named.
+    return f"{name}: {said}" if name else said
 
 
 def read(model: type[R], values: Mapping[str, Any]) -> R:

@@ -101,9 +101,7 @@ def list_faces(person_id: str) -> Response:
     if query.sort == contract.FacesSort.LEAST_SURE:
         return _least_sure(person_id, query)
     after = directory.FacePlace(*_read_cursor(query.cursor)) if query.cursor is not None else None
-    with parts().database.reading() as session:
-        person = directory.find(session, _id(person_id), actor())
-        page, following = directory.faces_page(session, person, limit=query.limit, after=after)
+    page, following = actions.faces(parts(), _id(person_id), limit=query.limit, after=after, by=actor())
     return views.answer(
         contract.PersonFaces.model_construct(
             faces=[_face(each) for each in page],
@@ -116,9 +114,9 @@ def _least_sure(person_id: str, query: contract.FacesOfPersonQuery) -> Response:
     after = None
     if query.cursor is not None:
         after = certainty.SurePlace(*cursors.read(query.cursor, cursors.real, cursors.identifier))
-    with parts().database.reading() as session:
-        person = directory.find(session, _id(person_id), actor())
-        page, following = certainty.faces_page(session, person, limit=query.limit, after=after)
+    page, following = actions.least_sure_faces(
+        parts(), _id(person_id), limit=query.limit, after=after, by=actor()
+    )
     faces = []
     for face, sure in page:
         told = _face(face)
@@ -138,11 +136,7 @@ def _least_sure(person_id: str, query: contract.FacesOfPersonQuery) -> Response:
 def list_photos(person_id: str) -> Response:
     query = parameters.read(contract.OfPersonQuery, request.args)
     after = photos.Place(*_read_cursor(query.cursor)) if query.cursor is not None else None
-    with parts().database.reading() as session:
-        person = directory.find(session, _id(person_id), actor())
-        page, following = photos.page(
-            session, photos.Wanted(person=person.id), limit=query.limit, after=after
-        )
+    page, following = actions.shown_on(parts(), _id(person_id), limit=query.limit, after=after, by=actor())
     return views.answer(
         answers.Photos.model_construct(
             photos=[views.photo_item(photo, count) for photo, count in page],

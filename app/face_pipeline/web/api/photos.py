@@ -13,7 +13,7 @@ from face_pipeline.store import collections, photos
 from face_pipeline.store.models import Photo, Scope
 from face_pipeline.store.originals import relative
 from face_pipeline.telemetry.metrics import web as metrics
-from face_pipeline.web.api import cursors, files, originals, parameters, renditions, views
+from face_pipeline.web.api import callers, cursors, files, originals, parameters, renditions, views
 from face_pipeline.web.auth import requires
 from face_pipeline.web.contract import answers
 from face_pipeline.web.contract.requests import PhotosQuery
@@ -36,7 +36,9 @@ def upload() -> Response:
         raise BadRequest(
             f"one request takes {counted(most, 'photo')}, this one has {len(sent)}", code="too_many_photos"
         )
-    checked = uploads.check_all(parts(), ((files.filename_of(file), files.read(file)) for file in sent))
+    checked = uploads.check_all(
+        parts(), ((files.filename_of(file), files.read(file)) for file in sent), callers.gone()
+    )
     form = parameters.upload_form(request)
     collection, batch_id = form.collection, None
     if form.batch is not None:
@@ -52,7 +54,7 @@ def upload() -> Response:
         answers.Upload.model_construct(
             batch_id=str(batch.id),
             photos=[views.accepted(each) for each in batch.photos],
-            rejected=[views.rejected(each) for each in checked.rejected],
+            rejected=[views.rejected(each) for each in batch.rejected],
         ),
         202,
     )
@@ -78,8 +80,9 @@ def list_photos() -> Response:
         filename=query.filename or None,
     )
     after = _read_cursor(query.cursor) if query.cursor is not None else None
-    with parts().database.transaction() as session:
-        page, following = photos.page(session, wanted, limit=query.limit, after=after, sort=query.sort)
+    page, following = looks.some_photos(
+        parts(), wanted, limit=query.limit, after=after, sort=query.sort, by=by
+    )
     return views.answer(
         answers.Photos.model_construct(
             photos=[views.photo_item(photo, count) for photo, count in page],
@@ -104,12 +107,13 @@ def show(photo_id: str) -> Response:
 def image(photo_id: str) -> Response:
     photo = looks.original(parts(), parameters.identifier(photo_id, "photo"), by=actor())
     if renditions.is_wanted(request.args):
-        return renditions.of_an_original(originals.data(photo), request.args)
+        return renditions.of_an_original(photo.sha256, originals.data(photo), request.args)
     return original(photo)
 
 
 def original(photo: Photo) -> Response:
-    """Its file, as it was sent."""
+    """Its file, as it was sent. Raises OriginalMissing, OriginalExpired."""
+    photos.check_original(photo)
     if parts().settings.accel_redirect:
         response = current_app.response_class(mimetype=photo.media_type)
         response.headers["X-Accel-Redirect"] = ACCEL_PREFIX + relative(photo.sha256)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, current_app, request
 
-from face_pipeline.actions import thumbnails
+from face_pipeline.actions import pictures
 from face_pipeline.engine.types import THUMBNAIL_RECIPE
 from face_pipeline.store.models import Scope
-from face_pipeline.web.api import parameters
+from face_pipeline.web.api import callers, parameters
 from face_pipeline.web.auth import requires
 from face_pipeline.web.contract.requests import PictureVersion
 from face_pipeline.web.current import actor, parts
@@ -24,7 +24,7 @@ A_WHILE = "private, max-age=300"
 def thumbnail(photo_id: str) -> Response:
     version = parameters.read(PictureVersion, request.args).v
     wanted = parameters.identifier(photo_id, "photo")
-    picture = thumbnails.look(parts(), wanted, by=actor())
+    picture = pictures.thumbnail(parts(), wanted, by=actor(), gone=callers.gone())
     response = current_app.response_class(picture, mimetype="image/jpeg")
     return kept(response, version, f"{wanted.hex}-{THUMBNAIL_RECIPE}")
 

@@ -13,6 +13,7 @@ from face_pipeline.store.models import Scope
 from face_pipeline.store.several import Refused
 from face_pipeline.web.api import erasure as receipts
 from face_pipeline.web.api import parameters, views
+from face_pipeline.web.api.proofs import signed
 from face_pipeline.web.auth import requires
 from face_pipeline.web.contract import several as contract
 from face_pipeline.web.current import actor, parts
@@ -24,9 +25,11 @@ bp = Blueprint("several", __name__)
 @requires(Scope.ERASE)
 def erase_photos() -> Response:
     wish = parameters.body(contract.ErasePhotos)
-    done, refused = erasure.photos(parts(), ids(wish.photo_ids), dry_run=wish.dry_run, by=actor())
+    asked, number = ids(wish.photo_ids), uuid.uuid4()
+    done, refused = erasure.photos(parts(), asked, dry_run=wish.dry_run, by=actor(), receipt=number)
     rows = [each.rows for each in done]
-    return views.answer(
+    not_there = {each.id for each in refused}
+    return signed(
         contract.PhotosReceipt.model_construct(
             dry_run=wish.dry_run,
             collections=[each.collection for each in rows],
@@ -38,7 +41,11 @@ def erase_photos() -> Response:
             under_way=sum(each.under_way for each in rows),
             kept=[receipts.kept(each) for receipt in done for each in receipt.kept],
             refused=not_done(refused),
-        )
+            proof=None,
+        ),
+        number,
+        "photo",
+        [each for each in asked if each not in not_there],
     )
 
 

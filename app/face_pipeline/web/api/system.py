@@ -21,7 +21,8 @@ examiner = doctor.Examiner()
 
 # The worst last.
 ORDER = (doctor.State.OK, doctor.State.SKIPPED, doctor.State.WARN, doctor.State.FAIL)
-NO_BACKUPS = "not configured: nothing makes backups of the database and the originals yet; make them yourself"
+BACKUPS = "made by timers: the database each night, its log within a minute, originals and settings each hour"
+NO_BACKUPS = "not configured: nothing makes backups here until face_backup_enabled is true (docs/backup.md)"
 AUDIT_STAYS = "kept until somebody removes it: `face-pipeline audit prune --older-than 365d`"
 LINKS = (("API", "/docs"), ("Runbooks", "/runbooks/"))
 
@@ -51,13 +52,18 @@ def read() -> Response:
             runtime=_runtime(found.runtime),
             host=_host(found.host),
             tls=_tls(found),
-            backups=contract.SystemBackups.model_construct(configured=False, words=NO_BACKUPS),
+            backups=_backups(settings),
             retention=_retention(settings),
             limits=_limits(settings),
             doors=[_link(name.capitalize(), f"/{name}/") for name in _doors(settings)],
             links=[_link(name, path) for name, path in LINKS],
         )
     )
+
+
+def _backups(settings: Settings) -> contract.SystemBackups:
+    words = BACKUPS if settings.backup_enabled else NO_BACKUPS
+    return contract.SystemBackups.model_construct(configured=settings.backup_enabled, words=words)
 
 
 def _doors(settings: Settings) -> list[str]:

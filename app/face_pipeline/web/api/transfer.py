@@ -1,8 +1,8 @@
-"""Whole collections, out and in."""
+"""Whole collections, out and in; and one person, out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +11,7 @@ from werkzeug.datastructures import FileStorage
 
 from face_pipeline.actions import transfer
 from face_pipeline.errors import BadRequest, Unprocessable
-from face_pipeline.store import models
+from face_pipeline.store import events, models, person_exports
 from face_pipeline.store.exports import Place, Stage
 from face_pipeline.store.imports import Outcome, Verdict
 from face_pipeline.store.models import Scope
@@ -39,15 +39,10 @@ def give(collection: str) -> Response:
         contract.ExportPage.model_construct(
             format=contract.FORMAT,
             version=contract.VERSION,
-            collection=contract.ExportedCollection.model_construct(
-                name=page.collection.name,
-                contract_id=page.collection.contract_id,
-                dimension=page.collection.dimension,
-                created_at=page.collection.created_at.isoformat(),
-            ),
+            collection=_collection(page.collection),
             records=[
                 *map(_person, page.persons),
-                *map(_photo, page.photos),
+                *(_photo(each, each.faces) for each in page.photos),
                 *map(_alone, page.faces),
             ],
             next_cursor=cursors.make(f"{page.following.stage}:{page.following.after or ''}")
@@ -64,6 +59,76 @@ def _place(value: Any) -> Place:
     return Place(Stage(stage), after if stage == Stage.PHOTOS else cursors.identifier(after))
 
 
+@bp.get("/persons/<person_id>/export")
+@requires(Scope.ADMIN)
+def give_person(person_id: str) -> Response:
+    query = parameters.read(contract.ExportQuery, request.args)
+    begin = person_exports.Place()
+    place = cursors.read(query.cursor, _person_place)[0] if query.cursor is not None else begin
+    wanted = parameters.identifier(person_id, what="person")
+    page = transfer.export_person(parts(), wanted, limit=query.limit, place=place, by=actor())
+    return views.answer(
+        contract.PersonExportPage.model_construct(
+            format=contract.PERSON_FORMAT,
+            version=contract.VERSION,
+            collection=_collection(page.person.collection),
+            records=[
+                *([_person(page.person)] if page.first else []),
+                *map(_merge, page.merges),
+                *(_photo(each, page.faces.get(each.id, ()), of=wanted) for each in page.photos),
+                *map(_alone, page.faces.get(None, ())),
+                *map(_event, page.events),
+                *map(_entry, page.entries),
+            ],
+            next_cursor=_cursor(page.following) if page.following else None,
+        )
+    )
+
+
+def _cursor(place: person_exports.Place) -> str:
+    after = place.after
+    if isinstance(after, events.Place):
+        return cursors.make(f"{place.stage}:{after.xid}:{after.number}")
+    return cursors.make(f"{place.stage}:{'' if after is None else after}")
+
+
+def _person_place(value: Any) -> person_exports.Place:
+    stage, _, after = cursors.text(value).partition(":")
+    found = person_exports.Stage(stage)
+    return person_exports.Place(found, _AFTER[found](after) if after else None)
+
+
+def _number(text: str) -> int:
+    number = cursors.number(int(text))
+    if number < 0:
+        raise ValueError
+    return number
+
+
+def _event_place(text: str) -> events.Place:
+    xid, _, number = text.partition(":")
+    return events.Place(_number(xid), _number(number))
+
+
+# How what is behind the stage in a cursor is read.
+_AFTER: dict[person_exports.Stage, Callable[[str], person_exports.After]] = {
+    person_exports.Stage.PERSON: cursors.identifier,
+    person_exports.Stage.PHOTOS: cursors.text,
+    person_exports.Stage.FACES: cursors.identifier,
+    person_exports.Stage.EVENTS: _event_place,
+    person_exports.Stage.AUDIT: _number,
+}
+
+
+def _collection(row: models.Collection) -> contract.ExportedCollection:
+    return contract.ExportedCollection.model_construct(
+        name=row.name,
+        contract_id=row.contract_id,
+        dimension=row.dimension,
+        created_at=row.created_at.isoformat(),
+    )
+
+
 def _person(row: models.Person) -> contract.ExportedPerson:
     return contract.ExportedPerson.model_construct(
         kind="person",
@@ -76,7 +141,11 @@ def _person(row: models.Person) -> contract.ExportedPerson:
     )
 
 
-def _photo(row: models.Photo) -> contract.ExportedPhoto:
+def _photo(
+    row: models.Photo, faces: Sequence[models.Face], *, of: UUID | None = None
+) -> contract.ExportedPhoto:
+    """`of`: nothing of anybody else's is told."""
+    person_id = row.person_id if of in (None, row.person_id) else None
     reason = None
     if row.reason_code is not None:
         reason = answers.Reason.model_construct(code=row.reason_code, message=row.reason_message or "")
@@ -90,12 +159,12 @@ def _photo(row: models.Photo) -> contract.ExportedPhoto:
         width=row.width,
         height=row.height,
         state=row.state,
-        person_id=_id(row.person_id),
+        person_id=_id(person_id),
         attempts=row.attempts,
         reason=reason,
         received_at=row.received_at.isoformat(),
         finished_at=row.finished_at.isoformat() if row.finished_at else None,
-        faces=[_face(each) for each in row.faces],
+        faces=[_face(each) for each in faces],
     )
 
 
@@ -117,6 +186,40 @@ def _face_fields(row: models.Face) -> dict[str, Any]:
         "quality": row.quality,
         "embedding": [round(number, DECIMALS) for number in row.embedding],
     }
+
+
+def _merge(row: models.Merge) -> contract.ExportedMerge:
+    return contract.ExportedMerge.model_construct(
+        kind="merge",
+        id=str(row.id),
+        merged_at=row.merged_at.isoformat(),
+        undone_at=row.undone_at.isoformat() if row.undone_at else None,
+        removed={name: row.removed.get(name) for name in ("id", "name", "external_id", "metadata")},
+    )
+
+
+def _event(row: models.Event) -> contract.ExportedEvent:
+    return contract.ExportedEvent.model_construct(
+        kind="event",
+        id=str(row.id),
+        event=row.kind,
+        at=row.at.isoformat(),
+        photo_id=str(row.photo_id),
+        face_id=_id(row.face_id),
+    )
+
+
+def _entry(row: models.AuditEntry) -> contract.ExportedEntry:
+    return contract.ExportedEntry.model_construct(
+        kind="audit",
+        id=row.id,
+        at=row.at.isoformat(),
+        action=row.action,
+        subject=row.subject or "",
+        outcome=models.Outcome(row.outcome),
+        actor_kind=models.ActorKind(row.actor_kind),
+        actor_id=_id(row.actor_id),
+    )
 
 
 def _id(value: UUID | None) -> str | None:

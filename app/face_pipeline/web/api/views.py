@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
-from typing import Any
+from typing import Any, overload
 
 from flask import Response, jsonify
 
@@ -13,6 +13,7 @@ from face_pipeline.actions.uploads import Rejected
 from face_pipeline.engine import Certainty, Pack
 from face_pipeline.engine.types import THUMBNAIL_RECIPE
 from face_pipeline.store import models as rows
+from face_pipeline.store import quotas
 from face_pipeline.store.ledger import Accepted
 from face_pipeline.store.persons import Remark
 from face_pipeline.store.vectors import Match
@@ -29,6 +30,12 @@ def answer(value: answers.Answer, status: int = 200) -> Response:
     return response
 
 
+@overload
+def time(value: datetime) -> str: ...
+@overload
+def time(value: None) -> None: ...
+@overload
+def time(value: datetime | None) -> str | None: ...
 def time(value: datetime | None) -> str | None:
     return value.isoformat(timespec="milliseconds") if value else None
 
@@ -51,6 +58,10 @@ def accepted(value: Accepted) -> answers.Accepted:
         person=person(value.person),
         remark=remark(value.remark),
     )
+
+
+def amount(value: quotas.Amount) -> answers.Amount:
+    return answers.Amount.model_construct(photos=value.photos, bytes=value.bytes)
 
 
 def rejected(value: Rejected) -> answers.Rejected:

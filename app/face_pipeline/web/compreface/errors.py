@@ -86,6 +86,7 @@ BY_CODE = {
     "no_face": Number.NO_FACE,
     "faces_many": Number.FACES_MANY,
     "broken_image": Number.NO_FACE,
+    "truncated": Number.NO_FACE,
     "person_name": Number.VALIDATION,
     "person_exists": Number.SUBJECT_EXISTS,
     "embedding_invalid": Number.VALIDATION,

@@ -85,11 +85,16 @@ class Person(Answer):
     name: str
 
 
+class Amount(Answer):
+    photos: Count
+    bytes: Count = Field(description="Of the photos as they came.")
+
+
 class Rejected(Answer):
-    """A file of an upload that cannot be used."""
+    """A file of an upload that cannot be used, or for which a quota has no room."""
 
     filename: str
-    code: str = Field(json_schema_extra={"enum": list(REJECTIONS)})
+    code: str = Field(json_schema_extra={"enum": [*REJECTIONS, "quota_exceeded"]})
     message: str
 
 
@@ -258,6 +263,8 @@ class Session(Answer):
     csrf_token: str = Field(description="Changes by this session send it as X-CSRF-Token.")
     name: str = Field(description="Name of the key.")
     scopes: list[str]
+    id: Id
+    expires_at: Time = Field(description="It ends then, or when it was idle for too long.")
 
 
 class Checks(Answer):

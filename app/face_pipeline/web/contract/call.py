@@ -22,9 +22,9 @@ ERRORS = {
     413: "A file or the request is too large.",
     415: "Not a JPEG, PNG, WebP, HEIC or AVIF.",
     422: "No file can be used.",
-    429: "Too many requests of this key, or wrong keys of this address; try again after Retry-After seconds.",
+    429: "Too many requests of this key, wrong keys, or searches; try again after Retry-After seconds.",
     503: "A part is down; try again after Retry-After seconds.",
-    507: "A disk is full (disk_full); nothing was kept, and sending again helps once there is room.",
+    507: "A disk is full, or down to its reserve; nothing was kept; send it again once there is room.",
 }
 # Codes of errors, by the status that they come with.
 Codes = Mapping[int, tuple[str, ...]]
@@ -39,11 +39,17 @@ IN_THE_PATH: dict[str, tuple[str, dict[str, Any]]] = {
     "cluster_id": ("Cluster.", _ID),
     "hook_id": ("Web hook.", _ID),
     "key_id": ("API key.", _ID),
+    "session_id": ("Session of a browser.", _ID),
     "silence_id": ("Silence of alerts.", _ID),
     "reason": ("`reason.code` of photos.", {"type": "string", "pattern": "^[a-z][a-z0-9_]{0,99}$"}),
     "collection": ("Name of the collection.", {"type": "string", "pattern": f"^{NAME_PATTERN.pattern}$"}),
 }
-BROKEN_PHOTO = {422: "The photo cannot be decoded."}
+# Of calls whose picture a worker makes.
+PICTURE = {
+    422: "The photo cannot be decoded.",
+    503: "No worker made the picture in time (picture_not_ready), or a part is down; try again after "
+    "Retry-After seconds.",
+}
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,10 @@ from face_pipeline.web.contract import (
     keys,
     overview,
     persons,
+    proofs,
     requests,
     search,
+    sessions,
     several,
     system,
     trails,
@@ -32,7 +34,7 @@ from face_pipeline.web.contract import (
     upkeep,
     verification,
 )
-from face_pipeline.web.contract.call import BROKEN_PHOTO, Call, Codes, Reply
+from face_pipeline.web.contract.call import PICTURE, Call, Codes, Reply
 
 # Modules of this package with CALLS and CODES of their own.
 SUBJECTS: tuple[ModuleType, ...] = (
@@ -46,8 +48,10 @@ SUBJECTS: tuple[ModuleType, ...] = (
     faces,
     idempotency,
     keys,
+    sessions,
     audit,
     erasure,
+    proofs,
     upkeep,
     several,
     trails,
@@ -69,10 +73,10 @@ _CODES: Codes = {
         "body_malformed",
     ),
     401: ("unauthorized", "api_key_missing", "api_key_invalid", "api_key_expired"),
-    403: ("forbidden", "scope_missing", "csrf_token", "collection_forbidden"),
+    403: ("forbidden", "scope_missing", "csrf_token", "collection_forbidden", "quota_exceeded"),
     404: (
         "not_found", "photo_not_found", "batch_not_found", "face_not_found", "collection_not_found",
-        "original_missing", "thumbnail_not_there",
+        "original_missing", "original_expired", "thumbnail_not_there",
     ),
     405: ("method_not_allowed",),
     409: ("conflict", "contract_mismatch"),
@@ -80,14 +84,15 @@ _CODES: Codes = {
     413: ("request_too_large", "field_too_large", "too_large"),
     415: ("unsupported_type",),
     422: ("unprocessable", "photos_rejected", *answers.REJECTIONS),
-    429: ("too_many_requests",),
+    429: ("too_many_requests", "search_busy"),
     499: ("client_gone",),
     500: ("internal_error",),
     503: (
-        "unavailable", "database_unavailable", "database_busy", "queue_unavailable", "search_unavailable",
-        "search_timeout", "search_failed", "decoding_busy", "original_unavailable", "pack_unavailable",
+        "unavailable", "database_unavailable", "database_busy", "audit_unavailable", "queue_unavailable",
+        "search_unavailable", "search_timeout", "search_failed", "decoding_busy", "picture_not_ready",
+        "original_unavailable", "pack_unavailable",
     ),
-    507: ("disk_full",),
+    507: ("disk_full", "storage_full"),
 }  # fmt: skip
 
 _CALLS = (
@@ -124,18 +129,18 @@ _CALLS = (
         scope=Scope.READ,
         query=(requests.ImageQuery, requests.RenditionSize),
         errors=(400, 404, 422, 503),
-        words=BROKEN_PHOTO,
+        words=PICTURE,
     ),
     Call(
         "get", "/api/v1/photos/{photo_id}/thumbnail", "get_photo_thumbnail",
         "A small square picture with the faces on it",
         {200: Reply("A JPEG of at most 320 pixels.", ("image/jpeg",))},
         "In its middle are the faces, where they fit into the square, or else the largest one. Workers make "
-        "it with the faces; a photo of an earlier release gets it when it is asked for.",
+        "it with the faces; for a photo of an earlier release one does when it is asked for.",
         scope=Scope.READ,
         query=(requests.PictureVersion,),
         errors=(400, 404, 422, 503),
-        words=BROKEN_PHOTO | {404: "There is no such photo, or it is not done (thumbnail_not_there)."},
+        words=PICTURE | {404: "There is no such photo, or it is not done (thumbnail_not_there)."},
     ),
     Call(
         "get", "/api/v1/batches/{batch_id}", "get_batch", "Progress of an upload",
@@ -149,7 +154,7 @@ _CALLS = (
         scope=Scope.READ,
         query=(requests.CropQuery, requests.PictureVersion),
         errors=(400, 404, 422, 503),
-        words=BROKEN_PHOTO,
+        words=PICTURE,
     ),
     Call(
         "post", "/api/v1/renditions", "make_rendition", "An upright JPEG of a photo that is not kept",
@@ -159,6 +164,7 @@ _CALLS = (
         scope=Scope.READ,
         form=(requests.PhotoFile, requests.RenditionSize),
         errors=(400, 413, 415, 422, 503),
+        words=PICTURE,
     ),
     Call(
         "post", "/session", "sign_in", "Sign the page in",

@@ -10,6 +10,7 @@ from face_pipeline.store.erasure import KEPT_NAMED, Why
 from face_pipeline.store.models import Scope
 from face_pipeline.web.contract.answers import Answer, Count, Id
 from face_pipeline.web.contract.call import Call, Codes, Reply
+from face_pipeline.web.contract.proofs import Proof
 from face_pipeline.web.contract.requests import Request
 
 
@@ -45,6 +46,7 @@ class Receipt(Answer):
     ]
     under_way: Annotated[int, Field(ge=0, description="Those of `tasks` that a worker had.")]
     kept: list[Kept]
+    proof: Proof | None
 
 
 _ERRORS = (400, 404, 503)

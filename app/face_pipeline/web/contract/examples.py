@@ -24,6 +24,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "search": {"face_id": IDS["face_id"], "limit": 20, "group_by": "person"},
     "verify": {"face_id": IDS["face_id"], "person_id": IDS["person_id"]},
     "create_collection": {"name": "visitors"},
+    "change_retention": {"originals_days": 30, "dry_run": True},
     "create_person": {"name": "Anna Berg", "external_id": "hr-17", "metadata": {"team": "red"}},
     "change_person": {"name": "Anna Lund", "metadata": {"team": "blue"}},
     "merge_persons": {"from": IDS["other_person_id"]},

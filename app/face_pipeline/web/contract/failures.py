@@ -10,6 +10,7 @@ from face_pipeline.store.models import Scope
 from face_pipeline.web.contract.answers import Answer, Count, Id, Time
 from face_pipeline.web.contract.call import Call, Codes, Reply
 from face_pipeline.web.contract.erasure import EraseQuery, Kept
+from face_pipeline.web.contract.proofs import Proof
 from face_pipeline.web.contract.requests import COLLECTION_OR_EMPTY, Request, Text
 
 REASON = "[a-z][a-z0-9_]{0,99}"
@@ -61,6 +62,7 @@ class ErasedFailures(Answer):
     faces: Count
     originals: Annotated[int, Field(ge=0, description="Files of photos.")]
     kept: list[Kept]
+    proof: Proof | None
 
 
 CALLS: tuple[Call, ...] = (

@@ -9,7 +9,8 @@ from pydantic.json_schema import SkipJsonSchema
 
 from face_pipeline.store.keys import COLLECTIONS_MAX, GRACE_MAX, NAME_MAX, REQUESTS_MAX, KeyState
 from face_pipeline.store.models import Scope, Service
-from face_pipeline.web.contract.answers import Answer, Id, Time
+from face_pipeline.store.quotas import QUOTA_MAX
+from face_pipeline.web.contract.answers import Amount, Answer, Id, Time
 from face_pipeline.web.contract.call import Call, Codes, Reply
 from face_pipeline.web.contract.requests import (
     COLLECTION,
@@ -49,12 +50,24 @@ PerMinute = Annotated[
 ]  # fmt: skip
 
 
+QuotaPhotos = Annotated[
+    Annotated[int, Field(ge=0, le=QUOTA_MAX), WithoutFraction] | None,
+    Field(description="Photos at most that it has put in and that are there still; null: any number."),
+]
+QuotaBytes = Annotated[
+    Annotated[int, Field(ge=0, le=QUOTA_MAX), WithoutFraction] | None,
+    Field(description="Bytes at most of these, as they came; null: any number."),
+]
+
+
 class NewKeyBody(Body):
     name: KeyName
     scopes: Scopes | SkipJsonSchema[None] = None
     collections: Reach = None
     expires_at: Moment = None
     requests_per_minute: PerMinute = None
+    quota_photos: QuotaPhotos = None
+    quota_bytes: QuotaBytes = None
     service: Literal["recognition", "detection", "verification"] | None = Field(
         None,
         description="A key for clients of CompreFace, of one of its services. It reaches one collection, "
@@ -76,6 +89,8 @@ class KeyChange(Body):
     collections: Reach = None
     expires_at: Moment = None
     requests_per_minute: PerMinute = None
+    quota_photos: QuotaPhotos = None
+    quota_bytes: QuotaBytes = None
 
 
 class Rotation(Body):
@@ -104,6 +119,8 @@ class Key(Answer):
     scopes: list[Annotated[str, Field(json_schema_extra={"enum": list(Scope)})]]
     collections: list[str] | None
     requests_per_minute: int | None
+    quota_photos: int | None
+    quota_bytes: int | None
     service: Service | None = Field(
         description="Of CompreFace, whose clients the key is for; it makes no other calls. null: it is for "
         "the calls described here."
@@ -114,6 +131,12 @@ class Key(Answer):
     rotated_at: Time | None
     previous_until: Time | None = Field(description="Until when the text before the rotation works.")
     revoked_at: Time | None
+
+
+class KeyInFull(Key):
+    """A key without its text, and what is used of its quota."""
+
+    used: Amount = Field(description="What it has put in, and is there still.")
 
 
 class KeyWithText(Key):
@@ -146,7 +169,7 @@ CALLS: tuple[Call, ...] = (
     ),
     Call(
         "get", "/api/v1/keys/{key_id}", "get_key", "One key",
-        {200: Reply("The key.", Key)},
+        {200: Reply("The key.", KeyInFull)},
         scope=Scope.ADMIN,
         errors=(404, 503),
     ),

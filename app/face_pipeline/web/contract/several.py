@@ -12,6 +12,7 @@ from face_pipeline.store.persons import NAME_MAX
 from face_pipeline.web.contract.answers import Answer, Count, Id, Person
 from face_pipeline.web.contract.call import Call, Codes, Reply
 from face_pipeline.web.contract.erasure import Kept
+from face_pipeline.web.contract.proofs import Proof
 from face_pipeline.web.contract.requests import COLLECTION, IDENTIFIER, Body
 
 # What is chosen on a page, and what a transaction locks at once.
@@ -69,6 +70,7 @@ class PhotosReceipt(Answer):
     under_way: Annotated[int, Field(ge=0, description="Those of `tasks` that a worker had.")]
     kept: list[Kept]
     refused: list[NotDone]
+    proof: Proof | None
 
 
 class PhotosMoved(Answer):

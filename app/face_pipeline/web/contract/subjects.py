@@ -60,7 +60,12 @@ SUBJECTS = (
     ),
     Subject("events", "Events", "What happened to photos, from a place on.", ("events",)),
     Subject("hooks", "Web hooks", "Receivers that are told of events, signed and retried.", ("hooks",)),
-    Subject("keys", "Keys", "API keys with scopes, collections and expiry.", ("keys",)),
+    Subject(
+        "keys",
+        "Keys",
+        "API keys with scopes, collections and expiry, and who is signed in.",
+        ("keys", "sessions"),
+    ),
     Subject("audit", "Audit", "Who did what, on whom, when, from where.", ("audit", "audit.csv")),
     Subject(
         "jobs",

@@ -1,4 +1,5 @@
-"""Export and import of a collection: records of a page, what an import takes, and what it answers."""
+"""Export and import of a collection, and export of a person: records of a page, what an import takes, and
+what it answers."""
 
 from __future__ import annotations
 
@@ -9,12 +10,15 @@ from pydantic.json_schema import SkipJsonSchema
 
 from face_pipeline.config import Settings
 from face_pipeline.store.imports import Outcome
-from face_pipeline.store.models import Scope, State
+from face_pipeline.store.models import ActorKind, EventKind, Scope, State
+from face_pipeline.store.models import Outcome as Ended
 from face_pipeline.web.contract import answers
 from face_pipeline.web.contract.call import Call, Codes, Reply
 from face_pipeline.web.contract.requests import AsWhole, File, Request, Text
 
 FORMAT: Literal["face-pipeline-export"] = "face-pipeline-export"
+# Another one: others' faces are missing, so that it makes no collection again.
+PERSON_FORMAT: Literal["face-pipeline-person"] = "face-pipeline-person"
 # Raised where a reader of the version before would read something wrong; new keys alone do not raise it.
 VERSION = 1
 LINES_MOST = 200
@@ -96,6 +100,51 @@ class ExportPage(answers.Answer):
     next_cursor: str | None = Field(description="Give it back as `cursor` for the next page.")
 
 
+class ExportedMerge(answers.Answer):
+    """A merge that can be undone still, for which the name of the person who is gone is kept."""
+
+    kind: Literal["merge"]
+    id: answers.Id
+    merged_at: answers.Time
+    undone_at: answers.Time | None
+    removed: dict[str, Any] = Field(description="The person who is gone: id, name, external_id, metadata.")
+
+
+class ExportedEvent(answers.Answer):
+    kind: Literal["event"]
+    id: answers.Id
+    event: str = Field(json_schema_extra={"enum": list(EventKind)})
+    at: answers.Time
+    photo_id: answers.Id
+    face_id: answers.Id | None
+
+
+class ExportedEntry(answers.Answer):
+    """What the audit tells of the person, a photo or a face of theirs: who did what, by ids alone."""
+
+    kind: Literal["audit"]
+    id: int
+    at: answers.Time
+    action: str
+    subject: str
+    outcome: Ended
+    actor_kind: ActorKind
+    actor_id: answers.Id | None = Field(description="Of the key, or of the key that somebody signed in with.")
+
+
+class PersonExportPage(answers.Answer):
+    """Records of a person: they, their merges, photos with their own faces, faces without a photo, events
+    and entries of the audit, both newest first."""
+
+    format: Literal["face-pipeline-person"]
+    version: Annotated[int, Field(ge=1)]
+    collection: ExportedCollection
+    records: list[
+        ExportedPerson | ExportedMerge | ExportedPhoto | ExportedFace | ExportedEvent | ExportedEntry
+    ]
+    next_cursor: str | None = Field(description="Give it back as `cursor` for the next page.")
+
+
 class ImportFiles(Request):
     records: File = Field(
         description=f"Records of an export, at most {LINES_MOST} lines of JSON, one each: persons before the "
@@ -149,6 +198,16 @@ CALLS: tuple[Call, ...] = (
         {200: Reply("A page of it.", ExportPage)},
         "All that is needed to make the collection again, but for the originals. Embeddings tell people "
         "apart like fingerprints do: keep them as carefully as the photos.",
+        scope=Scope.ADMIN,
+        query=(ExportQuery,),
+        errors=(400, 404, 503),
+    ),
+    Call(
+        "get", "/api/v1/persons/{person_id}/export", "export_person", "Export all that is held on a person",
+        {200: Reply("A page of it.", PersonExportPage)},
+        "For a person who asks what is known of them. Of photos that show others too, neither the faces of "
+        "these nor whose they are; the picture itself (GET /photos/{photo_id}/image) shows them. Each page "
+        "leaves an entry in the audit.",
         scope=Scope.ADMIN,
         query=(ExportQuery,),
         errors=(400, 404, 503),

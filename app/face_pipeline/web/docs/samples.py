@@ -66,6 +66,13 @@ _VALUES: dict[str, Any] = {
     "action": "person.rename",
     "details": {},
     "fingerprint": "8c2f6d1e0b7a4935",
+    "by": "portal",
+    "ids": [IDS["photo_id"]],
+    # Of RFC 8037, appendix A.
+    "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+    "kid": "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k",
+    "key_id": "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k",
+    "signature": "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg",
     "points": [[1795694400, 0.5], [1795694430, 0.7]],
 }
 # Lists of what went wrong: empty, as they mostly are.

@@ -2,25 +2,44 @@
 // is shown; they are drawn in percent, so that they fit at any size.
 
 import { h, svg } from "./dom.js";
+import { ready } from "./pictures.js";
+import { t } from "./texts.js";
 
 // A number stands above its box, except where there is no room.
 const ROOM_ABOVE = 0.07;
 
 /**
  * The photo at `url` with a box for each of `faces`. Size in pixels is `size` ({width, height}) or, without
- * it, the photo's own once it is loaded. Where the browser cannot show it, `another()` gives a second address.
+ * it, the photo's own once it is loaded. Where the browser cannot show it, `another()` gives a second address; while
+ * no worker has made that, it is waited for.
  * Returns {figure, mark(index or null)}.
  */
 export function boxedPhoto(url, alt, faces, { size = null, another = null, onPick = () => {}, onBroken = () => {} } = {}) {
   const overlay = svg("svg", { class: "boxes", "aria-hidden": "true", focusable: "false" });
   const image = h("img", { class: "boxed-image", alt });
   let second = another;
+  let waited = false;
+  async function waitedFor() {
+    // Others are of this page's memory.
+    if (waited || !image.src.startsWith(location.origin)) return false;
+    waited = true;
+    const note = h("p", { class: "status not-ready", role: "status" }, t("words.reasons.picture_not_ready"));
+    figure.append(note);
+    const address = image.src;
+    const made = await ready(address, () => note.isConnected);
+    // The page shows another photo.
+    if (!note.isConnected) return true;
+    note.remove();
+    if (made) image.src = address;
+    return made;
+  }
+  const figure = h("div", { class: "boxed" }, image, overlay);
   image.addEventListener("error", async () => {
     const give = second;
     second = null;
     try {
       if (give) image.src = await give();
-      else onBroken();
+      else if (!(await waitedFor())) onBroken();
     } catch {
       onBroken();
     }
@@ -34,7 +53,7 @@ export function boxedPhoto(url, alt, faces, { size = null, another = null, onPic
   image.addEventListener("load", () => draw(size ?? { width: image.naturalWidth, height: image.naturalHeight }));
   image.src = url;
   const mark = (index) => boxes.forEach((each, other) => each.classList.toggle("marked", other === index));
-  return { figure: h("div", { class: "boxed" }, image, overlay), mark };
+  return { figure, mark };
 }
 
 function box({ bbox: [x1, y1, x2, y2] }, index, width, height) {

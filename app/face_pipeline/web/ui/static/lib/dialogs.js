@@ -1,8 +1,9 @@
 // Questions: a native dialog each, so that Escape closes it and the focus stays inside and goes back.
 
 import { get, isAbort } from "./api.js";
-import { avatar, h, iconButton, named, put } from "./dom.js";
+import { h, iconButton, named, put } from "./dom.js";
 import { collections } from "./collection.js";
+import { avatar } from "./pictures.js";
 import { t } from "./texts.js";
 import { inWords } from "./words.js";
 

@@ -44,12 +44,3 @@ export const iconButton = (name, label, onclick, attributes = {}) =>
 
 /** A name that people gave, in its own direction of writing. */
 export const named = (name, attributes = {}) => h("bdi", { dir: "auto", title: name, ...attributes }, name);
-
-/** A round picture of a face; without an id an outline. */
-export function avatar(faceId, size = 48) {
-  const picture = faceId
-    ? h("img", { src: `/api/v1/faces/${faceId}/crop?size=${Math.min(512, Math.max(32, size * 2))}`, alt: "", loading: "lazy", width: size, height: size })
-    : icon("people");
-  if (faceId) picture.addEventListener("error", () => picture.replaceWith(icon("people")));
-  return h("span", { class: "avatar", "data-size": size > 64 ? "large" : size < 40 ? "small" : null }, picture);
-}

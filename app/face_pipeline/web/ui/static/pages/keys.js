@@ -10,6 +10,7 @@ import { number, t, tx } from "../lib/texts.js";
 import { moment, time } from "../lib/time.js";
 import { changeKey, makeKey, SCOPES } from "../admin/key_form.js";
 import { showOnce } from "../admin/secret.js";
+import { listSessions } from "../admin/sessions.js";
 
 const KINDS = { active: "good", expired: "warning", revoked: null };
 // Seconds that the text before works on.
@@ -71,7 +72,7 @@ async function tellOf(answer, title) {
   const secret = answer.api_key;
   delete answer.api_key;
   await showOnce({ title, lead: tx("keys.made_lead", { name: named(answer.name) }), label: t("keys.text"), secret });
-  await keys.reload();
+  await Promise.all([keys.reload(), sessions.reload()]);
 }
 
 async function change(key, own) {
@@ -110,7 +111,7 @@ async function revoke(key, own) {
   }
   tell(tx("keys.revoked", { name: named(key.name) }), { kind: "good" });
   byId("keys-make").focus();
-  await keys.reload();
+  await Promise.all([keys.reload(), sessions.reload()]);
 }
 
 function nothing() {
@@ -125,6 +126,8 @@ const keys = list && pagedList({
   loaded: (answer) => (byId("keys-count").textContent = answer.next_cursor ? "" : t("keys.count", { n: list.children.length, shown: number(list.children.length) })),
 });
 
+const sessions = list && listSessions(byId("sessions-list"));
+
 if (list) {
   const asked = new URLSearchParams(location.search).get("state");
   if (asked !== null && [...filter.options].some((option) => option.value === asked)) filter.value = asked;
@@ -134,4 +137,5 @@ if (list) {
   });
   byId("keys-make").addEventListener("click", make);
   keys.reload();
+  sessions.reload();
 }

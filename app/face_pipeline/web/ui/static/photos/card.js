@@ -3,6 +3,7 @@
 import { photoUrl } from "../lib/api.js";
 import { h, icon, named, put } from "../lib/dom.js";
 import { locale } from "../lib/locale.js";
+import { picture } from "../lib/pictures.js";
 import { t } from "../lib/texts.js";
 import { moment } from "../lib/time.js";
 import { inWords, state } from "../lib/words.js";
@@ -25,7 +26,7 @@ export function drawCard(photo, { chosen, active, search, pickable }) {
     link.tabIndex = active(now.id) ? 0 : -1;
     link.href = photoUrl(now.id) + search();
     name.textContent = name.title = now.filename;
-    if (pictured !== (now.thumbnail ?? now.state)) put(frame, picture(now));
+    if (pictured !== (now.thumbnail ?? now.state)) put(frame, pictureOf(now));
     pictured = now.thumbnail ?? now.state;
     put(facts, factsOf(now));
     const is = chosen(now.id);
@@ -37,11 +38,9 @@ export function drawCard(photo, { chosen, active, search, pickable }) {
   return { element, refresh };
 }
 
-function picture(photo) {
+function pictureOf(photo) {
   if (!photo.thumbnail) return [h("span", { class: "no-picture" }, icon(photo.state === "failed" ? "warning" : "clock")), h("span", { class: "badge" }, state(photo.state))];
-  const image = h("img", { src: photo.thumbnail, alt: "", width: 320, height: 320, decoding: "async", draggable: "false" });
-  image.addEventListener("error", () => image.replaceWith(h("span", { class: "no-picture" }, icon("photos"))));
-  return image;
+  return picture(photo.thumbnail, { width: 320, height: 320, decoding: "async", draggable: "false" }, () => h("span", { class: "no-picture" }, icon("photos")));
 }
 
 function factsOf(photo) {

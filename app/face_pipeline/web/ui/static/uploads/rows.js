@@ -2,6 +2,7 @@
 
 import { photoUrl } from "../lib/api.js";
 import { byId, h, icon, iconButton, named, put } from "../lib/dom.js";
+import { picture } from "../lib/pictures.js";
 import { t } from "../lib/texts.js";
 import { bytes, inWords } from "../lib/words.js";
 import { AGAIN, ORDER, UNSENT } from "./states.js";
@@ -88,8 +89,7 @@ export class Rows {
   // What the browser cannot show, or has no more, the server has a picture of.
   #fromServer(item, { thumb }) {
     if (!this.#canRead || !item.photoId || !["done", "nobody", "known"].includes(item.state) || thumb.querySelector("img")) return;
-    const picture = h("img", { src: `/api/v1/photos/${item.photoId}/thumbnail`, alt: "", loading: "lazy", onerror: () => picture.remove() });
-    thumb.append(picture);
+    thumb.append(picture(`/api/v1/photos/${item.photoId}/thumbnail`, { loading: "lazy" }, () => ""));
   }
 
   #draw(item) {

@@ -67,7 +67,7 @@ export function meaning({ status, code, details, retryAfter, temporary }, count)
   if (status === 0) return { waits: "offline" };
   if (status === 401) return { waits: "signed_out" };
   if (code === "scope_missing") return { waits: "not_allowed" };
-  if (code === "disk_full") return { waits: "disk_full", seconds: retryAfter ?? DISK_WAIT };
+  if (status === 507) return { waits: "disk_full", seconds: retryAfter ?? DISK_WAIT };
   if (temporary) return { waits: "busy", seconds: retryAfter };
   // The same request is under way, of the page before.
   if (code === "idempotency_in_progress") return { waits: "again", seconds: 1 };

@@ -1,9 +1,10 @@
 // The faces of the photo: who each is, and what can be done about it.
 
-import { cropUrl, del, get, patch, personUrl } from "../lib/api.js";
+import { del, get, patch, personUrl } from "../lib/api.js";
 import { combobox, open } from "../lib/dialogs.js";
 import { h, icon, named, put } from "../lib/dom.js";
 import { tell } from "../lib/messages.js";
+import { crop } from "../lib/pictures.js";
 import { can } from "../lib/scopes.js";
 import { t, tx } from "../lib/texts.js";
 import { inWords, percent } from "../lib/words.js";
@@ -30,7 +31,7 @@ function faceItem(photo, face, index, mark, changed, opened) {
     onclick: () => (place.hidden ? show() : close()),
   },
   h("span", { class: "number-tag", "aria-hidden": "true" }, String(index + 1)),
-  h("img", { class: "crop", src: cropUrl(face.id), alt: "", loading: "lazy", width: 56, height: 56 }),
+  crop(face.id, { class: "crop", loading: "lazy", width: 56, height: 56 }),
   h("span", { class: "face-text" },
     h("bdi", { dir: "auto", class: name ? "person" : "person unnamed", title: name }, name ?? t("words.unnamed")),
     h("span", { class: "scores" },

@@ -1,9 +1,10 @@
 // Two or more who are one: shown side by side, made one, and taken apart again.
 
 import { get, post } from "../../lib/api.js";
-import { avatar, h, named } from "../../lib/dom.js";
+import { h, named } from "../../lib/dom.js";
 import { ask, open, persons } from "../../lib/dialogs.js";
 import { tell } from "../../lib/messages.js";
+import { avatar } from "../../lib/pictures.js";
 import { t, tx } from "../../lib/texts.js";
 import { counts, portrait, read, sayIt, told } from "./shared.js";
 

@@ -1,9 +1,10 @@
 // What the pages of people and of unknown faces have in common.
 
 import { cropUrl, get } from "../../lib/api.js";
-import { h, icon, put } from "../../lib/dom.js";
+import { h, icon } from "../../lib/dom.js";
 import { tell } from "../../lib/messages.js";
 import { locale } from "../../lib/locale.js";
+import { picture } from "../../lib/pictures.js";
 import { has, t } from "../../lib/texts.js";
 import { inWords } from "../../lib/words.js";
 
@@ -34,9 +35,8 @@ export const counts = (person) => `${t("words.faces", { n: person.face_count })}
 /** A square picture of a face, an outline without one. */
 export function portrait(faceId, size = 320) {
   const frame = h("span", { class: "portrait" });
-  const outline = () => put(frame, icon("people"));
-  if (!faceId) outline();
-  else frame.append(h("img", { src: cropUrl(faceId, size), alt: "", loading: "lazy", decoding: "async", draggable: "false", onerror: outline }));
+  const outline = () => icon("people");
+  frame.append(faceId ? picture(cropUrl(faceId, size), { loading: "lazy", decoding: "async", draggable: "false" }, outline) : outline());
   return frame;
 }
 

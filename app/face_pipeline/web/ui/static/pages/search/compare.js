@@ -1,11 +1,12 @@
 // Are these two one person? Two places side by side: a photo, a stored face, and on the right a person too.
 
-import { cropUrl, get, isAbort, personUrl, pictureUrl, post, uprightUrl } from "../../lib/api.js";
+import { get, isAbort, personUrl, pictureUrl, post, uprightUrl } from "../../lib/api.js";
 import { combobox, persons } from "../../lib/dialogs.js";
 import { current } from "../../lib/collection.js";
-import { avatar, byId, h, icon, iconButton, named, put, svg } from "../../lib/dom.js";
+import { byId, h, icon, iconButton, named, put, svg } from "../../lib/dom.js";
 import { dropZone } from "../../lib/drop.js";
 import { tell } from "../../lib/messages.js";
+import { avatar, crop } from "../../lib/pictures.js";
 import { t, tx } from "../../lib/texts.js";
 import { inWords, percent } from "../../lib/words.js";
 import { cutOut, faceOf, forget, pictureOf } from "./photo.js";
@@ -111,7 +112,7 @@ function show(side, below = null) {
   byId(`compare-${side}`).dataset.filled = "true";
   const place = byId(`compare-${side}-shown`);
   if (it.person) return put(place, away(side), personCard(it.person));
-  if (!it.address) return put(place, away(side), h("div", { class: "compare-person" }, h("img", { class: "crop", src: cropUrl(it.face.id), alt: "" }), t("search.no_photo")));
+  if (!it.address) return put(place, away(side), h("div", { class: "compare-person" }, crop(it.face.id, { class: "crop" }), t("search.no_photo")));
   const faces = it.faces ?? [];
   const list = h("div", { class: "face-tabs", role: "radiogroup", "aria-label": t("search.compare.which") });
   const shown = picture(it, faces, {

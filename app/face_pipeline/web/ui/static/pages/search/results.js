@@ -1,8 +1,9 @@
 // What a search found: the photo with its faces, and for the chosen face one row for each person.
 
-import { cropUrl, personUrl, photoUrl } from "../../lib/api.js";
+import { personUrl, photoUrl } from "../../lib/api.js";
 import { boxedPhoto } from "../../lib/boxes.js";
 import { h, icon, named, put } from "../../lib/dom.js";
+import { crop } from "../../lib/pictures.js";
 import { empty, skeleton } from "../../lib/states.js";
 import { t, tx } from "../../lib/texts.js";
 import { duration } from "../../lib/time.js";
@@ -51,7 +52,7 @@ const faceNote = ({ face }) =>
 const neighbours = ({ boxes, face }) =>
   h("ul", { class: "face-tabs", "aria-label": t("search.others") }, boxes.map((each, index) => h("li", {},
     h("a", { class: "face-tab", href: `/search?face=${each.id}`, "aria-current": each.id === face.id ? "true" : null },
-      h("img", { class: "face-cut", src: cropUrl(each.id), alt: "", width: 40, height: 40 }), h("span", { class: "number-tag" }, String(index + 1)),
+      crop(each.id, { class: "face-cut", width: 40, height: 40 }), h("span", { class: "number-tag" }, String(index + 1)),
       h("span", { class: "visually-hidden" }, t("search.face", { number: index + 1 }))))));
 
 export const looking = (subject) =>
@@ -160,10 +161,10 @@ function row(match, several) {
       h("span", { class: "chip", "data-kind": KINDS[match.certainty] }, t(`search.certainty.${match.certainty}`)),
       h("span", { class: "similarity" }, h("span", { class: "visually-hidden" }, t("search.similarity")), " ", similarity(match.similarity))),
   ];
-  const crop = h("img", { class: "crop", src: cropUrl(match.face_id), alt: "", loading: "lazy", width: 56, height: 56 });
+  const cut = crop(match.face_id, { class: "crop", loading: "lazy", width: 56, height: 56 });
   return h("li", { class: "match-row", "data-certainty": match.certainty },
     // A face that came as an embedding has no photo to open.
-    match.photo_id ? h("a", { class: "match", href: photoUrl(match.photo_id) }, crop, told) : h("div", { class: "match" }, h("span", { class: "crop" }), told),
+    match.photo_id ? h("a", { class: "match", href: photoUrl(match.photo_id) }, cut, told) : h("div", { class: "match" }, h("span", { class: "crop" }), told),
     h("span", { class: "match-ways" },
       match.person_id && way(personUrl(match.person_id), "people", t("search.to_person")),
       way(`/search?face=${match.face_id}`, "search", t("search.by_this_face"))));

@@ -2,9 +2,10 @@
 
 import { patch } from "../../lib/api.js";
 import { current, onCollection } from "../../lib/collection.js";
-import { avatar, byId, h, icon } from "../../lib/dom.js";
+import { byId, h, icon } from "../../lib/dom.js";
 import { tell } from "../../lib/messages.js";
 import { pagedList } from "../../lib/paging.js";
+import { avatar } from "../../lib/pictures.js";
 import { empty } from "../../lib/states.js";
 import { t } from "../../lib/texts.js";
 import { may, sayIt } from "../people/shared.js";

@@ -2,9 +2,10 @@
 
 import { get, isAbort } from "../../lib/api.js";
 import { current, onCollection } from "../../lib/collection.js";
-import { avatar, byId, h, icon, named, put } from "../../lib/dom.js";
+import { byId, h, icon, named, put } from "../../lib/dom.js";
 import { shortcut } from "../../lib/keys.js";
 import { tell } from "../../lib/messages.js";
+import { avatar } from "../../lib/pictures.js";
 import { empty, failed, skeleton } from "../../lib/states.js";
 import { t, tx } from "../../lib/texts.js";
 import { may, sayIt } from "../people/shared.js";

@@ -1,0 +1,346 @@
+"""Backups of this host, into each repository of backup.json.
+
+    backup.py CONFIG database           the database: once a week all of it, else what changed since
+    backup.py CONFIG files              the originals, and what a new installation needs beside them
+    backup.py CONFIG seal               encrypt the secrets of standard input; says "sealed" if it did
+    backup.py CONFIG figures NAME FILE  what database or files has done, for node_exporter
+
+Each repository gets a copy of its own, and is verified once a week. One that fails keeps the others from
+nothing, and the status is 1. State is in $STATE_DIRECTORY, credentials are in $CREDENTIALS_DIRECTORY; no
+secret is ever an argument.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+STANZA = "face"
+DAY = 86400
+# A little less than a week and than the hour of the run, which is never the same to the second.
+WEEK = 6.5 * DAY
+# Of the originals, each week.
+READ_BACK = "5%"
+PARTS = {"database": ("database",), "files": ("originals", "configuration")}
+METRICS = {
+    "face_backup_last_success_timestamp_seconds": (
+        "success",
+        "When the last backup was complete, 0: none yet",
+    ),
+    "face_backup_duration_seconds": ("seconds", "What the last backup took"),
+    "face_backup_size_bytes": ("bytes", "What the last backup holds, before it is packed"),
+    "face_backup_verified_timestamp_seconds": (
+        "verified",
+        "When the repository was last read back, 0: not yet",
+    ),
+}
+
+# part -> number of the repository -> success, seconds, bytes, verified
+State = dict[str, dict[str, dict[str, float]]]
+Repository = dict[str, Any]
+
+
+def said(*command: str, env: dict[str, str] | None = None, stdin: bytes | None = None) -> bytes:
+    """Standard output; errors go to the journal. Raises subprocess.CalledProcessError."""
+    where = {**os.environ, **(env or {})}
+    return subprocess.run(command, env=where, input=stdin, stdout=subprocess.PIPE, check=True).stdout
+
+
+def run(*command: str, env: dict[str, str] | None = None, stdin: bytes | None = None) -> None:
+    """What it says goes to the journal. Raises subprocess.CalledProcessError."""
+    subprocess.run(command, env={**os.environ, **(env or {})}, input=stdin, check=True)
+
+
+class Run:
+    """One run: what it finds of the runs before, what it notes, and whether all went well."""
+
+    def __init__(self, config: dict[str, Any], directory: Path, parts: tuple[str, ...]) -> None:
+        self.config = config
+        self.directory = directory
+        self.file = directory / "last.json"
+        self.state = load(self.file)
+        self.failed = False
+        numbers = [str(number) for number, _ in self.repositories()]
+        for part in parts:
+            known = self.state.get(part, {})
+            # A repository that is named no more has no figures.
+            self.state[part] = {number: known.get(number, {}) for number in numbers}
+
+    def repositories(self) -> Iterator[tuple[int, Repository]]:
+        yield from enumerate(self.config["repositories"], 1)
+
+    @contextmanager
+    def attempt(self, what: str) -> Iterator[None]:
+        """What fails is said and remembered, and the run goes on."""
+        try:
+            yield
+        except (subprocess.CalledProcessError, OSError, ValueError) as error:
+            self.failed = True
+            print(f"<3>{what} failed: {error}", file=sys.stderr, flush=True)
+
+    def note(self, part: str, number: int, **figures: float) -> None:
+        self.state[part][str(number)] |= figures
+        write(self.file, json.dumps(self.state).encode(), 0o644)
+
+    def back_up(self, part: str, number: int, make: Callable[[], float]) -> None:
+        """`make` returns the bytes that the backup holds."""
+        with self.attempt(f"backup of {part} to repository {number}"):
+            begun = time.time()
+            size = make()
+            self.note(part, number, success=time.time(), seconds=time.time() - begun, bytes=size)
+
+    def verify(self, parts: tuple[str, ...], number: int, look: Callable[[], None]) -> None:
+        """Once a week."""
+        if all(time.time() - self.state[part][str(number)].get("verified", 0) < WEEK for part in parts):
+            return
+        with self.attempt(f"verification of repository {number}"):
+            look()
+            for part in parts:
+                self.note(part, number, verified=time.time())
+
+
+def load(file: Path) -> State:
+    try:
+        found: State = json.loads(file.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found
+
+
+def write(path: Path, content: bytes, mode: int) -> None:
+    new = path.with_name(f".{path.name}.new")
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+        os.fchmod(file.fileno(), mode)
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
+
+
+# The database, as the user postgres.
+
+
+def pgbackrest(number: int, *arguments: str) -> list[str]:
+    return ["pgbackrest", f"--stanza={STANZA}", f"--repo={number}", *arguments]
+
+
+def backups(number: int) -> list[dict[str, Any]]:
+    """Those of a repository, as `pgbackrest info` tells them, oldest first."""
+    (told,) = json.loads(said(*pgbackrest(number, "info", "--output=json")))
+    found: list[dict[str, Any]] = [each for each in told["backup"] if not each.get("error")]
+    return found
+
+
+def back_up_database(number: int) -> float:
+    full = [each["timestamp"]["stop"] for each in backups(number) if each["type"] == "full"]
+    kind = "diff" if full and time.time() - full[-1] < WEEK else "full"
+    run(*pgbackrest(number, "backup", f"--type={kind}"))
+    return float(backups(number)[-1]["info"]["size"])
+
+
+def verify_database(number: int) -> None:
+    # Its exit status says that it looked, and without --verbose it says nothing of a repository that is well.
+    command = pgbackrest(number, "verify", "--verbose", "--output=text", "--log-level-console=warn")
+    told = said(*command).decode()
+    if "\nstatus: ok" not in told:
+        print(told, file=sys.stderr, flush=True)
+        raise ValueError("files are missing or do not have the hash that was noted for them")
+
+
+def database(this: Run) -> None:
+    for number, _ in this.repositories():
+        this.back_up("database", number, partial(back_up_database, number))
+        this.verify(("database",), number, partial(verify_database, number))
+
+
+# The originals and the configuration, as root without root's rights but that to read.
+
+
+def credential(name: str) -> Path:
+    return Path(os.environ["CREDENTIALS_DIRECTORY"]) / name
+
+
+class Restic:
+    """A repository of restic's."""
+
+    def __init__(self, number: int, repository: Repository) -> None:
+        self.options: list[str] = []
+        self.env = {"RESTIC_PASSWORD_FILE": str(credential("backup_files_key"))}
+        place = f"{repository['path'].rstrip('/')}/files"
+        key = credential(f"backup_repository_{number}")
+        match repository["kind"]:
+            case "directory":
+                self.env["RESTIC_REPOSITORY"] = place
+            case "sftp":
+                self.env["RESTIC_REPOSITORY"] = f"sftp:{repository['user']}@{repository['host']}:{place}"
+                command = " ".join([*ssh("ssh", "-p", repository, key), "-s", "sftp"])
+                self.options = ["-o", f"sftp.command={command}"]
+            case "s3":
+                place = f"{repository['bucket']}/{place.strip('/')}"
+                self.env["RESTIC_REPOSITORY"] = f"s3:https://{repository['endpoint']}/{place}"
+                self.env["AWS_DEFAULT_REGION"] = repository["region"]
+                self.env["AWS_ACCESS_KEY_ID"] = repository["key_id"]
+                self.env["AWS_SECRET_ACCESS_KEY"] = key.read_text().strip()
+
+    def __call__(self, *arguments: str) -> None:
+        run("restic", "--quiet", *self.options, *arguments, env=self.env)
+
+    def prepare(self) -> None:
+        """A repository that is new is made, and locks of runs that are over go."""
+        try:
+            said("restic", "--quiet", *self.options, "cat", "config", env=self.env)
+        except subprocess.CalledProcessError:
+            # It refuses to make one where there is one already: an outage is no reason to begin anew.
+            self("init")
+        self("unlock")
+
+    def back_up(self, part: str, paths: list[str]) -> float:
+        command = ("restic", "--json", *self.options, "backup", "--host", STANZA, "--tag", part, *paths)
+        done = subprocess.run(
+            command, env={**os.environ, **self.env}, capture_output=True, text=True, check=False
+        )
+        told = [json.loads(line) for line in (done.stdout + done.stderr).splitlines() if line.startswith("{")]
+        errors = [each["error"]["message"] for each in told if each.get("message_type") == "error"]
+        # A photo that was erased, or a file written anew, between the list and its turn.
+        gone = done.returncode == 3 and errors and all("no such file" in each for each in errors)
+        if done.returncode != 0 and not gone:
+            print(done.stderr, file=sys.stderr, flush=True)
+            raise subprocess.CalledProcessError(done.returncode, command[0])
+        (summary,) = (each for each in told if each.get("message_type") == "summary")
+        return float(summary["total_bytes_processed"])
+
+    def verify(self, days: int) -> None:
+        self(
+            "forget", "--prune", "--group-by", "host,tags",
+            "--keep-within-hourly", "7d", "--keep-within-daily", f"{days}d",
+        )  # fmt: skip
+        self("check", f"--read-data-subset={READ_BACK}")
+
+
+def ssh(program: str, port: str, repository: Repository, key: Path) -> list[str]:
+    """ssh or sftp to the host of a repository, which it knows by its key."""
+    known = f"UserKnownHostsFile={repository['known_hosts']}"
+    options = [
+        "-o",
+        known,
+        "-o",
+        "StrictHostKeyChecking=yes",
+        "-o",
+        "BatchMode=yes",
+        "-o",
+        "IdentitiesOnly=yes",
+    ]
+    who = f"{repository['user']}@{repository['host']}"
+    return [program, port, str(repository["port"]), "-i", str(key), *options, who]
+
+
+def deliver(number: int, repository: Repository, sealed: Path) -> None:
+    """The sealed secrets, beside what they open."""
+    place = f"{repository['path'].rstrip('/')}/sealed/{sealed.name}"
+    key = credential(f"backup_repository_{number}")
+    match repository["kind"]:
+        case "directory":
+            write(Path(place), sealed.read_bytes(), 0o600)
+        case "sftp":
+            program, *rest = ssh("sftp", "-P", repository, key)
+            # A leading dash: it may be there already.
+            batch = [
+                f"-mkdir {Path(place).parent}",
+                f"put {sealed} {place}.new",
+                f"rename {place}.new {place}",
+            ]
+            run(program, "-b", "-", *rest, stdin="\n".join(batch).encode())
+        case "s3":
+            url = f"https://{repository['endpoint']}/{repository['bucket']}/{place.strip('/')}"
+            settings = {
+                "url": url,
+                "upload-file": str(sealed),
+                "user": f"{repository['key_id']}:{key.read_text().strip()}",
+                "aws-sigv4": f"aws:amz:{repository['region']}:s3",
+            }
+            lines = "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items())
+            run("curl", "--fail", "--silent", "--show-error", "--config", "-", stdin=lines.encode())
+
+
+def files(this: Run) -> None:
+    erasures, sealed = this.directory / "erasures.jsonl", this.directory / "secrets.tar.age"
+    with this.attempt("list of erasures"):
+        # Without the database the list of the run before stays.
+        write(erasures, said(*this.config["erasures"]), 0o600)
+    manifests = sorted(map(str, Path(this.config["models"]).glob("*/manifest.json")))
+    configuration = [
+        this.config["settings"],
+        *manifests,
+        *(str(each) for each in (erasures, sealed) if each.exists()),
+    ]
+    for number, repository in this.repositories():
+        with this.attempt(f"repository {number}"):
+            restic = Restic(number, repository)
+            restic.prepare()
+            paths = {"originals": [this.config["originals"]], "configuration": configuration}
+            for part in PARTS["files"]:
+                this.back_up(part, number, partial(restic.back_up, part, paths[part]))
+            with this.attempt(f"secrets to repository {number}"):
+                deliver(number, repository, sealed)
+            this.verify(PARTS["files"], number, partial(restic.verify, this.config["days"]))
+
+
+# What the role calls.
+
+
+def seal(directory: Path) -> str:
+    """The archive of standard input, encrypted to its recipients: "sealed", or "unchanged" if it was."""
+    given = json.load(sys.stdin)
+    mark, target = directory / "secrets.mark", directory / "secrets.tar.age"
+    if target.exists() and mark.exists() and mark.read_text() == given["mark"]:
+        return "unchanged"
+    recipients = [word for recipient in given["recipients"] for word in ("--recipient", recipient)]
+    write(target, said("age", "--encrypt", *recipients, stdin=base64.b64decode(given["archive"])), 0o600)
+    write(mark, given["mark"].encode(), 0o600)
+    return "sealed"
+
+
+def text(state: State) -> str:
+    lines: list[str] = []
+    for name, (key, help_) in METRICS.items():
+        lines += [f"# HELP {name} {help_}.", f"# TYPE {name} gauge"]
+        for part, repositories in sorted(state.items()):
+            for number, figures in sorted(repositories.items()):
+                # Of what never was there is neither a duration nor a size.
+                if key in figures or key in ("success", "verified"):
+                    labels = f'part="{part}",repository="{number}"'
+                    lines.append(f"{name}{{{labels}}} {figures.get(key, 0):.16g}")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    if len(sys.argv) < 3 or sys.argv[2] not in (*PARTS, "seal", "figures"):
+        sys.exit(__doc__)
+    config, action = json.loads(Path(sys.argv[1]).read_bytes()), sys.argv[2]
+    directory = Path(os.environ["STATE_DIRECTORY"])
+    if action == "seal":
+        print(seal(directory))
+    elif action == "figures":
+        target = Path(sys.argv[4])
+        # Where nothing is observed there is no directory.
+        if target.parent.is_dir():
+            this = Run(config, directory, PARTS[sys.argv[3]])
+            write(target, text(this.state).encode(), 0o644)
+    else:
+        this = Run(config, directory, PARTS[action])
+        {"database": database, "files": files}[action](this)
+        return int(this.failed)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

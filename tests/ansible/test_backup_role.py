@@ -1,0 +1,197 @@
+"""Backups: settings that cannot work are explained, and each repository is what was asked for."""
+
+from __future__ import annotations
+
+import base64
+import configparser
+import io
+import json
+import re
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.ansible.programs import load
+from tests.ansible.test_hardening import write
+from tests.hardening import ROOT
+
+ROLE = ROOT / "roles/backup"
+AGE = "age1" + "q" * 58
+DIRECTORY = {"kind": "directory", "path": "/mnt/backup/"}
+SFTP = {
+    "kind": "sftp", "host": "vault.example.org", "port": 2222, "user": "face", "path": "/srv/face",
+    "host_key": "ssh-ed25519 AAAA", "secret": "vault_ssh_key", "addresses": ["192.0.2.7"],
+}  # fmt: skip
+S3 = {
+    "kind": "s3", "endpoint": "s3.example.org", "bucket": "face", "region": "eu-1", "path": "/site-a",
+    "key_id": "AKIA", "secret": "s3_secret", "addresses": ["192.0.2.8"],
+}  # fmt: skip
+OWN = {"vault_ssh_key": "-----BEGIN KEY-----", "s3_secret": "s3-secret-of-the-test"}
+
+faults = load("roles/backup/filter_plugins/backup_faults.py").backup_faults
+
+
+def faults_of(repositories: Any = (DIRECTORY,), recipients: Any = (AGE,), days: Any = 35) -> list[str]:
+    given = list(repositories) if isinstance(repositories, tuple) else repositories
+    found: list[str] = faults(
+        given, list(recipients) if isinstance(recipients, tuple) else recipients, days, OWN
+    )
+    return found
+
+
+@pytest.mark.parametrize("repositories", [[DIRECTORY], [SFTP], [S3, DIRECTORY]])
+def test_settings_that_work_have_no_fault(repositories: list[Any]) -> None:
+    assert faults_of(repositories, [AGE, "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 me@example.org"]) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"repositories": []}, "needs face_backup_repositories, one or two places"),
+        ({"repositories": [DIRECTORY] * 3}, "one or two places"),
+        ({"repositories": [{"kind": "tape"}]}, "kind is one of directory, sftp, s3"),
+        ({"repositories": ["/mnt/backup"]}, "such as {kind: directory, path: /mnt/backup}"),
+        ({"repositories": [{"kind": "directory"}]}, "number 1: it lacks path"),
+        ({"repositories": [{**DIRECTORY, "pth": "/x"}]}, "directory has no pth"),
+        ({"repositories": [{**DIRECTORY, "path": "backup"}]}, "path is a whole path"),
+        ({"repositories": [{**SFTP, "path": "/srv/two words"}]}, "path holds letters"),
+        ({"repositories": [{**S3, "secret": "nothing"}]}, "face_own_secrets; nothing is not there"),
+        ({"recipients": []}, "needs face_backup_recipients.*age-keygen -o KEY"),
+        ({"recipients": ["age1short"]}, "'age1short' is no public key"),
+        ({"recipients": ["AGE-SECRET-KEY-1" + "Q" * 58]}, "this is a secret key"),
+        ({"days": "35"}, "from 7 to 3650"),
+        ({"days": 3}, "from 7 to 3650"),
+    ],
+)  # fmt: skip
+def test_settings_that_cannot_work_are_explained(given: dict[str, Any], words: str) -> None:
+    (fault,) = faults_of(**given)
+    assert fault.startswith("face_backup_")
+    assert re.search(words, fault), fault
+
+
+def test_a_secret_key_of_age_is_not_repeated() -> None:
+    assert "QQQ" not in str(faults_of(recipients=["AGE-SECRET-KEY-1" + "Q" * 58]))
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of a host with a repository of each kind, two by two."""
+    directory = tmp_path_factory.mktemp("backup")
+    tasks = []
+    for number, repositories in enumerate(([SFTP, DIRECTORY], [S3])):
+        for name in ("pgbackrest.conf", "backup.json", "backup_known_hosts", "face-backup.conf"):
+            dest = f"{directory}/{number}-{name}"
+            task = {"ansible.builtin.template": {"src": f"{ROLE}/templates/{name}.j2", "dest": dest}}
+            given = {
+                "face_backup_enabled": True,
+                "face_backup_repositories": repositories,
+                "face_own_secrets": OWN,
+                "face_secrets": {"backup_database_key": "cipher-of-the-test"},
+            }
+            tasks.append({**task, "vars": given})
+    write(directory, tasks)
+    return directory
+
+
+def pgbackrest(path: Path) -> dict[str, str]:
+    parser = configparser.ConfigParser()
+    parser.read(path)
+    return dict(parser["global"])
+
+
+def test_pgbackrest_has_each_repository_encrypted_and_for_so_many_days(written: Path) -> None:
+    both, s3 = pgbackrest(written / "0-pgbackrest.conf"), pgbackrest(written / "1-pgbackrest.conf")
+    for options, number in ((both, 1), (both, 2), (s3, 1)):
+        assert options[f"repo{number}-cipher-type"] == "aes-256-cbc"
+        assert options[f"repo{number}-cipher-pass"] == "cipher-of-the-test"
+        assert options[f"repo{number}-retention-full-type"] == "time"
+        assert options[f"repo{number}-retention-full"] == "35"
+    assert both["archive-async"] == "y"
+    assert (both["repo1-type"], both["repo1-path"]) == ("sftp", "/srv/face/database")
+    assert (both["repo1-sftp-host-port"], both["repo1-sftp-host-key-check-type"]) == ("2222", "strict")
+    assert (both["repo2-type"], both["repo2-path"]) == ("posix", "/mnt/backup/database")
+    assert (s3["repo1-type"], s3["repo1-path"], s3["repo1-s3-bucket"]) == ("s3", "/site-a/database", "face")
+    assert s3["repo1-s3-key-secret"] == "s3-secret-of-the-test"
+
+
+def test_what_everybody_may_read_holds_no_secret(written: Path) -> None:
+    for number in (0, 1):
+        text = (written / f"{number}-backup.json").read_text()
+        assert not [secret for secret in OWN.values() if secret in text]
+    told = json.loads((written / "0-backup.json").read_text())
+    assert [each["kind"] for each in told["repositories"]] == ["sftp", "directory"]
+    assert "secret" not in told["repositories"][0]
+    known = (written / "0-backup_known_hosts").read_text()
+    assert known == "[vault.example.org]:2222 ssh-ed25519 AAAA\n"
+
+
+def test_restic_gets_its_secrets_by_file_and_environment_alone(
+    written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = load("roles/backup/files/backup.py")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    (tmp_path / "backup_repository_1").write_text("s3-secret-of-the-test\n")
+    (sftp, directory), (s3,) = (
+        json.loads((written / f"{number}-backup.json").read_text())["repositories"] for number in (0, 1)
+    )
+    made = program.Restic(1, s3)
+    assert made.env["RESTIC_REPOSITORY"] == "s3:https://s3.example.org/face/site-a/files"
+    assert made.env["AWS_SECRET_ACCESS_KEY"] == "s3-secret-of-the-test"
+    assert made.options == []
+    assert program.Restic(2, directory).env["RESTIC_REPOSITORY"] == "/mnt/backup/files"
+    made = program.Restic(1, sftp)
+    assert made.env["RESTIC_REPOSITORY"] == "sftp:face@vault.example.org:/srv/face/files"
+    command = made.options[1]
+    assert f"-i {tmp_path}/backup_repository_1" in command
+    assert "StrictHostKeyChecking=yes" in command
+    assert command.endswith("face@vault.example.org -s sftp")
+    assert all(each.env["RESTIC_PASSWORD_FILE"] == f"{tmp_path}/backup_files_key" for each in (made,))
+
+
+def test_the_secrets_are_packed_the_same_until_one_changes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = load("roles/backup/files/pack_secrets.py")
+
+    def packed() -> dict[str, str]:
+        program.main(tmp_path)
+        told: dict[str, str] = json.loads(capsys.readouterr().out)
+        return told
+
+    (tmp_path / "backup_files_key").write_text("key\n")
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/ca.key").write_text("authority\n")
+    first = packed()
+    (tmp_path / "own/ca.key").touch()
+    assert packed() == first
+    (tmp_path / "own/ca.key").write_text("another\n")
+    assert packed()["mark"] != first["mark"]
+    with tarfile.open(fileobj=io.BytesIO(base64.b64decode(first["archive"]))) as archive:
+        assert archive.getnames() == ["backup_files_key", "own/ca.key"]
+        content = archive.extractfile("own/ca.key")
+        assert content is not None
+        assert content.read() == b"authority\n"
+
+
+def test_figures_tell_of_each_repository_also_of_one_that_has_no_backup_yet(tmp_path: Path) -> None:
+    program = load("roles/backup/files/backup.py")
+    config = {"repositories": [DIRECTORY, SFTP]}
+    this = program.Run(config, tmp_path, ("originals",))
+    this.back_up("originals", 1, lambda: 4096.0)
+
+    def broken() -> float:
+        raise OSError("the host does not answer")
+
+    this.back_up("originals", 2, broken)
+    assert this.failed
+    # As the next process reads it.
+    text = program.text(program.Run(config, tmp_path, ("originals",)).state)
+    assert 'face_backup_size_bytes{part="originals",repository="1"} 4096' in text
+    assert 'face_backup_last_success_timestamp_seconds{part="originals",repository="2"} 0' in text
+    assert 'face_backup_size_bytes{part="originals",repository="2"}' not in text
+    # One that is named no more raises no alert.
+    assert 'repository="2"' not in program.text(
+        program.Run({"repositories": [DIRECTORY]}, tmp_path, ("originals",)).state
+    )
