@@ -25,7 +25,8 @@ from tests.installation import App, Installation
 from tests.photos import ROOT, astronaut_jpeg
 from tests.services import Postgres
 
-MONITOR = "face_monitor"
+# Not the name of the role `exporters`: its own tests make that one on the same server.
+MONITOR = "face_monitor_of_rights"
 # Trigger functions that only refuse, or that only the owner's TRUNCATE starts.
 OF_WHO_ASKS = {"audit_only_added", "audit_never_emptied", "count_no_photos"}
 REFUSED = {
