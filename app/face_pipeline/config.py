@@ -152,22 +152,27 @@ class Settings(BaseSettings):
     tune_file: Path = Path("/etc/ansible/facts.d/face_tune.fact")
 
     def credential(self, name: str) -> str:
-        """Text of the credential `name`, from systemd's directory or `credentials_dir`."""
+        """Text of the credential `name`, from systemd's directory or `credentials_dir`: the one in use."""
+        return self.credentials(name)[0]
+
+    def credentials(self, name: str) -> tuple[str, ...]:
+        """All texts of the credential `name`: the one in use; while it is rotated, others beside it."""
         directory = Path(os.environ.get("CREDENTIALS_DIRECTORY") or self.credentials_dir)
         path = directory / name
         try:
-            value = path.read_text(encoding="utf-8").strip()
+            values = tuple(filter(None, map(str.strip, path.read_text(encoding="utf-8").splitlines())))
         except OSError as error:
             raise ConfigurationError(
                 f"credential {name}: cannot read {path} ({error.strerror}); "
                 "run ./face-ansible site.yml, which makes it, or set FACE_CREDENTIALS_DIR"
             ) from error
-        if not value:
+        if not values:
             raise ConfigurationError(
                 f"credential {name}: {path} is empty; delete it and run ./face-ansible site.yml"
             )
-        conceal(value)
-        return value
+        for value in values:
+            conceal(value)
+        return values
 
     @cached_property
     def redis_url(self) -> str:

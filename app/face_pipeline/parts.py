@@ -55,7 +55,7 @@ class Parts:
                 port=settings.database_port,
                 name=settings.database_name,
                 user=settings.database_user,
-                password=settings.credential("database_password"),
+                passwords=settings.credentials("database_password"),
             ),
             threads=max(settings.web_threads, settings.worker_concurrency),
             # A worker waits for a database that went away, and tries again anyway; a request would fail.

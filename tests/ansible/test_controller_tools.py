@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import socket
 import ssl
@@ -40,6 +41,40 @@ def test_secrets_are_made_once_and_only_their_owner_reads_them(tmp_path: Path) -
     assert len(first["admin_api_key"]) == 43
     assert (directory / "admin_api_key").read_text().strip() == first["admin_api_key"]
     assert len(set(first.values())) == len(first) == 38
+
+
+def test_a_rotation_goes_on_where_it_broke_off(tmp_path: Path) -> None:
+    program, directory = ROLES / "base/files/make_secrets.py", tmp_path / "secrets"
+    both = ("session_secret", "admin_api_key")
+
+    def secrets() -> dict[str, str]:
+        made: dict[str, str] = json.loads(run(program, directory).stdout)
+        return made
+
+    old = secrets()
+    for _ in range(2):
+        assert run(program, directory, "next", *both).returncode == 0
+    named = secrets()
+    new = {name: named[f"{name}.next"] for name in both}
+    assert named == old | {f"{name}.next": value for name, value in new.items()}
+    assert {len(new[name]) - len(old[name]) for name in both} == {0}
+    assert new["admin_api_key"].startswith("fp_")
+    # A run that ended between the two steps of the first one.
+    os.link(directory / both[0], directory / f"{both[0]}.before")
+    for _ in range(2):
+        assert run(program, directory, "promote").returncode == 0
+    assert secrets() == old | new | {f"{name}.before": old[name] for name in both}
+    for _ in range(2):
+        assert run(program, directory, "forget").returncode == 0
+    assert secrets() == old | new
+    assert {path.stat().st_mode & 0o777 for path in directory.iterdir()} == {0o600}
+
+
+def test_a_secret_that_is_not_there_cannot_be_rotated(tmp_path: Path) -> None:
+    done = run(ROLES / "base/files/make_secrets.py", tmp_path, "next", "a_password")
+    assert done.returncode == 2
+    assert "a_password" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_client_trusts_the_certificate_through_its_authority(tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ def test_only_a_database_that_cannot_be_reached_is_called_unavailable(
     assert _code(slow) == "database_busy"
     assert _code(_error_of(parts, "SELECT nothing")) is None
     assert _code(_error_of(parts, "SELECT pg_terminate_backend(pg_backend_pid())")) == "database_unavailable"
-    address = Address("127.0.0.1", port=1, name="face", user="face", password="wrong")
+    address = Address("127.0.0.1", port=1, name="face", user="face", passwords=("wrong",))
     nowhere = database.Database(address, threads=1)
     for use in (nowhere.transaction, nowhere.reading, nowhere.single_statements):
         with pytest.raises(DatabaseUnavailable), use() as opened:

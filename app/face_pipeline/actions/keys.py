@@ -107,10 +107,15 @@ def revoke(parts: Parts, key_id: uuid.UUID, *, by: Actor, guarded: bool = True) 
             audit.write(session, by, "key.revoke", subject=key.id)
 
 
-def ensure(parts: Parts, name: str, scopes: Iterable[str], text: str, *, by: Actor) -> str:
-    """Make the key `name` be `text`, without bounds; returns "created", "changed" or "unchanged"."""
+def ensure(
+    parts: Parts, name: str, scopes: Iterable[str], text: str, *, by: Actor, grace: timedelta = timedelta(0)
+) -> str:
+    """Make the key `name` be `text`, without bounds; the text it had works for `grace` still.
+
+    Returns "created", "changed" or "unchanged".
+    """
     with parts.database.transaction() as session:
-        done, key = keys.ensure(session, name, scopes, text)
+        done, key = keys.ensure(session, name, scopes, text, grace)
         if done != "unchanged":
             sessions.end_of_key(session, key.id)
             action = "key.create" if done == "created" else "key.change"

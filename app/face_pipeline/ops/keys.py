@@ -41,6 +41,9 @@ def add_commands(
 
     ensure = add("ensure", _ensure, "make a key be the one in a credential file")
     ensure.add_argument("--credential", required=True, help="name of the credential file")
+    ensure.add_argument(
+        "--grace", metavar="AGE", type=duration, default=0, help="how long the old text works still: 1h, 7d"
+    )
     create = add("create", _create, "make a key and print it once")
     for action in (ensure, create):
         action.add_argument("--name", required=True)
@@ -110,7 +113,11 @@ def _ensure(parts: Parts, options: argparse.Namespace) -> int:
     from face_pipeline.actions import keys
 
     text = parts.settings.credential(options.credential)
-    print(keys.ensure(parts, options.name, options.scopes.split(","), text, by=operator()))
+    done = keys.ensure(
+        parts, options.name, options.scopes.split(","), text,
+        grace=timedelta(seconds=options.grace), by=operator(),
+    )  # fmt: skip
+    print(done)
     return 0
 
 

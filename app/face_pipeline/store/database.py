@@ -16,7 +16,7 @@ from itertools import count
 from typing import Any, TypeAlias, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
-from sqlalchemy.engine.interfaces import ExecutionContext
+from sqlalchemy.engine.interfaces import Dialect, ExecutionContext
 from sqlalchemy.exc import DBAPIError, DisconnectionError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
@@ -58,20 +58,46 @@ Statements: TypeAlias = Callable[[Connection], Result]
 
 @dataclass(frozen=True)
 class Address:
-    """Where a database is, and who we are there."""
+    """Where a database is, and who we are there.
+
+    `passwords` are all that the server may want of us: several while the password is rotated.
+    """
 
     host: str
     port: int
     name: str
     user: str
-    password: str = field(repr=False)
+    passwords: tuple[str, ...] = field(repr=False)
 
     @property
     def url(self) -> URL:
         return URL.create(
-            "postgresql+psycopg2", username=self.user, password=self.password,
+            "postgresql+psycopg2", username=self.user, password=self.passwords[0],
             host=self.host, port=self.port, database=self.name,
         )  # fmt: skip
+
+
+class _Passwords:
+    """Signs in with the password that worked last, and with each other one where the server refuses it."""
+
+    def __init__(self, known: tuple[str, ...]) -> None:
+        self._known = known
+
+    def connect(self, dialect: Dialect, _: Any, arguments: list[Any], options: dict[str, Any]) -> Any:
+        failed: Exception | None = None
+        for password in self._known:
+            options["password"] = password
+            try:
+                made = dialect.connect(*arguments, **options)
+            except dialect.loaded_dbapi.OperationalError as error:
+                # Before there is a session it has no SQLSTATE: a server that is away is asked again too.
+                failed = error
+                continue
+            if password != self._known[0]:
+                self._known = (password, *(each for each in self._known if each != password))
+            return made
+        assert failed is not None
+        raise failed
 
 
 class Database:
@@ -82,11 +108,9 @@ class Database:
     """
 
     def __init__(self, address: Address, *, threads: int, ping_after_idling: bool = True) -> None:
-        self.engine = _create_engine(address.url, threads, ping_after_idling)
+        self.engine = _create_engine(address, threads, ping_after_idling)
         # Connections of its own: to switch one over and back takes two round trips.
-        self._autocommit = _create_engine(
-            address.url, threads, ping_after_idling, isolation_level="AUTOCOMMIT"
-        )
+        self._autocommit = _create_engine(address, threads, ping_after_idling, isolation_level="AUTOCOMMIT")
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -140,9 +164,9 @@ class Database:
         self._autocommit.dispose()
 
 
-def _create_engine(url: URL, threads: int, ping_after_idling: bool, **options: Any) -> Engine:
+def _create_engine(address: Address, threads: int, ping_after_idling: bool, **options: Any) -> Engine:
     made = create_engine(
-        url,
+        address.url,
         pool_size=threads + 2,
         max_overflow=2,
         pool_timeout=POOL_TIMEOUT_SECONDS,
@@ -152,6 +176,8 @@ def _create_engine(url: URL, threads: int, ping_after_idling: bool, **options: A
         connect_args={**POSTGRES_OPTIONS, "application_name": "face-pipeline", "options": "-c jit=off"},
         **options,
     )
+    if len(address.passwords) > 1:
+        event.listen(made, "do_connect", _Passwords(address.passwords).connect)
     event.listen(made, "before_cursor_execute", _with_local_settings, retval=True)
     if ping_after_idling:
         event.listen(made, "checkin", _note_use)

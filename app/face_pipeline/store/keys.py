@@ -257,8 +257,13 @@ def _taken(name: str, key_id: uuid.UUID | None = None) -> Conflict:
     )
 
 
-def ensure(session: Session, name: str, scopes: Iterable[str], key: str) -> tuple[str, ApiKey]:
-    """Make the key `name` be `key`, without bounds; says "created", "changed" or "unchanged"."""
+def ensure(
+    session: Session, name: str, scopes: Iterable[str], key: str, grace: timedelta = timedelta(0)
+) -> tuple[str, ApiKey]:
+    """Make the key `name` be `key`, without bounds; says "created", "changed" or "unchanged".
+
+    The text that it had works for `grace` still, unless it was revoked.
+    """
     wanted = check_scopes(scopes)
     row = by_name(session, name)
     if row is None:
@@ -269,8 +274,12 @@ def ensure(session: Session, name: str, scopes: Iterable[str], key: str) -> tupl
     same = row.key_hash == hash_key(key) and sorted(row.scopes) == wanted and row.revoked_at is None
     if same and row.collections is None and row.expires_at is None and row.service is None:
         return "unchanged", row
+    keeps = grace and row.revoked_at is None and row.key_hash != hash_key(key)
+    row.previous_hash, row.previous_until = (
+        (row.key_hash, datetime.now(UTC) + check_grace(grace)) if keeps else (None, None)
+    )
     row.key_hash, row.scopes, row.revoked_at = hash_key(key), wanted, None
-    row.previous_hash = row.previous_until = row.collections = row.expires_at = row.service = None
+    row.collections = row.expires_at = row.service = None
     return "changed", row
 
 

@@ -37,6 +37,7 @@ def create_app(parts: Parts | None = None) -> Flask:
     _ = parts.signer
     app.config.update(
         SECRET_KEY=settings.credential("session_secret"),
+        SECRET_KEY_FALLBACKS=list(settings.credentials("session_secret")[1:]),
         MAX_CONTENT_LENGTH=settings.request_max_bytes,
         MAX_FORM_PARTS=settings.upload_max_photos + forms.OTHER_PARTS,
     )

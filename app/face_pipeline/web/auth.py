@@ -73,8 +73,12 @@ def csrf_token() -> str:
 
     Source: OWASP, Cross-Site Request Forgery Prevention, "HMAC-Based Token Pattern".
     """
-    secret = str(current_app.config["SECRET_KEY"]).encode()
-    return hmac.new(secret, b"csrf\0" + _token().encode("utf-8", "surrogatepass"), "sha256").hexdigest()
+    return _csrf_token(current_app.config["SECRET_KEY"])
+
+
+def _csrf_token(secret: str) -> str:
+    token = _token().encode("utf-8", "surrogatepass")
+    return hmac.new(secret.encode(), b"csrf\0" + token, "sha256").hexdigest()
 
 
 def presented_key() -> str | None:
@@ -227,8 +231,10 @@ def _kind() -> ActorKind:
 
 
 def check_csrf() -> None:
-    sent: Any = request.headers.get(CSRF_HEADER, "")
-    if not hmac.compare_digest(str(sent).encode(), csrf_token().encode()):
+    sent = request.headers.get(CSRF_HEADER, "").encode()
+    # A page may have been made by another host, or before the secret was rotated.
+    secrets = (current_app.config["SECRET_KEY"], *current_app.config["SECRET_KEY_FALLBACKS"])
+    if not any(hmac.compare_digest(sent, _csrf_token(secret).encode()) for secret in secrets):
         raise Forbidden("the page's token is missing or old; reload the page", code="csrf_token")
 
 

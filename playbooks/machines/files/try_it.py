@@ -204,7 +204,7 @@ def main() -> None:
         Path(sys.argv[4]).resolve(),
     )
     guest, url = Guest(name, address), f"https://{address}"
-    key = guest.run(f"cat {API_KEY}").decode().strip()
+    key = guest.run(f"head -n 1 {API_KEY}").decode().strip()
     write_private(state / "api_key", key + "\n")
     if "--summary-only" not in sys.argv:
         api = Api(url, ca, key)
