@@ -122,6 +122,7 @@ def test_a_key_has_a_quota_of_its_own_wherever_it_puts_photos(web_app: App, part
     full = send(web_app, 2, headers=by(key), collection="third")
     assert refused(full) == (403, "quota_exceeded")
     assert full.json()["error"]["details"]["quota"] == "key"
+    assert web_app.get("/api/v1/collections/third").status_code == 404, "what was refused makes none"
     assert outcome(send(web_app, 2))[0] == ["2.jpg"], "of another key"
     assert used(web_app, path) == (2, len(PHOTOS[0]) + len(PHOTOS[1]))
     assert web_app.request("DELETE", "/api/v1/collections/other").status_code == 200

@@ -6,7 +6,8 @@ import hashlib
 import logging
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Collection as Several
 from dataclasses import dataclass
 
 from face_pipeline.actions import pictures
@@ -18,7 +19,7 @@ from face_pipeline.parts import Parts
 from face_pipeline.store import ledger, persons, quotas
 from face_pipeline.store.audit import Actor
 from face_pipeline.store.collections import check_name as check_collection
-from face_pipeline.store.models import State
+from face_pipeline.store.models import Collection, State
 from face_pipeline.telemetry import context
 from face_pipeline.words import counted
 
@@ -146,11 +147,17 @@ def accept(
     by.check_reaches(check_collection(collection))
     person = persons.check_name(person) if person is not None else None
     pack, hashes = parts.pack, {each.row.sha256 for each in checked.good}
+
+    def fitting(
+        found: Collection, known: set[str], bounds: list[quotas.Quota]
+    ) -> tuple[Collection, set[str], list[Upload], list[Rejected]]:
+        return found, known, *_fitting(checked.good, known, bounds)
+
     while True:
-        found, known, bounds = parts.database.in_transaction(
-            lambda session: ledger.open_collection(session, collection, pack, hashes, by)
+        found, known, good, without_room = parts.database.in_transaction(
+            # What is refused here leaves no empty collection behind.
+            lambda session: fitting(*ledger.open_collection(session, collection, pack, hashes, by, batch_id))
         )
-        good, without_room = _fitting(checked.good, known, bounds)
         rejected = [*checked.rejected, *without_room]
         # Outside a transaction: nothing is locked while the disk works.
         _write(parts, good, known)
@@ -175,7 +182,7 @@ def accept(
 
 
 def _fitting(
-    photos: Sequence[Upload], known: Collection[str], bounds: Sequence[quotas.Quota]
+    photos: Sequence[Upload], known: Several[str], bounds: Sequence[quotas.Quota]
 ) -> tuple[list[Upload], list[Rejected]]:
     """Those that there is room for, the first ones, and the others; raises QuotaExceeded where all are.
 
@@ -203,7 +210,7 @@ def _fitting(
     return good, rejected
 
 
-def _write(parts: Parts, photos: Iterable[Upload], known: Collection[str]) -> None:
+def _write(parts: Parts, photos: Iterable[Upload], known: Several[str]) -> None:
     """Keep the originals of those that are not known, or have no file."""
     parts.originals.write(
         {

@@ -95,11 +95,18 @@ class CollectionGone(Exception):
 
 
 def open_collection(
-    session: Session, name: str, pack: Pack, hashes: Iterable[str], by: audit.Actor
+    session: Session,
+    name: str,
+    pack: Pack,
+    hashes: Iterable[str],
+    by: audit.Actor,
+    batch_id: uuid.UUID | None,
 ) -> tuple[Collection, set[str], list[quotas.Quota]]:
     """The collection of an upload (collections.open_collection), those of `hashes` it has a row for, and the
-    quotas that bound the others."""
+    quotas that bound the others. Raises NotFound and Conflict for the batch."""
     collection = collections.open_collection(session, name, pack)
+    if batch_id is not None:
+        batches.find_of(session, batch_id, collection)
     known = select(Photo.sha256).where(Photo.collection_id == collection.id, Photo.sha256.in_(list(hashes)))
     return collection, set(session.scalars(known)), quotas.room(session, collection.id, by)
 
