@@ -10,9 +10,8 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 ROLE = ROOT / "roles/hardening"
-# What `systemd-analyze security` may give a unit of the product, and one that may more (docs/security.md).
+# What `systemd-analyze security` may give a unit of the product (docs/security.md).
 LIMIT = 2.0
-EXCEPTIONS = {"nginx.service": 2.6}
 TEMPLATE = ROLE / "templates/hardening.conf.j2"
 SHARED: dict[str, Any] = {
     name: value

@@ -12,7 +12,7 @@ import pytest
 import requests
 from PIL import Image
 
-from tests.hardening import EXCEPTIONS, LIMIT
+from tests.hardening import LIMIT
 from tests.hosts.test_host import Host, pytestmark, wait  # noqa: F401
 from tests.photos import astronaut_again, astronaut_jpeg
 
@@ -38,7 +38,7 @@ def test_every_unit_is_confined(host: Host, services: list[str]) -> None:
     said = host.run(f"systemd-analyze security --no-pager {' '.join(services)} | grep 'Overall exposure'")
     scores = {unit: float(score) for unit, score in re.findall(r"level for (\S+): (\S+)", said)}
     assert scores.keys() == set(services), said
-    assert {unit: score for unit, score in scores.items() if score > EXCEPTIONS.get(unit, LIMIT)} == {}, (
+    assert {unit: score for unit, score in scores.items() if score > LIMIT} == {}, (
         "systemd-analyze security UNIT names the lines"
     )
 
