@@ -49,7 +49,8 @@ KNOWN = {
 # What roles name and do not bring: it is the system's or a package's, or goes when it is empty.
 OTHERS = [
     "/etc/ansible", "/etc/apt", "/etc/apt/apt.conf.d", "/etc/apt/keyrings", "/etc/apt/preferences.d",
-    "/etc/apt/sources.list", "/etc/apt/sources.list.d", "/etc/debian_version", "/etc/default/*", "/etc/machine-id",
+    "/etc/apt/sources.list", "/etc/apt/sources.list.d", "/etc/debian_version", "/etc/default/*",
+    "/etc/machine-id",
     "/etc/modprobe.d", "/etc/modules-load.d", "/etc/needrestart/conf.d", "/etc/nftables.conf", "/etc/nvidia*",
     "/etc/os-release", "/etc/pip.conf", "/etc/postgresql*", "/etc/resolv.conf", "/etc/ssh/*", "/etc/ssl/*",
     "/etc/sysctl.d", "/etc/systemd", "/etc/systemd/journald.conf.d", "/etc/systemd/system",

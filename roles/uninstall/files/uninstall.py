@@ -139,8 +139,15 @@ class Host:
 
     def files(self) -> list[str]:
         data = self.wanted["data_paths"]
-        found = matches(self.wanted["files"] + ([] if self.keep else [*data, self.wanted["note"]]))
-        kept = tuple(path for path in data if self.keep or ("postgresql" in path and self.foreign_postgres()))
+        # Of a PostgreSQL of others only our own settings go.
+        theirs = [path for path in data if "/postgresql/" in path] if self.foreign_postgres() else []
+        gone = [] if self.keep else [path for path in data if path not in theirs] + [self.wanted["note"]]
+        found = matches(self.wanted["files"] + gone)
+        kept = tuple(
+            path
+            for path in data
+            if (self.keep or path in theirs) and not (path in theirs and path.startswith("/etc/"))
+        )
         return self.spared(found, kept)
 
     def leftovers(self) -> list[str]:
