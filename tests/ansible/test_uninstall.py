@@ -214,3 +214,37 @@ def test_nothing_happens_before_somebody_says_yes(tmp_path: Path) -> None:
     done = site.play("uninstall", "-e", "yes=true", "-e", "data=all")
     assert done.returncode == 2
     assert "data is 'all': take -e data=keep or remove; nothing was changed" in done.stdout
+
+
+def noted(tmp_path: Path, *traces: Path) -> dict[str, Any]:
+    program = ROOT / "roles/base/files/note_before.py"
+    file = tmp_path / "data/before.json"
+    subprocess.run([sys.executable, str(program), str(file), *map(str, traces)], check=True)
+    found: dict[str, Any] = json.loads(file.read_text())
+    return found
+
+
+def test_the_first_run_notes_what_was_there_before(tmp_path: Path) -> None:
+    found = noted(tmp_path, tmp_path / "no-such-trace")
+    assert found["known"]
+    assert "dpkg" in found["packages"]
+    assert "root" in found["users"]
+    assert "root" in found["groups"]
+
+
+def test_nothing_is_known_of_a_host_that_was_installed_before_there_was_a_note(tmp_path: Path) -> None:
+    assert noted(tmp_path, tmp_path) == {"known": False}
+
+
+def test_a_postgresql_that_was_there_before_keeps_its_settings(tmp_path: Path) -> None:
+    settings, ours = tmp_path / "etc/postgresql/17", tmp_path / "etc/postgresql/17/face.conf"
+    settings.mkdir(parents=True)
+    ours.write_text("ours")
+    wanted = asked(tmp_path, data_paths=[str(settings)], files=[str(ours)])
+    note = tmp_path / "data/before.json"
+    note.parent.mkdir()
+    note.write_text(json.dumps({"known": True, "packages": [], "manual": []}))
+    assert uninstall.Host(wanted).files() == [], "kept with the data"
+    assert str(settings) in uninstall.Host(wanted | {"data": "remove"}).files()
+    note.write_text(json.dumps({"known": True, "packages": ["postgresql-17"], "manual": []}))
+    assert str(settings) not in uninstall.Host(wanted | {"data": "remove"}).files()
