@@ -30,7 +30,7 @@ DOCUMENTATION = """
 """
 
 # Playbooks that end with a document: what their set_stats calls `document`.
-DOCUMENTED = {"workers.yml", "scale.yml"}
+DOCUMENTED = {"workers.yml", "scale.yml", "status.yml"}
 MESSAGES = {"debug", "ansible.builtin.debug"}
 # Tasks that fail with a sentence written for people: where it stands in the code helps nobody.
 WORDS = {"fail", "ansible.builtin.fail", "assert", "ansible.builtin.assert"}
@@ -98,6 +98,9 @@ class CallbackModule(Default):  # type: ignore[misc,unused-ignore]
             super().v2_runner_on_failed(result, ignore_errors)
 
     def v2_runner_on_unreachable(self, result: Any) -> None:
+        # What goes on without a host tells of it by itself.
+        if result.task.ignore_unreachable:
+            return
         self._note(result, "host_unreachable")
         super().v2_runner_on_unreachable(result)
 
