@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
 from tests.hosts.test_host import SUMMARY, Host
-from tests.hosts.test_scaling import INVENTORY
-from tests.photos import ROOT
+from tests.hosts.test_scaling import INVENTORY, playbook
 
 pytestmark = [
     pytest.mark.hosts,
@@ -22,16 +20,6 @@ pytestmark = [
 ]
 # An exporter: nobody misses it for a moment.
 UNIT = "prometheus-nginx-exporter.service"
-
-
-def status(*options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["./face-ansible", "playbooks/status.yml", "-i", INVENTORY, *options],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 @contextmanager
@@ -45,14 +33,14 @@ def stopped(host: Host) -> Iterator[None]:
 
 def test_the_page_names_what_does_not_run_and_changes_nothing(host: Host) -> None:
     with stopped(host):
-        done = status()
+        done = playbook("status")
     assert done.returncode == 2, done.stdout + done.stderr
     assert f"{UNIT} is inactive" in done.stdout
     assert "changed=0" in done.stdout
 
 
 def test_a_program_reads_the_same_as_json(host: Host) -> None:
-    done = status("-e", "format=json")
+    done = playbook("status", format="json")
     found = json.loads(done.stdout)
     assert done.returncode == (0 if found["well"] else 2)
     assert found["well"] is (not found["wrong"])
