@@ -83,7 +83,8 @@ COMMANDS = {
     "reconcile": "the service's own work: photos whose upload has an entry",
     "tell-hooks": "the service's own work, for a hook that has an entry",
     "autoscaler": OPERATING, "doctor": OPERATING, "log-level": OPERATING, "migrate": OPERATING,
-    "pack": OPERATING, "queues": OPERATING, "tune": OPERATING, "version": OPERATING,
+    "pack": "pack.compare; all else is of the installation itself",
+    "queues": OPERATING, "tune": OPERATING, "version": OPERATING,
     "trail": "what the host logged: ids alone",
 }  # fmt: skip
 # An id, a word of the service, or the name of a collection.

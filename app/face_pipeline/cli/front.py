@@ -58,7 +58,7 @@ HOST: Mapping[str, str] = {
     "erasures": "List what was erased, and erase it again after a restore.",
     "keys": "Make, list and revoke API keys, and end sessions, without a key.",
     "log-level": "Change what is logged, for a while.",
-    "pack": "Verify, describe and prepare model packs.",
+    "pack": "Verify, describe, prepare and compare model packs.",
     "queues": "Say as JSON how much work waits.",
     "smoke": "Ask the service, put in a photo and find its person.",
     "trail": "Print all that this host logged about one request.",

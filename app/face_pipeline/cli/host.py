@@ -274,7 +274,7 @@ def _parser() -> argparse.ArgumentParser:
     keys.add_commands(commands, _parts, _duration)
     audit.add_commands(commands, _parts, _duration)
     erasures.add_commands(commands, _parts)
-    packs.add_commands(commands)
+    packs.add_commands(commands, _parts)
     tune.add_command(commands, _parts)
     return parser
 

@@ -1,13 +1,17 @@
-"""`face-pipeline pack`: look at a model pack of a host, and prepare its models for it."""
+"""`face-pipeline pack`: look at a model pack of a host, prepare its models for it, compare it with the
+installed one."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
+import sys
+import uuid
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import NoReturn, get_args
+from typing import TYPE_CHECKING, NoReturn, get_args
 
 from face_pipeline.engine import (
     EngineError,
@@ -30,15 +34,26 @@ from face_pipeline.engine.prepared.record import (
 from face_pipeline.engine.runtimes import Library
 from face_pipeline.errors import ConfigurationError
 from face_pipeline.ops import sample
+from face_pipeline.ops.keys import MakeParts, operator
+from face_pipeline.words import counted
+
+if TYPE_CHECKING:
+    from face_pipeline.actions.packs import Comparison, Judged
 
 CHOICES: tuple[str, ...] = get_args(Choice)
 PROFILES: tuple[str, ...] = get_args(Profile)
 PORTRAIT = "the portrait that comes with scikit-image"
 # Of a directory, evenly: they are all in memory at once.
 MOST_PHOTOS = 100
+# Of the stored ones, that another pack is compared on.
+COMPARED = 200
+# Searches and uploads go first.
+NICENESS = 19
+# Of a list that `--format json` has whole.
+SHOWN = 10
 
 
-def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser], parts: MakeParts) -> None:
     """Add `pack`, with an action for each thing to do."""
     actions = commands.add_parser("pack", help="model packs").add_subparsers(required=True, metavar="ACTION")
     for name, run, text in (
@@ -69,6 +84,78 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
             )
             action.add_argument("--again", action="store_true", help="even if that was done already")
             action.add_argument("--format", choices=("text", "json"), default="text")
+    text = "say what another pack would do with stored photos (on the web host); keeps nothing"
+    action = actions.add_parser("compare", help=text, description=text)
+    action.add_argument("directory", type=Path, help="the other pack")
+    action.add_argument("--collection", default="default", help="whose photos (default: default)")
+    action.add_argument(
+        "--photos", type=_number, default=COMPARED, help=f"how many at most (default: {COMPARED})"
+    )
+    action.add_argument("--format", choices=("text", "json"), default="text")
+    action.set_defaults(run=lambda options: _compare(parts, options))
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal() or not 2 <= int(text) <= 10_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 2 to 10000")
+    return int(text)
+
+
+def _compare(parts: MakeParts, options: argparse.Namespace) -> int:
+    from face_pipeline.actions.packs import compare
+
+    os.nice(NICENESS)
+    try:
+        found = compare(
+            parts(), options.directory, options.collection, options.photos, by=operator(), progress=_progress
+        )
+    except (PackError, EngineError) as error:
+        raise ConfigurationError(str(error)) from error
+    if options.format == "json":
+        print(json.dumps(asdict(found), default=str))
+        return 0
+    for line in _told(found):
+        print(line)
+    return 0
+
+
+def _progress(done: int, of: int) -> None:
+    """Where somebody looks at it."""
+    if sys.stderr.isatty():
+        print(f"\r{done} of {of} photos", end="\n" if done == of else "", file=sys.stderr, flush=True)
+
+
+def _told(found: Comparison) -> Iterator[str]:
+    faces = found.faces
+    yield f"{counted(found.photos, 'photo')} in the collection, {found.sampled} looked at"
+    yield from _listed(f"{len(found.gone)} without an original, which no other pack can read", found.gone)
+    if found.embeddings:
+        yield f"{counted(found.embeddings, 'face')} came as embeddings, without a photo"
+    if found.refused:
+        yield from _listed(f"{len(found.refused)} it could not use", found.refused)
+    yield f"faces: {faces.both} found by both, {faces.found} by the other pack alone, {faces.lost} not by it"
+    lost = [photo for _, photo in faces.lost_named]
+    yield from _listed(f"{counted(len(lost), 'face')} with a name not found by it", lost)
+    if found.nearest is not None:
+        yield (
+            f"searches: {found.agreed} of {found.searches} find the same person, or nobody;"
+            f" {found.nearest:.0%} of the nearest faces are the same"
+        )
+    yield f"named faces, installed pack: {_judged(found.installed)}"
+    yield f"named faces, other pack: {_judged(found.other)}"
+    yield f"a photo takes the other pack {found.milliseconds:.0f} ms of processor time here"
+
+
+def _listed(words: str, ids: Sequence[uuid.UUID]) -> Iterator[str]:
+    more = f" and {len(ids) - SHOWN} more (--format json)" if len(ids) > SHOWN else ""
+    yield f"{words}{': ' if ids else ''}{', '.join(map(str, ids[:SHOWN]))}{more}"
+
+
+def _judged(judged: Judged) -> str:
+    return (
+        f"{judged.same} of {judged.same_pairs} pairs of one person reach {judged.threshold:g},"
+        f" {judged.strangers} of {judged.strangers_pairs} of strangers"
+    )
 
 
 def _verify(options: argparse.Namespace) -> int:
