@@ -37,6 +37,9 @@ class Settings(BaseSettings):
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     credentials_dir: Path = Path("/etc/face-pipeline/credentials")
 
+    # Certificate of the authority by which PostgreSQL on another host proves who it is; empty: no TLS.
+    tls_ca: str = Field("", pattern=r"^(/\S*)?$")
+
     database_host: str = "127.0.0.1"
     database_port: int = Field(5432, ge=1, le=65535)
     database_name: str = "face"

@@ -56,6 +56,7 @@ class Parts:
                 name=settings.database_name,
                 user=settings.database_user,
                 passwords=settings.credentials("database_password"),
+                authority=settings.tls_ca,
             ),
             threads=max(settings.web_threads, settings.worker_concurrency),
             # A worker waits for a database that went away, and tries again anyway; a request would fail.

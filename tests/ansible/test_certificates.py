@@ -173,3 +173,13 @@ def test_each_host_gets_its_own_of_one_authority(tmp_path: Path) -> None:
         assert (directory / name / "face.key").stat().st_mode & 0o777 == 0o640
     again = play(directory)
     assert again.stdout.count("changed=0 ") == 3, again.stdout
+
+
+def test_an_authority_is_made_before_anything_is_signed(tmp_path: Path) -> None:
+    command = [sys.executable, str(PROGRAM), str(tmp_path)]
+    said = [subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2)]
+    assert said == ["made\n", "unchanged\n"]
+    assert {path.name for path in tmp_path.iterdir()} == {"ca.key", "ca.crt"}
+    with_names = [*command, "--into", str(tmp_path / "one"), "--client", "one", "::1"]
+    subprocess.run(with_names, capture_output=True, text=True, check=True)
+    read(tmp_path / "one/server.crt").verify_directly_issued_by(read(tmp_path / "ca.crt"))

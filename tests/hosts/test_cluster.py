@@ -23,6 +23,7 @@ from tests.installation import PATIENCE
 from tests.photos import ROOT, astronaut_jpeg
 
 BIN = Path(sys.executable).parent
+PYTHON = "/opt/face-pipeline/current/venv/bin/python"
 # A lease lapses after 15 s, the reconciler looks every 10 s: what a lost host had begun is back by then.
 TAKEN_OVER_SECONDS = 120
 # systemd's words on a worker that did not end by itself. That a photo was begun twice says less: on a busy
@@ -172,6 +173,24 @@ def test_the_photos_are_given_to_workers_with_the_token_alone(host: Host) -> Non
     assert on(REMOTE[0], f"{code} {token} {path}").strip() == "200"
     assert on(GROUPS["web"][0], f"{code} {token} {path}").strip() == "403"
     assert on(REMOTE[0], f"{code} {token} {url}/../etc/passwd --path-as-is").strip() in ("400", "404")
+
+
+def test_the_database_is_asked_by_tls_alone(host: Host) -> None:
+    asked = "SELECT DISTINCT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE client_port > 0"
+    assert host.run(f'runuser -u postgres -- psql -qAt -c "{asked}"').split() == ["t"]
+    address = on(REMOTE[0], "sed -n s/^FACE_DATABASE_HOST=//p /etc/face-pipeline/face-pipeline.env").strip()
+
+    def signs_in(how: str) -> str:
+        """What a worker's host hears that comes with its unit's password."""
+        wanted = f"host={address} dbname=face user=face_worker connect_timeout=60 {how}"
+        program = f"import psycopg2; print(psycopg2.connect(\\"{wanted}\\").info.ssl_in_use)"
+        password = "PGPASSWORD=$(cat /etc/face-pipeline/credentials/database_password_worker)"
+        return on(REMOTE[0], f'{password} {PYTHON} -c "{program}" 2>&1', check=False)
+
+    assert signs_in("sslmode=verify-full sslrootcert=/etc/face-pipeline/ca.crt").strip() == "True"
+    assert "no encryption" in signs_in("sslmode=disable")
+    others = signs_in("sslmode=verify-full sslrootcert=/etc/ssl/certs/ca-certificates.crt")
+    assert "certificate verify failed" in others
 
 
 def test_a_release_that_no_worker_starts_is_taken_back_on_every_host(

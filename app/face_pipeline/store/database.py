@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -45,6 +46,8 @@ CONNECTION_CLASS = "08"
 # Waited too long for rows of others (lock_timeout), or ran too long (statement_timeout, an operator).
 BUSY = (*RETRIED, "55P03", "57014")
 DISK_FULL = "53100"
+# libpq's words for a server of another authority or name, or without TLS.
+UNTRUSTED = "certificate|server does not support SSL"
 # psycopg2's words for a text that no column can hold.
 NUL_REFUSED = "cannot contain NUL (0x00)"
 
@@ -60,7 +63,8 @@ Statements: TypeAlias = Callable[[Connection], Result]
 class Address:
     """Where a database is, and who we are there.
 
-    `passwords` are all that the server may want of us: several while the password is rotated.
+    `passwords` are all that the server may want of us: several while the password is rotated. With `authority`,
+    the file of one, the server has to prove by TLS that it is `host`.
     """
 
     host: str
@@ -68,12 +72,14 @@ class Address:
     name: str
     user: str
     passwords: tuple[str, ...] = field(repr=False)
+    authority: str = ""
 
     @property
     def url(self) -> URL:
         return URL.create(
             "postgresql+psycopg2", username=self.user, password=self.passwords[0],
             host=self.host, port=self.port, database=self.name,
+            query={"sslmode": "verify-full", "sslrootcert": self.authority} if self.authority else {},
         )  # fmt: skip
 
 
@@ -249,6 +255,11 @@ def our_errors() -> Iterator[None]:
 
 def _ours(error: BaseException) -> FacePipelineError | None:
     state = sqlstate(error)
+    if state is None and re.search(UNTRUSTED, str(error)):
+        return DatabaseUnavailable(
+            "the database cannot prove by TLS that it is ours; run ./face-ansible site.yml, "
+            "which gives it and this host certificates of one authority"
+        )
     if _is_away(error, state):
         return DatabaseUnavailable("the database cannot be reached; send the request again")
     if state == DISK_FULL:

@@ -1,11 +1,12 @@
 """A certificate for NAMES, signed by the installation's own authority.
 
-    make_certificate.py AUTHORITY [--into DIRECTORY] [--subject TEXT] [--client] NAME...
+    make_certificate.py AUTHORITY [--into DIRECTORY] [--subject TEXT] [--client] [NAME...]
 
 AUTHORITY is the directory of ca.key and ca.crt, DIRECTORY (the same where it is not given) that of
 server.key and server.crt. What is missing is made, and what ends soon is renewed; a certificate that has the
 names and lasts stays. NAMES are host names and addresses. With --client a client may show it, too: Java
-asks for that where two programs are each other's server and client. Prints "made" or "unchanged".
+asks for that where two programs are each other's server and client. Without a name the authority alone is
+made or renewed. Prints "made" or "unchanged".
 """
 
 import argparse
@@ -181,11 +182,11 @@ def sign(leaf: Leaf, signer: Signer, now: datetime.datetime) -> None:
 
 
 def make(directory: Path, leaf: Leaf, now: datetime.datetime) -> bool:
-    """Whether something was made. The authority's directory is `directory`."""
+    """Whether something was made. The authority's directory is `directory`; a leaf without names is none."""
     for each in (directory, leaf.directory):
         each.mkdir(mode=0o700, parents=True, exist_ok=True)
     signer, changed = authority(directory, now)
-    if still_good(leaf, signer, now):
+    if not leaf.names or still_good(leaf, signer, now):
         return changed
     sign(leaf, signer, now)
     return True
@@ -197,8 +198,8 @@ def main() -> None:
     parser.add_argument("--into", type=Path)
     parser.add_argument("--subject", default=Leaf.subject)
     parser.add_argument("--client", action="store_true")
-    parser.add_argument("names", nargs="+", type=general_name)
-    given = parser.parse_args()
+    parser.add_argument("names", nargs="*", type=general_name)
+    given = parser.parse_intermixed_args()
     leaf = Leaf(given.into or given.authority, given.names, given.subject, given.client)
     print("made" if make(given.authority, leaf, datetime.datetime.now(datetime.UTC)) else "unchanged")
 
