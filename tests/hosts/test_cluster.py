@@ -183,7 +183,7 @@ def test_the_database_is_asked_by_tls_alone(host: Host) -> None:
     def signs_in(how: str) -> str:
         """What a worker's host hears that comes with its unit's password."""
         wanted = f"host={address} dbname=face user=face_worker connect_timeout=60 {how}"
-        program = f"import psycopg2; print(psycopg2.connect(\\"{wanted}\\").info.ssl_in_use)"
+        program = f"import psycopg2; print(psycopg2.connect('{wanted}').info.ssl_in_use)"
         password = "PGPASSWORD=$(cat /etc/face-pipeline/credentials/database_password_worker)"
         return on(REMOTE[0], f'{password} {PYTHON} -c "{program}" 2>&1', check=False)
 

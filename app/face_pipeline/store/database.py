@@ -63,8 +63,8 @@ Statements: TypeAlias = Callable[[Connection], Result]
 class Address:
     """Where a database is, and who we are there.
 
-    `passwords` are all that the server may want of us: several while the password is rotated. With `authority`,
-    the file of one, the server has to prove by TLS that it is `host`.
+    `passwords` are all that the server may want of us: several while the password is rotated. With
+    `authority`, the file of one, the server has to prove by TLS that it is `host`.
     """
 
     host: str
