@@ -17,7 +17,6 @@ import pytest
 import requests
 
 from tests.hosts.test_host import PHOTOS, SUMMARY, Host, wait
-from tests.hosts.test_releasing import BROKEN, Clients, checkout, words  # noqa: F401
 from tests.hosts.test_scaling import INVENTORY, playbook, scale
 from tests.installation import PATIENCE
 from tests.photos import ROOT, astronaut_jpeg
@@ -191,29 +190,6 @@ def test_the_database_is_asked_by_tls_alone(host: Host) -> None:
     assert "no encryption" in signs_in("sslmode=disable")
     others = signs_in("sslmode=verify-full sslrootcert=/etc/ssl/certs/ca-certificates.crt")
     assert "certificate verify failed" in others
-
-
-def test_a_release_that_no_worker_starts_is_taken_back_on_every_host(
-    host: Host,
-    checkout: Path,  # noqa: F811
-) -> None:
-    """The web host has it already when the first worker host finds out; clients notice nothing of either."""
-    hosts = sorted({*GROUPS["web"], *REMOTE})
-    link = "readlink /opt/face-pipeline/current"
-    before = {name: on(name, link) for name in hosts}
-    began = host.run("date +%s").strip()
-    with (checkout / "app/face_pipeline/worker/__init__.py").open("a") as file:
-        file.write(BROKEN)
-    with Clients(host) as clients:
-        done = playbook("deploy", checkout=checkout, quick=True)
-    assert done.returncode != 0
-    assert "runs with the settings it had" in words(done), done.stdout + done.stderr
-    switched = host.run(f"journalctl -u face-web -o cat --no-pager --since @{began}")
-    assert switched, "the web service ran the release for a while"
-    assert {name: on(name, link) for name in hosts} == before
-    clients.check()
-    for name in hosts:
-        assert "failed" not in on(name, "systemctl list-units --plain --no-legend 'face-*' 'celery@*'")
 
 
 def _lose_silently(name: str) -> None:
