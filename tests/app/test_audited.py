@@ -82,6 +82,7 @@ COMMANDS = {
     "cluster": "the service's own work; who looks at a group leaves an entry",
     "reconcile": "the service's own work: photos whose upload has an entry",
     "tell-hooks": "the service's own work, for a hook that has an entry",
+    "inspect": "counts and hashes alone",
     "autoscaler": OPERATING, "doctor": OPERATING, "log-level": OPERATING, "migrate": OPERATING,
     "pack": "pack.compare; all else is of the installation itself",
     "queues": OPERATING, "tune": OPERATING, "version": OPERATING,

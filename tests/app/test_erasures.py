@@ -98,7 +98,7 @@ def test_what_somebody_put_in_again_is_on_no_list(web_app: App, parts: Parts) ->
     assert exported(web_app.installation) == []
 
 
-@pytest.mark.parametrize("line", ["", "[]", "{", '{"what": "photo"}', '{"what": "key", "id": "%s"}'])
+@pytest.mark.parametrize("line", ["", "[]", "{", '{"what": "photo"}', '{"what": "album", "id": "%s"}'])
 def test_a_list_that_is_damaged_erases_nothing(
     clean: Installation, parts: Parts, tmp_path: Path, line: str
 ) -> None:
@@ -110,3 +110,24 @@ def test_a_list_that_is_damaged_erases_nothing(
     assert done.returncode == 1
     assert "line 2 is none of `face-pipeline erasures export`; nothing was erased" in done.stderr
     assert there(parts)[0] == 1
+
+
+def test_a_key_that_was_revoked_is_revoked_again(web_app: App, parts: Parts, tmp_path: Path) -> None:
+    installation = web_app.installation
+    installation.run("keys", "create", "--name", "gone", "--scopes", "read")
+    with parts.database.transaction() as session:
+        before = session.execute(text("SELECT id FROM api_keys WHERE name = 'gone'")).scalar_one()
+    installation.run("keys", "revoke", "--name", "gone")
+    lines = exported(installation)
+    assert {"what": "key", "id": str(before)}.items() <= lines[-1].items()
+    file = tmp_path / "erasures.jsonl"
+    file.write_text("".join(f"{json.dumps(each)}\n" for each in lines))
+    with parts.database.transaction() as session:
+        session.execute(text("UPDATE api_keys SET revoked_at = NULL WHERE name = 'gone'"))
+    try:
+        said = installation.run("erasures", "apply", str(file)).stdout
+        assert "1 key erased again" in said
+        assert installation.run("keys", "show", "--name", "gone", check=False).returncode == 1
+    finally:
+        with parts.database.transaction() as session:
+            session.execute(text("DELETE FROM api_keys WHERE name = 'gone'"))

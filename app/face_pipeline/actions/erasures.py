@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
-from face_pipeline.actions import erasure
+from face_pipeline.actions import erasure, keys
 from face_pipeline.errors import NotFound
 from face_pipeline.parts import Parts
 from face_pipeline.store import audit, erasures
@@ -28,8 +28,11 @@ def export(parts: Parts, *, by: Actor) -> Iterator[Listed]:
 def apply(
     parts: Parts, listed: Iterable[tuple[What, uuid.UUID]], *, dry_run: bool, by: Actor
 ) -> Counter[str]:
-    """Erase what is listed and there; returns how many photos, faces and persons that were, or would be."""
-    ids: dict[What, list[uuid.UUID]] = {"person": [], "photo": [], "face": []}
+    """Erase what is listed and there, and revoke the keys that are listed and not revoked.
+
+    Returns how many photos, faces, persons and keys that were, or would be.
+    """
+    ids: dict[What, list[uuid.UUID]] = {"key": [], "person": [], "photo": [], "face": []}
     for what, identifier in listed:
         ids[what].append(identifier)
     done: Counter[str] = Counter()
@@ -38,6 +41,11 @@ def apply(
             some = all_of_it[start : start + AT_ONCE]
             with parts.database.reading() as session:
                 there = erasures.present(session, what, some)
+            if what == "key":
+                done["key"] += len(there)
+                for key_id in () if dry_run else there:
+                    keys.revoke(parts, key_id, by=by, guarded=False)
+                continue
             for receipt in _erase(parts, what, there, dry_run=dry_run, by=by):
                 rows = receipt.rows
                 done += Counter(photo=rows.photos, face=rows.faces, person=rows.persons)

@@ -149,3 +149,12 @@ def end_of_key(parts: Parts, key_id: uuid.UUID, *, by: Actor) -> None:
         key = keys.find(session, key_id)
         ended = store.end_of_key(session, key.id)
         audit.write(session, by, "session.end", subject=key.id, details={"sessions": ended})
+
+
+def end_all(parts: Parts, *, by: Actor) -> int:
+    """End every session; returns how many had not ended."""
+    by.check_reaches_all()
+    with parts.database.transaction() as session:
+        ended = store.end_all(session)
+        audit.write(session, by, "session.end", details={"sessions": ended})
+    return ended

@@ -56,6 +56,7 @@ HOST: Mapping[str, str] = {
     "audit": "Show who did what, check the chain, and remove old entries, without a key.",
     "doctor": "Check every part and say what mends it.",
     "erasures": "List what was erased, and erase it again after a restore.",
+    "inspect": "Compare the database with the disk of the originals and with its indexes.",
     "keys": "Make, list and revoke API keys, and end sessions, without a key.",
     "log-level": "Change what is logged, for a while.",
     "pack": "Verify, describe, prepare and compare model packs.",

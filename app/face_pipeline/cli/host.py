@@ -163,6 +163,21 @@ def _doctor(options: argparse.Namespace) -> int:
     return 0 if all(finding.ok for finding in findings) else 1
 
 
+def _inspect(options: argparse.Namespace) -> int:
+    from face_pipeline.actions.inspection import inspect
+
+    found = inspect(_parts(), options.originals)
+    if options.json:
+        told = {**asdict(found), "faults": found.faults, "remarks": found.remarks}
+        print(json.dumps(told, indent=2, default=str))
+    else:
+        for line in (*found.remarks, *(f"missing: {each}" for each in found.missing)):
+            print(line)
+        for line in found.faults:
+            print(line, file=sys.stderr)
+    return 1 if found.faults or (found.missing and not options.missing) else 0
+
+
 def _smoke(options: argparse.Namespace) -> int:
     from urllib.parse import urlsplit
 
@@ -267,6 +282,15 @@ def _parser() -> argparse.ArgumentParser:
     add("doctor", _doctor, "check every part and say what mends it").add_argument(
         "--format", choices=("text", "json"), default="text"
     )
+    about = "count what there is, read originals, and compare each index with a scan of all"
+    inspect = add("inspect", _inspect, about)
+    inspect.add_argument(
+        "--originals", metavar="N", type=int, default=200, help="files to read (default: 200)"
+    )
+    inspect.add_argument(
+        "--missing", action="store_true", help="originals that are missing are told, and are no failure"
+    )
+    inspect.add_argument("--json", action="store_true")
     _add_smoke(add)
     add("version", _version, "print the version")
     _add_log_commands(add)

@@ -24,10 +24,10 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser], 
     actions = commands.add_parser("erasures", help=told, description=told).add_subparsers(
         required=True, metavar="ACTION"
     )
-    text = "print the list of all that was erased, ids alone, an object of JSON a line"
+    text = "print the list of all that was erased, and of revoked keys, ids alone, an object of JSON a line"
     export = actions.add_parser("export", help=text, description=text)
     export.set_defaults(run=lambda _: _export(parts()))
-    text = "erase what the list names and a restored backup brought back"
+    text = "erase what the list names and a restored backup brought back, and revoke its keys"
     apply = actions.add_parser("apply", help=text, description=text)
     apply.add_argument("file", type=argparse.FileType(), metavar="FILE", help="the list; -: standard input")
     apply.add_argument("--dry-run", action="store_true", help="only say what would be erased")
@@ -56,7 +56,7 @@ def _apply(parts: MakeParts, options: argparse.Namespace) -> int:
 
 
 def _read(lines: Iterable[str]) -> Iterator[tuple[What, uuid.UUID]]:
-    from face_pipeline.store.erasures import TABLES
+    from face_pipeline.store.erasures import KINDS
 
     for number, line in enumerate(lines, 1):
         try:
@@ -64,6 +64,6 @@ def _read(lines: Iterable[str]) -> Iterator[tuple[What, uuid.UUID]]:
             what, identifier = told["what"], uuid.UUID(told["id"])
         except (ValueError, TypeError, KeyError, AttributeError):
             what = None
-        if what not in TABLES:
+        if what not in KINDS:
             raise BadRequest(f"line {number} is none of `face-pipeline erasures export`; nothing was erased")
         yield what, identifier

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from face_pipeline.errors import BadRequest, NotFound
+from face_pipeline.words import counted
 
 if TYPE_CHECKING:
     from face_pipeline.parts import Parts
@@ -87,10 +88,11 @@ def add_commands(
     sessions = add("sessions", _sessions, "show who is signed in to the pages, newest first")
     sessions.add_argument("--name", help="only with this key")
     sessions.add_argument("--json", action="store_true")
-    sign_out = add("sign-out", _sign_out, "end a session of the pages, or all of a key, which works on")
+    sign_out = add("sign-out", _sign_out, "end a session of the pages, all of a key, which works on, or all")
     which = sign_out.add_mutually_exclusive_group(required=True)
     which.add_argument("session", metavar="ID", nargs="?", help="of the session")
     which.add_argument("--name", help="of the key")
+    which.add_argument("--all", action="store_true", help="everybody signs in again")
 
 
 def _age(duration: Duration, text: str) -> timedelta | None:
@@ -252,6 +254,9 @@ def _sign_out(parts: Parts, options: argparse.Namespace) -> int:
     if options.name is not None:
         sessions.end_of_key(parts, _named(parts, options.name).id, by=operator())
         print(f"ended the sessions of {options.name}")
+        return 0
+    if options.all:
+        print(f"ended {counted(sessions.end_all(parts, by=operator()), 'session')}")
         return 0
     try:
         session_id = uuid.UUID(options.session)

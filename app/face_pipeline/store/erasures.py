@@ -2,6 +2,7 @@
 
 It is written in the transaction of each erasure, kept outside of the database too (`face-pipeline erasures
 export`), and erased again after a restore. What came back because somebody put it in again is not on it.
+Keys that were revoked are on it as well: a restored database would let their holders in again.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from sqlalchemy import ColumnElement, Text, any_, cast, func, literal, select
 from sqlalchemy.dialects.postgresql import ARRAY, UUID, insert
 from sqlalchemy.orm import Session
 
-from face_pipeline.store.models import Erasure, Face, Person, Photo
+from face_pipeline.store.models import ApiKey, Erasure, Face, Person, Photo
 
-What = Literal["photo", "face", "person"]
+What = Literal["photo", "face", "person", "key"]
 TABLES: dict[What, Any] = {"photo": Photo, "face": Face, "person": Person}
+KINDS: frozenset[str] = frozenset((*TABLES, "key"))
 ROWS_AT_ONCE = 1000
 
 
@@ -40,7 +42,7 @@ def note(session: Session, what: What, *which: ColumnElement[bool]) -> None:
 
 
 def everything(session: Session) -> Iterator[Listed]:
-    """The list, the oldest first, but for what is there again."""
+    """The list, the oldest first, but for what is there again; then the keys that were revoked."""
     query = select(Erasure.what, Erasure.id, Erasure.at).order_by(Erasure.at, Erasure.id)
     for what, table in TABLES.items():
         query = query.where(
@@ -48,11 +50,19 @@ def everything(session: Session) -> Iterator[Listed]:
         )
     for row in session.execute(query.execution_options(yield_per=ROWS_AT_ONCE)):
         yield Listed(row.what, row.id, row.at)
+    revoked = select(ApiKey).where(ApiKey.revoked_at.is_not(None))
+    for key in session.scalars(revoked.order_by(ApiKey.revoked_at, ApiKey.id)):
+        if key.revoked_at is not None:
+            yield Listed("key", key.id, key.revoked_at)
 
 
 def present(session: Session, what: What, ids: Sequence[uuid.UUID]) -> Sequence[uuid.UUID]:
-    """Those of the ids that are there."""
-    table = TABLES[what]
+    """Those of the ids that are there; of keys, those that work or only expired."""
     wanted: Any = any_(cast([str(each) for each in ids], ARRAY(UUID)))
+    if what == "key":
+        return session.scalars(
+            select(ApiKey.id).where(ApiKey.id == wanted, ApiKey.revoked_at.is_(None))
+        ).all()
+    table = TABLES[what]
     found: Sequence[uuid.UUID] = session.scalars(select(table.id).where(table.id == wanted)).all()
     return found

@@ -26,6 +26,8 @@ DIRECTORY_MODE = 0o750
 FILES_AT_ONCE = 16
 # An upload has committed its row long before this; an older file without a row belongs to nobody.
 ORPHAN_AFTER_SECONDS = 3600
+# A file of playbooks/restore.yml: all originals stay while it is there, but for those that are erased.
+WAY_BACK = ".way-back"
 # Looked up in the ledger together.
 NAMES_AT_ONCE = 250
 # The end of the name of a file that is about to be removed.
@@ -120,6 +122,10 @@ class Originals:
             return self.path(sha256).read_bytes()
         except FileNotFoundError as error:
             raise OriginalMissing(f"the original {sha256} is not in {self.directory}") from error
+
+    def intact(self, sha256: str) -> bool:
+        """Whether the file still has the bytes that it is named by. Raises OriginalMissing."""
+        return hashlib.sha256(self.read(sha256)).hexdigest() == sha256
 
     def write(self, photos: Mapping[str, bytes]) -> None:
         """Keep the photos, by their sha256, so that they survive a power cut once this returns.
@@ -221,8 +227,14 @@ class Originals:
 
     def sweep(self, is_referenced: Callable[[str], bool]) -> int:
         """Remove originals no row names, left by uploads that ended before their commit, and by erasures that
-        ended after theirs; returns how many."""
+        ended after theirs; returns how many.
+
+        None while there is a way back from a restore (`WAY_BACK`): the database that is kept for it names
+        others.
+        """
         removed = 0
+        if (self.directory / WAY_BACK).exists():
+            return removed
         for path in self._older_than(time.time() - ORPHAN_AFTER_SECONDS):
             if path.name.startswith("."):
                 removed += self._sweep_aside(path, is_referenced)

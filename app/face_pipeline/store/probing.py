@@ -76,16 +76,18 @@ def due(session: Session, contract: str) -> Sequence[Collection]:
     ).all()
 
 
-def measure(database: Database, collection: Collection, threshold: float) -> Measured | None:
+def measure(
+    database: Database, collection: Collection, threshold: float, *, probes: int = PROBES
+) -> Measured | None:
     """Find the fewest candidates with which the index of the collection finds enough of its true matches.
 
     Where no number of `CANDIDATES` does, what the greatest finds; None where no face is left. It reads alone,
     and no statement holds a moment of the database longer than one search. `threshold`: the cosine from
-    which on faces match.
+    which on faces match; `probes`: how many questions at most.
     """
     random = np.random.default_rng()
     with database.reading() as session:
-        questions = _questions(session, collection, threshold, random)
+        questions = _questions(session, collection, threshold, probes, random)
     truths = [_truth(database, collection, question, threshold) for question in questions]
     expected = sum(map(len, truths))
     if not expected:
@@ -141,13 +143,13 @@ def _found(
 
 
 def _questions(
-    session: Session, collection: Collection, threshold: float, random: np.random.Generator
+    session: Session, collection: Collection, threshold: float, probes: int, random: np.random.Generator
 ) -> list[Embeddings]:
     sampled = session.execute(
         select(Face.id, Face.person_id, Face.embedding)
         .where(Face.collection_id == collection.id)
         .order_by(func.random())
-        .limit(PROBES)
+        .limit(probes)
     ).all()
     people = [_faces_of(session, row.person_id, row.id, row.embedding) for row in sampled]
     pairs = np.concatenate([faces[1:] @ faces[0] for faces in people]) if people else np.zeros(0)

@@ -21,6 +21,7 @@ from sqlalchemy import (
     func,
     or_,
     select,
+    true,
     tuple_,
     update,
 )
@@ -135,6 +136,11 @@ def end(session: Session, session_id: uuid.UUID) -> BrowserSession | None:
 def end_of_key(session: Session, key_id: uuid.UUID) -> int:
     """End the sessions that were opened with the key; returns how many had not ended."""
     return len(_end(session, BrowserSession.key_id == key_id).all())
+
+
+def end_all(session: Session) -> int:
+    """End every session; returns how many had not ended."""
+    return len(_end(session, true()).all())
 
 
 def _end(session: Session, which: ColumnElement[bool]) -> ScalarResult[BrowserSession]:

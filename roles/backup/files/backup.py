@@ -4,6 +4,7 @@
     backup.py CONFIG files              the originals, and what a new installation needs beside them
     backup.py CONFIG seal               encrypt the secrets of standard input; says "sealed" if it did
     backup.py CONFIG figures NAME FILE  what database or files has done, for node_exporter
+    backup.py CONFIG restic N ARGUMENT…  restic with repository N and its key, in place of this program
 
 Each repository gets a copy of its own, and is verified once a week. One that fails keeps the others from
 nothing, and the status is 1. State is in $STATE_DIRECTORY, credentials are in $CREDENTIALS_DIRECTORY; no
@@ -13,8 +14,11 @@ secret is ever an argument.
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
+import random
+import shutil
 import subprocess
 import sys
 import time
@@ -30,6 +34,8 @@ DAY = 86400
 WEEK = 6.5 * DAY
 # Of the originals, each week.
 READ_BACK = "5%"
+# Originals that are restored on trial, from so many directories at most.
+PROVEN, PROVEN_DIRECTORIES = 20, 40
 PARTS = {"database": ("database",), "files": ("originals", "configuration")}
 METRICS = {
     "face_backup_last_success_timestamp_seconds": (
@@ -194,6 +200,9 @@ class Restic:
     def __call__(self, *arguments: str) -> None:
         run("restic", "--quiet", *self.options, *arguments, env=self.env)
 
+    def become(self, *arguments: str) -> None:
+        os.execvpe("restic", ["restic", "--quiet", *self.options, *arguments], {**os.environ, **self.env})
+
     def prepare(self) -> None:
         """A repository that is new is made, and locks of runs that are over go."""
         try:
@@ -224,6 +233,42 @@ class Restic:
             "--keep-within-hourly", "7d", "--keep-within-daily", f"{days}d",
         )  # fmt: skip
         self("check", f"--read-data-subset={READ_BACK}")
+
+    def prove(self, originals: str, cache: Path) -> None:
+        """Restore some originals, and compare each with the hash that it is named by. Raises ValueError."""
+        chosen = self._some(originals)
+        target = cache / "proof"
+        if target.exists():
+            shutil.rmtree(target)
+        if not chosen:
+            return
+        try:
+            wanted = [word for path in chosen for word in ("--include", path)]
+            self("restore", "latest", "--tag", "originals", "--target", str(target), *wanted)
+            for path in chosen:
+                data = (target / path.lstrip("/")).read_bytes()
+                if hashlib.sha256(data).hexdigest() != Path(path).name:
+                    raise ValueError(f"{path} came back with other bytes than those that were put in")
+        finally:
+            shutil.rmtree(target, ignore_errors=True)
+
+    def _some(self, originals: str) -> list[str]:
+        """Paths of originals in the newest backup, from a few of its directories."""
+        chosen: list[str] = []
+        first = self._listed(originals)
+        random.shuffle(first)
+        for one in first[:PROVEN_DIRECTORIES]:
+            for two in self._listed(one)[:1]:
+                chosen += [each for each in self._listed(two) if not Path(each).name.startswith(".")]
+            if len(chosen) >= PROVEN:
+                break
+        return chosen[:PROVEN]
+
+    def _listed(self, directory: str) -> list[str]:
+        command = ("restic", "--json", *self.options, "ls", "--tag", "originals", "latest", directory)
+        told = [json.loads(line) for line in said(*command, env=self.env).splitlines()]
+        paths = [each["path"] for each in told if each.get("struct_type") == "node"]
+        return [path for path in paths if path.startswith(f"{directory.rstrip('/')}/")]
 
 
 def ssh(program: str, port: str, repository: Repository, key: Path) -> list[str]:
@@ -291,7 +336,12 @@ def files(this: Run) -> None:
                 this.back_up(part, number, partial(restic.back_up, part, paths[part]))
             with this.attempt(f"secrets to repository {number}"):
                 deliver(number, repository, sealed)
-            this.verify(PARTS["files"], number, partial(restic.verify, this.config["days"]))
+            this.verify(PARTS["files"], number, partial(verify_files, restic, this.config))
+
+
+def verify_files(restic: Restic, config: dict[str, Any]) -> None:
+    restic.verify(config["days"])
+    restic.prove(config["originals"], Path(os.environ["CACHE_DIRECTORY"]))
 
 
 # What the role calls.
@@ -323,12 +373,17 @@ def text(state: State) -> str:
 
 
 def main() -> int:
-    if len(sys.argv) < 3 or sys.argv[2] not in (*PARTS, "seal", "figures"):
+    if len(sys.argv) < 3 or sys.argv[2] not in (*PARTS, "seal", "figures", "restic"):
         sys.exit(__doc__)
     config, action = json.loads(Path(sys.argv[1]).read_bytes()), sys.argv[2]
     directory = Path(os.environ["STATE_DIRECTORY"])
     if action == "seal":
         print(seal(directory))
+    elif action == "restic":
+        number = int(sys.argv[3])
+        if not 1 <= number <= len(config["repositories"]):
+            sys.exit(f"there is no repository {number}: {sys.argv[1]} names {len(config['repositories'])}")
+        Restic(number, config["repositories"][number - 1]).become(*sys.argv[4:])
     elif action == "figures":
         target = Path(sys.argv[4])
         # Where nothing is observed there is no directory.

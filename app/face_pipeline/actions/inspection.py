@@ -1,0 +1,121 @@
+"""Whether what the database says is what the disk of the originals has and the indexes find.
+
+After a restore, or where a disk is in doubt. It reads alone.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from face_pipeline.actions.doctor import FOUND_FLOOR
+from face_pipeline.engine import contract_id
+from face_pipeline.parts import Parts
+from face_pipeline.store import holdings, indexes, probing
+from face_pipeline.store.holdings import Holdings
+from face_pipeline.store.originals import OriginalMissing
+from face_pipeline.words import counted
+
+# Questions to the index of each collection, and to a scan of all of its faces.
+PROBES = 20
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found: originals by their SHA-256, of indexes the share that each finds, by collection."""
+
+    holdings: Holdings
+    originals: int
+    missing: Sequence[str]
+    read: int
+    damaged: Sequence[str]
+    indexes: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def faults(self) -> list[str]:
+        """What is damaged, in words; a missing original is none by itself."""
+        found = [
+            f"the original {sha256} has other bytes than those that were put in" for sha256 in self.damaged
+        ]
+        found += [
+            f"the index of {name} finds {share:.0%} of what a scan of all finds; `face-pipeline index"
+            f" --rebuild {name}` builds it anew"
+            for name, share in self.indexes.items()
+            if share < FOUND_FLOOR
+        ]
+        return found
+
+    @property
+    def remarks(self) -> list[str]:
+        """What an operator should know."""
+        held = self.holdings
+        newest = held.newest.isoformat(timespec="seconds") if held.newest else "none"
+        told = [
+            f"{counted(held.photos, 'photo')}, {counted(held.faces, 'face')},"
+            f" {counted(held.persons, 'person')}; the newest photo is of {newest}",
+            f"{counted(self.originals, 'original')}, {counted(self.read, 'file')} of them read and compared"
+            " with the hash",
+        ]
+        if self.indexes:
+            number = len(self.indexes)
+            told.append(f"{number} index{'' if number == 1 else 'es'} compared with a scan of all")
+        if self.missing:
+            told.append(
+                f"{counted(len(self.missing), 'original')} missing: their photos keep their faces; send these"
+                " photos again to have the pictures"
+            )
+        return told
+
+
+def inspect(parts: Parts, sample: int) -> Inspection:
+    """Count rows, look for each original, read `sample` of them, and compare each index with a scan of all.
+
+    The indexes are those of collections that the model pack of this host can read.
+    """
+    with parts.database.reading() as session:
+        held = holdings.count(session)
+    number, missing, chosen = _look(parts, sample)
+    damaged = [sha256 for sha256 in chosen if not _whole(parts, sha256)]
+    return Inspection(held, number, missing, len(chosen), damaged, _indexes(parts))
+
+
+def _look(parts: Parts, sample: int) -> tuple[int, list[str], list[str]]:
+    """How many originals there are to be, those that are not there, and `sample` of those that are."""
+    number, there = 0, 0
+    missing: list[str] = []
+    chosen: list[str] = []
+    with parts.database.transaction() as session:
+        for sha256 in holdings.originals(session):
+            number += 1
+            if not parts.originals.path(sha256).exists():
+                missing.append(sha256)
+                continue
+            there += 1
+            # Each is as likely as any other, without knowing how many will come.
+            if len(chosen) < sample:
+                chosen.append(sha256)
+            elif (place := random.randrange(there)) < sample:  # noqa: S311
+                chosen[place] = sha256
+    return number, missing, chosen
+
+
+def _whole(parts: Parts, sha256: str) -> bool:
+    try:
+        return parts.originals.intact(sha256)
+    except OriginalMissing:
+        # It was erased a moment ago.
+        return True
+
+
+def _indexes(parts: Parts) -> dict[str, float]:
+    with parts.database.reading() as session:
+        indexed = indexes.indexed(session)
+    found = {}
+    for collection in indexed:
+        if collection.contract_id != contract_id(parts.pack):
+            continue
+        measured = probing.measure(parts.database, collection, parts.pack.match_threshold, probes=PROBES)
+        if measured is not None:
+            found[collection.name] = measured.found
+    return found

@@ -1,0 +1,361 @@
+"""A restore, step by step, on the host that has the part. Standard input of the system's own Python, as root.
+
+    restore.py plan-database WISH    which backup it would be and whether there is room, as JSON
+    restore.py plan-files WISH       the same of the originals
+    restore.py close WISH            end PostgreSQL's log with a commit, where it still runs
+    restore.py database WISH         put what there is aside, restore, and wait until PostgreSQL is a primary
+    restore.py files WISH            bring back originals that are missing or damaged; none goes
+    restore.py erasures WISH         the list of what was erased, from the database or the newest backup
+    restore.py way-back WISH         whether something is put aside: "yes" or "no"
+    restore.py back WISH             put it back: PostgreSQL is stopped
+    restore.py forget WISH           remove what was put aside
+
+WISH is an object of JSON: at, repository (0: the first), timeline, cluster, postgres, state, originals,
+config, backup, credentials. A step that was done before is done again without harm. Exit status 1: what to
+do is said.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+STANZA = "face"
+# What a database of this size needs beside it, for its log while it is brought to the moment.
+SPARE_BYTES = 1 << 30
+RECOVERY_LOG_LINES = 12
+POLL_SECONDS = 1.0
+
+
+class Refused(Exception):
+    """Said to the operator; nothing more is done."""
+
+
+class Wish:
+    """What is asked for, and where things are."""
+
+    def __init__(self, text: str) -> None:
+        given: dict[str, Any] = json.loads(text)
+        self.at = moment(given["at"])
+        self.repository = int(given["repository"])
+        self.timeline = str(given["timeline"])
+        self.version = str(given["postgres"])
+        self.main = Path(given["cluster"])
+        self.before = self.main.with_name(f"{self.main.name}.before")
+        self.state = Path(given["state"])
+        self.originals = Path(given["originals"])
+        self.way_back = self.originals / ".way-back"
+        self.backup = [sys.executable, "-I", "-B", given["backup"], given["config"], "restic"]
+        self.environment = {
+            **os.environ,
+            "CREDENTIALS_DIRECTORY": given["credentials"],
+            "STATE_DIRECTORY": "/",
+        }
+
+    @property
+    def number(self) -> int:
+        return self.repository or 1
+
+
+def moment(text: str) -> datetime | None:
+    """`2026-11-25 10:00`, with seconds and a zone or without: then it is UTC. Empty: the end of the log."""
+    if not text.strip():
+        return None
+    try:
+        found = datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
+    except ValueError:
+        raise Refused(
+            f"at is '{text}': write it as \"2026-11-25 10:00\", in UTC, or with its zone as"
+            ' "2026-11-25 10:00+01:00"; nothing was changed'
+        ) from None
+    found = found if found.tzinfo else found.replace(tzinfo=timezone.utc)
+    if found > datetime.now(timezone.utc):
+        raise Refused(f"at is '{text}', which is yet to come; nothing was changed")
+    return found
+
+
+def shown(at: datetime) -> str:
+    return at.astimezone(timezone.utc).isoformat(sep=" ", timespec="seconds")
+
+
+def done(*command: str, check: bool = True, **more: Any) -> subprocess.CompletedProcess[str]:
+    """What it prints; a command that fails is told with its words."""
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, **more)
+    if check and ended.returncode != 0:
+        raise Refused(f"{' '.join(command[:6])} failed: {(ended.stderr or ended.stdout).strip()[-1500:]}")
+    return ended
+
+
+def as_postgres(*command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    return done("runuser", "-u", "postgres", "--", *command, check=check, cwd="/")
+
+
+def asked(statement: str) -> str | None:
+    """What the running server answers; None where it does not."""
+    ended = as_postgres("psql", "-XAtqc", statement, "postgres", check=False)
+    return ended.stdout.strip() if ended.returncode == 0 else None
+
+
+# The database.
+
+
+def backups(wish: Wish) -> list[dict[str, Any]]:
+    """Whole ones of the repository, oldest first."""
+    (told,) = json.loads(
+        as_postgres(
+            "pgbackrest", f"--stanza={STANZA}", f"--repo={wish.number}", "info", "--output=json"
+        ).stdout
+    )
+    found: list[dict[str, Any]] = [each for each in told.get("backup", []) if not each.get("error")]
+    if not found:
+        raise Refused(
+            f"repository {wish.number} has no backup of the database ({told['status']['message']});"
+            " -e repository=2 takes the second one, ./face-ansible playbooks/backup.yml makes one"
+        )
+    return found
+
+
+def plan_database(wish: Wish) -> dict[str, Any]:
+    known = backups(wish)
+    ended = [datetime.fromtimestamp(each["timestamp"]["stop"], timezone.utc) for each in known]
+    fitting = [each for each, at in zip(known, ended, strict=True) if wish.at is None or at <= wish.at]
+    if not fitting:
+        assert wish.at is not None
+        raise Refused(
+            f"the oldest backup in repository {wish.number} is of {shown(ended[0])}, and {shown(wish.at)} is"
+            " before that; nothing was changed"
+        )
+    chosen = fitting[-1]
+    size = int(chosen["info"]["size"])
+    free = shutil.disk_usage(wish.main.parent).free
+    if free < size + SPARE_BYTES:
+        raise Refused(
+            f"{wish.main.parent} has {gigabytes(free)} free, and the database that is restored needs"
+            f" {gigabytes(size + SPARE_BYTES)} beside the one that is there; nothing was changed"
+        )
+    return {
+        "backup": chosen["label"],
+        "made": shown(datetime.fromtimestamp(chosen["timestamp"]["stop"], timezone.utc)),
+        "at": shown(wish.at) if wish.at else "the end of its log",
+        "timeline": timeline(wish),
+        "size": gigabytes(size),
+        "free": gigabytes(free),
+    }
+
+
+def gigabytes(number: int) -> str:
+    return f"{number / 1e9:.1f} GB"
+
+
+def timeline(wish: Wish) -> str:
+    """Of the log to follow: that of the database which is here, for an earlier restore may have left another.
+
+    `latest` where this is another database, as on a new host.
+    """
+    if wish.timeline:
+        return wish.timeline
+    program = f"/usr/lib/postgresql/{wish.version}/bin/pg_controldata"
+    main = wish.main if wish.main.exists() else wish.before
+    told = as_postgres("env", "LC_ALL=C", program, str(main), check=False).stdout
+    facts = {
+        name.strip(): value.strip() for name, _, value in (line.partition(":") for line in told.splitlines())
+    }
+    (info,) = json.loads(
+        as_postgres(
+            "pgbackrest", f"--stanza={STANZA}", f"--repo={wish.number}", "info", "--output=json"
+        ).stdout
+    )
+    systems = {str(each.get("system-id")) for each in info.get("db", [])}
+    if facts.get("Database system identifier") not in systems:
+        return "latest"
+    return facts["Latest checkpoint's TimeLineID"]
+
+
+def close_log(wish: Wish) -> None:
+    """A commit after the moment that is gone back to, by which PostgreSQL knows that it got there."""
+    del wish
+    if asked("SELECT pg_is_in_recovery()") != "f":
+        return
+    asked("SELECT pg_current_xact_id()")
+    asked("SELECT pg_switch_wal()")
+
+
+def restore_database(wish: Wish) -> None:
+    followed = timeline(wish)
+    if not wish.before.exists():
+        wish.main.rename(wish.before)
+    elif wish.main.exists():
+        shutil.rmtree(wish.main)
+    owner = wish.before.stat()
+    wish.main.mkdir(mode=0o700)
+    os.chown(wish.main, owner.st_uid, owner.st_gid)
+    target = ["--type=default"]
+    if wish.at is not None:
+        at = wish.at.astimezone(timezone.utc).strftime("%Y-%m-%d %H:%M:%S.%f+00")
+        target = ["--type=time", f"--target={at}", "--target-action=promote"]
+    as_postgres(
+        "pgbackrest", f"--stanza={STANZA}", f"--repo={wish.number}", "restore", *target,
+        f"--target-timeline={followed}", "--log-level-console=warn",
+    )  # fmt: skip
+    recover(wish)
+
+
+def recover(wish: Wish) -> None:
+    """Start PostgreSQL until it is a primary, and stop it: its unit would start one that fails for ever."""
+    cluster = ("pg_ctlcluster", "--skip-systemctl-redirect", wish.version, wish.main.name)
+    began = datetime.now(timezone.utc) - timedelta(seconds=1)
+    started = as_postgres(*cluster, "start", "--", "-w", "-t", "1000000", check=False)
+    while started.returncode == 0 and (state := asked("SELECT pg_is_in_recovery()")) != "f":
+        if state is None and as_postgres(*cluster, "status", check=False).returncode != 0:
+            break
+        time.sleep(POLL_SECONDS)
+    else:
+        if started.returncode == 0:
+            as_postgres(*cluster, "stop", "-m", "fast")
+            return
+    raise Refused(f"the database cannot be brought to that moment: {why(wish, began)}")
+
+
+def why(wish: Wish, since: datetime) -> str:
+    """What PostgreSQL says of it."""
+    file = Path(f"/var/log/postgresql/postgresql-{wish.version}-{wish.main.name}.log")
+    try:
+        if datetime.fromtimestamp(file.stat().st_mtime, timezone.utc) < since:
+            return f"{file} says nothing of it"
+        lines = file.read_text(errors="replace").splitlines()
+    except OSError as error:
+        return f"its log cannot be read ({error})"
+    worst = [line for line in lines[-200:] if " FATAL: " in line or " PANIC: " in line]
+    if any("before configured recovery target was reached" in line for line in worst):
+        return (
+            "the log in the repository ends before it, or has a hole; take an earlier moment, another"
+            " -e repository, or leave -e at out for all there is"
+        )
+    return " / ".join(worst[-3:] or lines[-RECOVERY_LOG_LINES:])
+
+
+# The originals.
+
+
+def restic(wish: Wish, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    return done(*wish.backup, str(wish.number), *arguments, check=check, env=wish.environment)
+
+
+def snapshot(wish: Wish) -> dict[str, Any]:
+    """The first one after the moment, which has every file that the database then names; else the newest."""
+    known: list[dict[str, Any]] = json.loads(
+        restic(wish, "snapshots", "--json", "--no-lock", "--tag", "originals").stdout
+    )
+    if not known:
+        raise Refused(
+            f"repository {wish.number} has no backup of the originals; -e repository=2 takes the second one"
+        )
+    known.sort(key=lambda each: taken(each["time"]))
+    later = [each for each in known if wish.at is not None and taken(each["time"]) >= wish.at]
+    return later[0] if later else known[-1]
+
+
+def taken(text: str) -> datetime:
+    """Go writes nanoseconds, which Python does not read."""
+    whole, _, rest = text.partition(".")
+    if not rest:
+        return datetime.fromisoformat(text.replace("Z", "+00:00"))
+    digits = "".join(each for each in rest if each.isdigit() or each in "+-:Z")
+    sign = next((each for each in "+-Z" if each in digits), "Z")
+    _, _, zone = digits.partition(sign)
+    return datetime.fromisoformat(f"{whole}{'+00:00' if sign == 'Z' else sign + zone}")
+
+
+def plan_files(wish: Wish) -> dict[str, Any]:
+    chosen = snapshot(wish)
+    return {"backup": chosen["short_id"], "made": shown(taken(chosen["time"]))}
+
+
+def restore_files(wish: Wish) -> None:
+    wish.way_back.touch()
+    restic(
+        wish, "restore", snapshot(wish)["id"], "--no-lock", "--target", "/", "--exclude", wish.way_back.name
+    )
+
+
+def erasures(wish: Wish) -> None:
+    """Lines of several lists are one: what an earlier attempt knew counts too."""
+    told = done("/usr/local/bin/face-pipeline", "erasures", "export", check=False)
+    lines = told.stdout if told.returncode == 0 else ""
+    here = wish.state.parent / "files" / "erasures.jsonl"
+    if told.returncode != 0:
+        listed = restic(wish, "dump", "latest", "--no-lock", "--tag", "configuration", str(here), check=False)
+        lines = listed.stdout if listed.returncode == 0 else ""
+        lines += here.read_text() if here.exists() else ""
+    wish.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file = wish.state / "erasures.jsonl"
+    known = file.read_text() if file.exists() else ""
+    each = list(dict.fromkeys(line for line in (known + lines).splitlines() if line.strip()))
+    new = file.with_name(".erasures.jsonl.new")
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as target:
+        target.write("".join(f"{line}\n" for line in each))
+        target.flush()
+        os.fsync(target.fileno())
+    new.replace(file)
+    where = "the database" if told.returncode == 0 else "the newest backup: the database does not answer"
+    print(f"{len(each)} lines, from {where}")
+
+
+# What was put aside.
+
+
+def way_back(wish: Wish) -> None:
+    print("yes" if wish.before.exists() or wish.way_back.exists() else "no")
+
+
+def back(wish: Wish) -> None:
+    if wish.before.exists():
+        # The one that is tried goes at the end: until then there are two.
+        tried = wish.main.with_name(f"{wish.main.name}.tried")
+        if tried.exists():
+            shutil.rmtree(tried)
+        if wish.main.exists():
+            wish.main.rename(tried)
+        wish.before.rename(wish.main)
+        if tried.exists():
+            shutil.rmtree(tried)
+    wish.way_back.unlink(missing_ok=True)
+
+
+def forget(wish: Wish) -> None:
+    if wish.before.exists():
+        if not wish.main.exists():
+            raise Refused(f"there is no {wish.main}; -e do=back puts back what was there")
+        shutil.rmtree(wish.before)
+    wish.way_back.unlink(missing_ok=True)
+    if wish.state.exists():
+        shutil.rmtree(wish.state)
+
+
+def main() -> int:
+    steps = {
+        "plan-database": plan_database, "plan-files": plan_files, "close": close_log,
+        "database": restore_database, "files": restore_files, "erasures": erasures, "way-back": way_back,
+        "back": back, "forget": forget,
+    }  # fmt: skip
+    if len(sys.argv) != 3 or sys.argv[1] not in steps:
+        sys.exit(__doc__)
+    try:
+        found = steps[sys.argv[1]](Wish(sys.argv[2]))
+    except (Refused, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    if found is not None:
+        print(json.dumps(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,147 @@
+"""The steps of a restore that need no server: moments, and what is put aside and back."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.ansible.programs import load
+from tests.hardening import ROOT
+
+PROGRAM = "roles/restore/files/restore.py"
+restore = load(PROGRAM)
+drill = load("roles/backup/files/drill.py")
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-11-25 10:00", "2026-11-25 10:00:00+00:00"),
+        ("2026-11-25 10:00:30", "2026-11-25 10:00:30+00:00"),
+        ("2026-11-25 10:00+01:00", "2026-11-25 09:00:00+00:00"),
+        ("2026-11-25T10:00:00Z", "2026-11-25 10:00:00+00:00"),
+    ],
+)
+def test_a_moment_is_in_utc_or_has_its_zone(text: str, moment: str) -> None:
+    assert restore.shown(restore.moment(text)) == moment
+
+
+def test_no_moment_is_the_end_of_the_log() -> None:
+    assert restore.moment("") is None
+
+
+@pytest.mark.parametrize("text", ["yesterday", "10:00", "2026-13-01 10:00", "2150-01-01"])
+def test_what_is_no_moment_of_the_past_is_explained(text: str) -> None:
+    with pytest.raises(restore.Refused, match=r"nothing was changed"):
+        restore.moment(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2026-11-28T10:38:25.123456789Z", "2026-11-28T11:38:25.9+01:00", "2026-11-28T10:38:25Z"],
+)
+def test_a_moment_of_restics_is_read(text: str) -> None:
+    at = restore.taken(text)
+    assert at.astimezone(UTC).replace(microsecond=0) == datetime(2026, 11, 28, 10, 38, 25, tzinfo=UTC)
+
+
+class Place:
+    """A database's directory and the originals, as a host has them."""
+
+    def __init__(self, directory: Path) -> None:
+        self.main = directory / "17/main"
+        self.before = directory / "17/main.before"
+        self.originals = directory / "originals"
+        self.state = directory / "backup/restore"
+        for each in (self.main, self.originals, self.state):
+            each.mkdir(parents=True)
+        (self.main / "PG_VERSION").write_text("as it was")
+
+    def run(self, step: str, **wish: Any) -> subprocess.CompletedProcess[str]:
+        asked = {
+            "at": "", "repository": 0, "timeline": "", "postgres": "17", "cluster": str(self.main),
+            "state": str(self.state), "originals": str(self.originals), "config": "/none", "backup": "/none",
+            "credentials": "/none", **wish,
+        }  # fmt: skip
+        return subprocess.run(
+            [sys.executable, "-B", "-", step, json.dumps(asked)],
+            input=(ROOT / PROGRAM).read_text(), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    def way_back(self) -> str:
+        return self.run("way-back").stdout.strip()
+
+    def put_aside(self) -> None:
+        self.main.rename(self.before)
+        (self.originals / ".way-back").touch()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def test_without_a_restore_there_is_no_way_back(place: Place) -> None:
+    assert place.way_back() == "no"
+    assert place.run("back").returncode == 0
+    assert (place.main / "PG_VERSION").read_text() == "as it was"
+
+
+@pytest.mark.parametrize("restored", ["all of it", "half", "none"])
+def test_what_was_put_aside_comes_back_however_far_the_restore_came(place: Place, restored: str) -> None:
+    place.put_aside()
+    if restored != "none":
+        place.main.mkdir()
+    if restored == "all of it":
+        (place.main / "PG_VERSION").write_text("as it became")
+    assert place.way_back() == "yes"
+    done = place.run("back")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (place.main / "PG_VERSION").read_text() == "as it was"
+    assert sorted(each.name for each in place.main.parent.iterdir()) == ["main"]
+    assert place.way_back() == "no"
+
+
+def test_a_way_back_that_was_broken_off_goes_on(place: Place) -> None:
+    place.put_aside()
+    tried = place.main.with_name("main.tried")
+    tried.mkdir()
+    (tried / "PG_VERSION").write_text("as it became")
+    assert place.run("back").returncode == 0
+    assert (place.main / "PG_VERSION").read_text() == "as it was"
+    assert not tried.exists()
+
+
+def test_what_was_accepted_is_kept_alone(place: Place) -> None:
+    place.put_aside()
+    refused = place.run("forget")
+    assert (refused.returncode, "-e do=back" in refused.stderr) == (1, True)
+    place.main.mkdir()
+    assert place.run("forget").returncode == 0
+    assert place.way_back() == "no"
+    assert not place.before.exists()
+    assert not place.state.exists()
+
+
+def test_a_trial_that_never_succeeded_has_a_figure() -> None:
+    lines = drill.text({"1": {"success": 5.0, "seconds": 2.5, "rows": 48.0}, "2": {}}).splitlines()
+    assert 'face_restore_drill_success_timestamp_seconds{repository="1"} 5' in lines
+    assert 'face_restore_drill_success_timestamp_seconds{repository="2"} 0' in lines
+    assert not any("duration" in line and 'repository="2"' in line for line in lines)
+
+
+def test_the_last_transaction_is_read_from_the_servers_log(tmp_path: Path) -> None:
+    server = drill.Server(tmp_path, tmp_path)
+    server.log.write_text(
+        "2026-11-28 10:40 UTC [1] LOG:  redo done\n"
+        "2026-11-28 10:40 UTC [1] LOG:  last completed transaction was at log time 2026-11-28 10:38:25.5+00\n"
+    )
+    assert server.last_transaction() == datetime(2026, 11, 28, 10, 38, 25, 500000, UTC).timestamp()
+    server.log.write_text("")
+    assert server.last_transaction() is None
