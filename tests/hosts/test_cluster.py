@@ -17,6 +17,7 @@ import pytest
 import requests
 
 from tests.hosts.test_host import PHOTOS, SUMMARY, Host, wait
+from tests.hosts.test_releasing import BROKEN, Clients, checkout, words  # noqa: F401
 from tests.hosts.test_scaling import INVENTORY, playbook, scale
 from tests.installation import PATIENCE
 from tests.photos import ROOT, astronaut_jpeg
@@ -206,6 +207,31 @@ def _answers(host: Host, path: str) -> bool:
         return host.call("GET", path).ok
     except requests.RequestException:
         return False
+
+
+def release(name: str) -> str:
+    return on(name, "basename $(readlink -f /opt/face-pipeline/current)").strip()
+
+
+def test_a_release_that_no_worker_starts_is_taken_back_on_every_host(
+    host: Host,
+    checkout: Path,  # noqa: F811
+) -> None:
+    hosts = sorted({*GROUPS["web"], *GROUPS["workers"]})
+    before = {name: release(name) for name in hosts}
+    with (checkout / "app/face_pipeline/worker/__init__.py").open("a") as file:
+        file.write(BROKEN)
+    with Clients(host) as clients:
+        done = playbook("deploy", checkout=checkout)
+    assert done.returncode != 0
+    assert 'for "Restart the workers' in words(done), done.stdout + done.stderr
+    assert {name: release(name) for name in hosts} == before
+    clients.check()
+    for name in hosts:
+        assert (
+            on(name, "systemctl list-units --plain --no-legend --state=failed 'face-*' 'celery@*'").strip()
+            == ""
+        )
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not GUESTS, reason="needs root on the machine of the guests")
