@@ -26,7 +26,12 @@ pytestmark = [
 
 
 def playbook(
-    name: str, *, checkout: Path = ROOT, quick: bool = False, **variables: object
+    name: str,
+    *,
+    checkout: Path = ROOT,
+    quick: bool = False,
+    inventory: Path | str | None = INVENTORY,
+    **variables: object,
 ) -> subprocess.CompletedProcess[str]:
     """`quick`: by the strategy of `./check`, where what matters is not how Ansible runs it."""
     extra = [part for item in variables.items() for part in ("-e", "{}={}".format(*item))]
@@ -36,7 +41,7 @@ def playbook(
     if quick and (strategy := os.environ.get("FACE_REPEAT_STRATEGY")):
         environment["ANSIBLE_STRATEGY"] = strategy
     return subprocess.run(
-        [ansible, "-i", str(INVENTORY), f"playbooks/{name}.yml", *extra],
+        [ansible, "-i", str(inventory), f"playbooks/{name}.yml", *extra],
         cwd=checkout, capture_output=True, text=True, timeout=600 * PATIENCE, check=False,
         env={**environment, "ANSIBLE_NOCOLOR": "1"},
     )  # fmt: skip
