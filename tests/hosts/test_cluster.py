@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import requests
+import yaml
 
 from tests.hosts.test_host import PHOTOS, SUMMARY, Host, wait
 from tests.hosts.test_releasing import BROKEN, Clients, checkout, words  # noqa: F401
@@ -161,6 +162,63 @@ def test_a_host_cut_off_the_network_loses_no_photo_and_joins_again(host: Host, t
 def _processed_more(host: Host, name: str, before: int, tmp_path: Path) -> bool:
     all_done_once(host, begin(host), 180)
     return sum(each["processed"] or 0 for each in status(tmp_path)["hosts"].get(name, [])) > before
+
+
+def _without(name: str, tmp_path: Path) -> Path:
+    """The inventory as an operator leaves it when a host is gone."""
+
+    def rest(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {
+                key: {n: v for n, v in value.items() if n != name} if key == "hosts" else rest(value)
+                for key, value in node.items()
+            }
+        return node
+
+    path = tmp_path / "without.yml"
+    path.write_text(yaml.safe_dump(rest(yaml.safe_load(Path(str(INVENTORY)).read_text())), sort_keys=False))
+    return path
+
+
+def _asked(host: Host) -> set[str]:
+    """Hosts that Prometheus asks."""
+    targets = host.call("GET", "/prometheus/api/v1/targets?state=active").json()["data"]["activeTargets"]
+    return {target["labels"].get("host") for target in targets}
+
+
+@pytest.mark.usefixtures("four_workers")
+def test_a_worker_host_leaves_under_work_and_comes_back(host: Host, tmp_path: Path) -> None:
+    leaving, web = REMOTE[-1], GROUPS["web"][0]
+    began = host.run("date +%s").strip()
+    address = on(leaving, "hostname -I").split()[0]
+    token = "$(cat /etc/face-pipeline/credentials/originals_token)"
+    url = on(leaving, "sed -n s/^FACE_ORIGINALS_URL=//p /etc/face-pipeline/face-pipeline.env").strip()
+    photo = host.call("GET", "/api/v1/photos?limit=1").json()["photos"][0]["sha256"]
+    asks = f"curl -s -m 9 -o /dev/null -w '%{{http_code}}' -H \"Authorization: Bearer {token}\""
+    asks += f" {url}/{photo[:2]}/{photo[2:4]}/{photo}"
+    assert on(leaving, asks).strip() == "200"
+    batches = begin(host)
+    wait(lambda: under_way(host, leaving), 60, f"photos that {leaving} has under way")
+
+    done = playbook("remove_host", host=leaving)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{leaving} left. Take it out of the inventory now" in " ".join(done.stdout.split())
+    all_done_once(host, batches, 180)
+    assert not re.search(KILLED, on(leaving, f"journalctl -u 'celery@*' -o cat --no-pager --since @{began}"))
+    enabled = "systemctl list-unit-files --state=enabled -q 'celery@*' 'face*.target' || true"
+    assert on(leaving, enabled).split() == []
+    wait(lambda: leaving not in _asked(host), 60, f"Prometheus to forget {leaving}")
+    assert on(leaving, asks).strip() == "403"
+    assert address not in on(web, "cat /etc/postgresql/*/main/pg_hba.conf")
+
+    same = playbook("../site", inventory=_without(leaving, tmp_path))
+    assert same.returncode == 0, same.stdout + same.stderr
+    assert not re.search(r"changed=[1-9]", same.stdout), same.stdout
+
+    done = playbook("add_host", host=leaving)
+    assert done.returncode == 0, done.stdout + done.stderr
+    wait(lambda: leaving in _asked(host), 60, f"Prometheus to ask {leaving}")
+    wait(lambda: _processed_more(host, leaving, 0, tmp_path), 60, f"{leaving} to process photos again")
 
 
 def test_the_photos_are_given_to_workers_with_the_token_alone(host: Host) -> None:

@@ -59,14 +59,14 @@ def moment(host: Host) -> str:
 
 
 def restore(**variables: object) -> Any:
-    return playbook("restore", quick=True, yes="true", **variables)
+    return playbook("restore", yes="true", **variables)
 
 
 def test_what_was_there_at_a_moment_comes_back_and_what_was_erased_since_does_not(host: Host) -> None:
     collection = f"restore-{uuid.uuid4().hex[:8]}"
     kept, erased = put_in(host, collection), put_in(host, collection)
     made = host.call("POST", "/api/v1/keys", json={"name": collection, "scopes": ["read"]}).json()
-    saved = playbook("backup", quick=True)
+    saved = playbook("backup")
     assert saved.returncode == 0, saved.stdout + saved.stderr
     # A change of the log at least, before and after the moment.
     at = moment(host)
@@ -75,7 +75,7 @@ def test_what_was_there_at_a_moment_comes_back_and_what_was_erased_since_does_no
     assert host.call("DELETE", f"/api/v1/keys/{made['id']}").status_code in (200, 204)
     before = host.run("cat /etc/machine-id; systemctl list-units --plain --no-legend --state=failed")
 
-    planned = playbook("restore", quick=True, do="plan", at=f'"{at}"')
+    planned = playbook("restore", do="plan", at=f'"{at}"')
     assert planned.returncode == 0, planned.stdout + planned.stderr
     assert f"to {at}+00:00, from the backup" in words(planned)
     assert states(host, kept, late) == [200, 200]
@@ -114,7 +114,7 @@ def test_a_restore_that_fails_is_taken_back(host: Host) -> None:
 
 def test_all_there_is_comes_back_and_is_accepted(host: Host) -> None:
     photo = put_in(host, "restore-end")
-    saved = playbook("backup", quick=True)
+    saved = playbook("backup")
     assert saved.returncode == 0, saved.stdout + saved.stderr
     late = put_in(host, "restore-end")
     sha256 = host.call("GET", f"/api/v1/photos/{photo}").json()["sha256"]
@@ -152,7 +152,7 @@ def test_a_wish_that_cannot_be_is_one_clear_line_and_changes_nothing(
 
 
 def test_a_trial_brings_the_database_back_from_each_repository_and_leaves_nothing(host: Host) -> None:
-    done = playbook("drill", quick=True)
+    done = playbook("drill")
     assert done.returncode == 0, done.stdout + done.stderr
     for repository in (1, 2):
         assert f"repository {repository}: restored in" in words(done)
@@ -166,7 +166,7 @@ def test_a_repository_whose_files_are_damaged_fails_the_trial_and_the_other_does
     place = "/mnt/second/database/backup/face"
     host.run(f"mv {place} {place}.away")
     try:
-        done = playbook("drill", quick=True)
+        done = playbook("drill")
         assert done.returncode != 0
         assert "the restore from repository 2 failed: there is no backup yet" in words(done)
         assert "repository 1: restored in" in words(done)

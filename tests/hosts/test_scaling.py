@@ -25,7 +25,9 @@ pytestmark = [
 ]
 
 
-def playbook(name: str, *, checkout: Path = ROOT, **variables: object) -> subprocess.CompletedProcess[str]:
+def playbook(
+    name: str, *, checkout: Path = ROOT, inventory: Path | str | None = INVENTORY, **variables: object
+) -> subprocess.CompletedProcess[str]:
     """With the strategy FACE_REPEAT_STRATEGY, where it is given: `./check campaign` has Ansible's own."""
     extra = [part for item in variables.items() for part in ("-e", "{}={}".format(*item))]
     ansible = str(Path(sys.executable).parent / "ansible-playbook")
@@ -34,7 +36,7 @@ def playbook(name: str, *, checkout: Path = ROOT, **variables: object) -> subpro
     if strategy := os.environ.get("FACE_REPEAT_STRATEGY"):
         environment["ANSIBLE_STRATEGY"] = strategy
     return subprocess.run(
-        [ansible, "-i", str(INVENTORY), f"playbooks/{name}.yml", *extra],
+        [ansible, "-i", str(inventory), f"playbooks/{name}.yml", *extra],
         cwd=checkout, capture_output=True, text=True, timeout=600 * PATIENCE, check=False,
         env={**environment, "ANSIBLE_NOCOLOR": "1"},
     )  # fmt: skip
