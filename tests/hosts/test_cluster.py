@@ -18,7 +18,7 @@ import requests
 
 from tests.hosts.test_host import PHOTOS, SUMMARY, Host, wait
 from tests.hosts.test_scaling import INVENTORY, playbook, scale
-from tests.installation import PATIENCE
+from tests.patience import PATIENCE
 from tests.photos import ROOT, astronaut_jpeg
 
 BIN = Path(sys.executable).parent
