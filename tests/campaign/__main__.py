@@ -34,7 +34,7 @@ from tests.photos import ROOT
 
 # How long a quiet machine may need until all is whole; not to come back at all is what this finds.
 WHOLE_SECONDS = 120.0 * PATIENCE
-PAUSE = 3.0
+PAUSE = 1.0
 
 
 def main() -> int:
