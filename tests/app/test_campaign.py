@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+import shutil
 import signal
 import subprocess
 import threading
@@ -27,7 +29,7 @@ from tests.campaign.clients import Api, Clients
 from tests.campaign.evidence import ROWS, Alert, Evidence, Happened, rows
 from tests.campaign.faults import ANY, FAULTS, FLIP, MACHINE, Place, kill
 from tests.campaign.history import History, Operation
-from tests.campaign.hosts import CommandFailed, Guest, Site, alerts
+from tests.campaign.hosts import CommandFailed, Guest, Site, alerts, cut_rules, here
 from tests.campaign.judge import ALERT_AFTER, BUDGETS, judge
 from tests.campaign.report import Report
 from tests.hosts.test_host import Host
@@ -258,6 +260,12 @@ def test_a_file_is_spoiled_and_mended(tmp_path: Path) -> None:
     file.unlink()
     guest.run(FLIP.format(path=file))
     assert not file.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("nft") is None, reason="needs root and nft")
+@pytest.mark.parametrize(("toward", "back"), [(100, 100), (100, 0), (0, 100), (20, 20)])
+def test_the_rules_that_cut_a_network_are_rules(toward: int, back: int) -> None:
+    here("nft", "--check", "-f", "-", stdin=cut_rules("vb-nobody", toward, back))
 
 
 def test_alerts_are_read_with_their_times() -> None:

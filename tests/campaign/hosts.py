@@ -84,31 +84,38 @@ class Guest:
     @contextmanager
     def cut_cable(self, toward: int = 0, back: int = 0) -> Iterator[None]:
         """So many of a hundred frames to it and from it are lost, for the block."""
-        port = f"vb-{self.name}"
-        rule = f"{{}} {port} numgen random mod 100 < {{}} drop"
-        to, of = rule.format("oifname", toward), rule.format("iifname", back)
         mend()
-        here("nft", "-f", "-", stdin=f"""
-            table bridge {CUT} {{
-              chain to {{
-                type filter hook output priority 0; policy accept;
-                {to}
-              }}
-              chain of {{
-                type filter hook input priority 0; policy accept;
-                {of}
-              }}
-              chain across {{
-                type filter hook forward priority 0; policy accept;
-                {to}
-                {of}
-              }}
-            }}
-        """)  # fmt: skip
+        here("nft", "-f", "-", stdin=cut_rules(f"vb-{self.name}", toward, back))
         try:
             yield
         finally:
             mend()
+
+
+def cut_rules(port: str, toward: int, back: int) -> str:
+    """Of nft: so many of a hundred frames that go to a port of a bridge, and come from it, are lost."""
+    # nft takes no comparison that is always or never true.
+    lost = {0: "counter", 100: "drop"}
+    some = "numgen random mod 100 < {} drop"
+    to = f"oifname {port} {lost.get(toward) or some.format(toward)}"
+    of = f"iifname {port} {lost.get(back) or some.format(back)}"
+    return f"""
+        table bridge {CUT} {{
+          chain to {{
+            type filter hook output priority 0; policy accept;
+            {to}
+          }}
+          chain of {{
+            type filter hook input priority 0; policy accept;
+            {of}
+          }}
+          chain across {{
+            type filter hook forward priority 0; policy accept;
+            {to}
+            {of}
+          }}
+        }}
+    """
 
 
 def here(*command: str, stdin: str = "", seconds: float = 60) -> str:
