@@ -83,12 +83,13 @@ def main_of(pattern: str) -> Process:
 
 
 def child_of(pattern: str) -> Process:
-    """Any other process of the unit."""
+    """Another process of the unit, of the same program."""
 
     def find(place: Place) -> str:
         return main_of(pattern)(place) + (
             'main=$pid; group=/sys/fs/cgroup$(systemctl show -P ControlGroup "$unit")\n'
             'pid=$(find "$group" -name cgroup.procs -exec cat {} + | grep -vx "$main" | sort -n'
+            " | while read -r each; do cmp -s /proc/$each/comm /proc/$main/comm && echo $each; done"
             f" | {_pick(place)})\n"
         )
 
