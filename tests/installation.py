@@ -22,6 +22,7 @@ from face_pipeline.config import get_settings
 from face_pipeline.parts import Parts
 from face_pipeline.store.rights import Role
 
+from tests.patience import PATIENCE
 from tests.photos import ROOT
 from tests.services import Postgres, Redis
 from tests.services.redis import TESTER, passwords, user_of
@@ -31,8 +32,6 @@ ADMIN_KEY = "fp_" + "a1B2" * 10
 # By which the web service is known to Prometheus and Alertmanager.
 MONITORING_PASSWORD = "a password of the tests"
 START_SECONDS = 60.0
-# What waits on a quiet machine is multiplied by this: a bound ends what hangs, and never judges speed.
-PATIENCE = 5
 # `./check campaign` sets how many times as many rounds and examples there are as in `./check`.
 CAMPAIGN = int(os.environ.get("FACE_CAMPAIGN", "1"))
 # What the systemd units set.

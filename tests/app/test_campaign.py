@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
+import re
+import shutil
 import signal
+import subprocess
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import pytest
 from face_pipeline.actions import chain
@@ -19,9 +27,14 @@ from sqlalchemy.orm import Session
 from tests.campaign import history, schedule
 from tests.campaign.clients import Api, Clients
 from tests.campaign.evidence import ROWS, Alert, Evidence, Happened, rows
+from tests.campaign.faults import ANY, FAULTS, FLIP, MACHINE, Place, kill
 from tests.campaign.history import History, Operation
-from tests.campaign.judge import BUDGETS, judge
+from tests.campaign.hosts import CommandFailed, Guest, Site, alerts, cut_rules, here
+from tests.campaign.judge import ALERT_AFTER, BUDGETS, judge
+from tests.campaign.report import Report
+from tests.hosts.test_host import Host
 from tests.installation import App, wait_until
+from tests.photos import ROOT
 
 COLLECTION = "campaign"
 
@@ -186,10 +199,111 @@ def _in_files(lived: Lived, name: str, look: Callable[[str], None]) -> None:
         strange.unlink()
 
 
-def test_a_schedule_follows_its_seed_and_has_each_kind() -> None:
-    kinds = list(schedule.TARGETS)
-    first = schedule.plan(1, 50, kinds)
-    assert first == schedule.plan(1, 50, kinds)
-    assert first != schedule.plan(2, 50, kinds)
-    assert {each.kind for each in first[: len(kinds)]} == set(kinds) == set(BUDGETS)
+def test_a_schedule_follows_its_seed_and_has_each_fault_once_before_any_again() -> None:
+    kinds = list(FAULTS)
+    every = {(kind, target) for kind in kinds for target in FAULTS[kind]}
+    first = schedule.plan(1, len(every) + 10, kinds)
+    assert first == schedule.plan(1, len(first), kinds)
+    # The one of which a finding says the number is the same in a shorter one.
+    assert first[:7] == schedule.plan(1, 7, kinds)
+    assert first != schedule.plan(2, len(first), kinds)
+    assert {(each.kind, each.target) for each in first[: len(every)]} == every
+    assert set(kinds) == set(BUDGETS)
     assert all(1 <= each.seconds <= 25 for each in first if each.kind == "freeze")
+
+
+def test_faults_name_alerts_that_there_are() -> None:
+    rules = (ROOT / "files/prometheus/rules").glob("*.yml")
+    there = set(re.findall(r"alert: (\w+)", "".join(file.read_text() for file in rules)))
+    faults = [fault for targets in FAULTS.values() for fault in targets.values()]
+    named = {*ANY, *MACHINE, *(name for fault in faults for name in (*fault.may, *fault.must))}
+    assert named <= there, named - there
+    # A minute is what goes by before one has to fire.
+    assert all(fault.must for fault in faults if fault.seconds[0] > ALERT_AFTER)
+
+
+def _this_machine() -> Place:
+    host = Host("", ["sh", "-c"], "", "")
+    guest = Guest("here", frozenset(), host)
+    site = Site(Api("", ""), ROOT, [guest])
+    return Place(site, guest, Random(1), 0.0)
+
+
+def test_a_kill_ends_the_process_and_says_which() -> None:
+    victim = subprocess.Popen(["sleep", "4711"])
+    # Nobody else takes note of its end, as systemd would.
+    waiter = threading.Thread(target=victim.wait)
+    waiter.start()
+    with kill(lambda _: f"unit=a.service; pid={victim.pid}\n")(_this_machine()) as hit:
+        waiter.join()
+    assert victim.returncode == -signal.SIGKILL
+    assert hit == f"a.service, process {victim.pid} (sleep)"
+
+
+def test_a_fault_that_hits_nothing_is_no_fault() -> None:
+    with (
+        pytest.raises(CommandFailed, match="no such process of a"),
+        kill(lambda _: "unit=a.service; pid=\n")(_this_machine()),
+    ):
+        pass
+
+
+def test_a_file_is_spoiled_and_mended(tmp_path: Path) -> None:
+    file = tmp_path / "original"
+    file.write_bytes(b"abcdefg")
+    guest = _this_machine().guest
+    guest.run(FLIP.format(path=file))
+    assert file.read_bytes() != b"abcdefg"
+    guest.run(FLIP.format(path=file))
+    assert file.read_bytes() == b"abcdefg"
+    # One that was deleted meanwhile does not come back.
+    file.unlink()
+    guest.run(FLIP.format(path=file))
+    assert not file.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("nft") is None, reason="needs root and nft")
+@pytest.mark.parametrize(("toward", "back"), [(100, 100), (100, 0), (0, 100), (20, 20)])
+def test_the_rules_that_cut_a_network_are_rules(toward: int, back: int) -> None:
+    here("nft", "--check", "-f", "-", stdin=cut_rules("vb-nobody", toward, back))
+
+
+def test_alerts_are_read_with_their_times() -> None:
+    def series(name: str, *times: int) -> dict[str, Any]:
+        return {"metric": {"alertname": name}, "values": [[at, "1"] for at in times]}
+
+    found = alerts(
+        [series("Before", 1000, 1015, 1030), series("Twice", 1045, 1060, 1200, 1215)], 1000
+    )  # fmt: skip
+    assert found == [Alert("Twice", 1045, 1060), Alert("Twice", 1200, 1215)]
+
+
+def test_a_report_counts_by_kind_and_says_how_to_do_a_fault_again(tmp_path: Path) -> None:
+    report = Report(9, ["kill", "power"], began=1000, ended=1600)
+    report.faults = [
+        Happened(4, "kill", "redis", 1010, 1011, 1015),
+        Happened(5, "kill", "nginx", 1100, 1101, 1121),
+        Happened(6, "power", "host", 1200, 1270, 1300),
+    ]
+    report.operations = [
+        Operation("sender", "upload", "a" * 64, 1001, 1002, "ok", 202, "photo-1"),
+        Operation("sender", "upload", "b" * 64, 1105, 1106, "unknown", 503),
+        Operation("sender", "upload", "b" * 64, 1108, 1109, "ok", 202, "photo-2"),
+        Operation("lister", "list", "", 1110, 1111, "ok", 200),
+    ]
+    report.alerts = [Alert("HostDown", 1265, 1280)]
+    report.findings = [
+        "lost: photo photo-2 was acknowledged and has no row",
+        "outage: fault 6, power of host: lister was not answered for 500 s",
+        "audit: position 4 is gone",
+    ]
+    kill_row, power_row, all_of_them = report.rows()
+    assert kill_row == ["kill", "2", "3", "1", "12", "20", "4", "-"]
+    assert power_row == ["power", "1", "0", "0", "30", "30", "0", "HostDown"]
+    assert all_of_them[:4] == ["all", "3", "3", "1"]
+    again = [line.split("   ")[1].strip() for line in report.said() if "again:" in line]
+    command = "again: python -m tests.campaign --seed 9 --from {} --count 1 --kinds kill,power"
+    assert again == [command.format(5), command.format(6)]
+    report.write(tmp_path)
+    assert json.loads((tmp_path / "report.json").read_text())["counts"]["photos acknowledged"] == 2
+    assert "| power | 1 |" in (tmp_path / "report.md").read_text()

@@ -39,6 +39,10 @@ class Happened:
     may: tuple[str, ...] = ()
     must: tuple[str, ...] = ()
     error: str = ""
+    # What it was on the host: a process, a file.
+    hit: str = ""
+    # What came back last.
+    last: str = ""
 
 
 @dataclass

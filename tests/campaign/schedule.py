@@ -1,28 +1,14 @@
-"""Which faults come, from a seed: the same seed, count and kinds give the same schedule."""
+"""Which faults come, from a seed: the same seed and kinds give the same schedule, however long it is."""
 
 from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-# Target by kind; which host and which process it is is found out when the fault begins.
-TARGETS: dict[str, tuple[str, ...]] = {
-    "kill": (
-        "gunicorn master", "gunicorn worker", "celery worker", "redis", "scratch redis", "postmaster",
-        "postgres backend", "nginx", "nginx worker", "flower", "prometheus", "alertmanager", "node exporter",
-    ),
-    "freeze": ("gunicorn worker", "celery worker", "redis", "scratch redis", "postmaster", "nginx worker"),
-    "restart": ("postgres", "redis", "scratch redis", "web", "workers"),
-    "empty": ("redis", "scratch redis"),
-    "spoil": ("original",),
-    "network": ("both", "to the host", "from the host"),
-    "power": ("host",),
-}  # fmt: skip
-FROZEN_SECONDS = (1.0, 25.0)
-CUT_SECONDS = (2.0, 15.0)
+from tests.campaign.faults import FAULTS, Fault
 
 
 @dataclass(frozen=True)
@@ -33,16 +19,19 @@ class Planned:
     seconds: float
 
 
-def plan(seed: int, count: int, kinds: Sequence[str]) -> list[Planned]:
-    """`kinds` in turn, so that a short campaign has each of them."""
+def plan(
+    seed: int, count: int, kinds: Sequence[str], table: Mapping[str, Mapping[str, Fault]] = FAULTS
+) -> list[Planned]:
+    """Each target of these kinds once, in any order, before one of them comes again."""
     chance = random.Random(seed)
-    made = []
-    for number in range(1, count + 1):
-        kind = kinds[(number - 1) % len(kinds)]
-        target = chance.choice(TARGETS[kind])
-        low, high = {"freeze": FROZEN_SECONDS, "network": CUT_SECONDS}.get(kind, (0.0, 0.0))
-        made.append(Planned(number, kind, target, round(chance.uniform(low, high), 1)))
-    return made
+    all_of_them = [(kind, target) for kind in kinds for target in table[kind]]
+    made: list[Planned] = []
+    while len(made) < count:
+        chance.shuffle(all_of_them)
+        for kind, target in all_of_them:
+            seconds = round(chance.uniform(*table[kind][target].seconds), 1)
+            made.append(Planned(len(made) + 1, kind, target, seconds))
+    return made[:count]
 
 
 def write(planned: Sequence[Planned], file: Path) -> None:

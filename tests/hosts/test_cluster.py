@@ -20,7 +20,7 @@ import yaml
 from tests.hosts.test_host import PHOTOS, SUMMARY, Host, wait
 from tests.hosts.test_releasing import BROKEN, Clients, checkout, words  # noqa: F401
 from tests.hosts.test_scaling import INVENTORY, playbook, scale
-from tests.installation import PATIENCE
+from tests.patience import PATIENCE
 from tests.photos import ROOT, astronaut_jpeg
 
 BIN = Path(sys.executable).parent

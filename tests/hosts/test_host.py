@@ -21,7 +21,7 @@ import pytest
 import requests
 from PIL import Image
 
-from tests.installation import PATIENCE
+from tests.patience import PATIENCE
 from tests.photos import astronaut_again, astronaut_jpeg
 
 SUMMARY = os.environ.get("FACE_HOST_SUMMARY")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.hosts.test_host import SUMMARY, Host, wait
-from tests.installation import PATIENCE
+from tests.patience import PATIENCE
 from tests.photos import ROOT
 
 INVENTORY = os.environ.get("FACE_HOST_INVENTORY")

@@ -23,8 +23,9 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests import oddities
-from tests.installation import PATIENCE, App
+from tests.installation import App
 from tests.packs import CACHE
+from tests.patience import PATIENCE
 from tests.photos import astronaut
 from tests.ui.network import see_no_network_change
 

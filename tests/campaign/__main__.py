@@ -1,0 +1,190 @@
+"""python -m tests.campaign --seed N --count N: faults on an installed site, under clients.
+
+Exit status 1: it was hurt. It kills, cuts and spoils: give it a test site. `--from I`: begin with
+fault I of the seed's schedule.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from dataclasses import asdict
+from pathlib import Path
+from random import Random
+
+import requests
+
+from tests.campaign import hosts, schedule
+from tests.campaign.clients import Clients
+from tests.campaign.evidence import Evidence, Happened
+from tests.campaign.faults import ANY, FAULTS, MACHINE, Place
+from tests.campaign.history import History
+from tests.campaign.hosts import CommandFailed, Site
+from tests.campaign.judge import judge
+from tests.campaign.report import Report
+from tests.campaign.schedule import Planned
+from tests.patience import PATIENCE
+from tests.photos import ROOT
+
+# How long a quiet machine may need until all is whole; not to come back at all is what this finds.
+WHOLE_SECONDS = 120.0 * PATIENCE
+PAUSE = 1.0
+
+
+def main() -> int:
+    options = _options()
+    site = hosts.read(options.summary, options.inventory)
+    report = Report(options.seed, options.kinds, time.time())
+    directory: Path = options.report
+    directory.mkdir(parents=True, exist_ok=True)
+    planned = schedule.plan(options.seed, options.first + options.count - 1, options.kinds)[
+        options.first - 1 :
+    ]
+    schedule.write(planned, directory / "schedule.jsonl")
+    print(f"seed {options.seed}, faults {options.first} to {options.first + options.count - 1}, {directory}")
+    campaign = Campaign(site, report, directory, options.pause)
+    try:
+        campaign.run(planned)
+    except CommandFailed as error:
+        report.findings.append(f"ended: {error}")
+    report.ended = time.time()
+    report.write(directory)
+    print(f"\n{report.table()}\n")
+    print(json.dumps(report.counts()))
+    for line in report.said():
+        print(line, file=sys.stderr)
+    return 1 if report.findings else 0
+
+
+class Campaign:
+    def __init__(self, site: Site, report: Report, directory: Path, pause: float) -> None:
+        self.site = site
+        self.report = report
+        self.directory = directory
+        self.pause = pause
+        # The faults so far are judged, as if there had been no more.
+        self.enough = threading.Event()
+        signal.signal(signal.SIGINT, lambda *_: self.enough.set())
+        self.collection = f"campaign-{report.seed}-{int(report.began)}"
+        self.history = History(directory / "history.jsonl")
+
+    def run(self, planned: list[Planned]) -> None:
+        hosts.mend()
+        self.site.remember_units()
+        if wrong := self.site.wait_whole(WHOLE_SECONDS):
+            raise CommandFailed(f"the site is not well before any fault: {'; '.join(wrong)}")
+        before = frozenset(self.site.originals())
+        first = int(self.report.began) % 10**8 * 1000
+        with Clients(self.site.api, self.history, self.collection, first, pause=self.pause):
+            reference = self._reference()
+            for each in planned:
+                if self.enough.is_set():
+                    break
+                self._happen(each)
+        self.report.operations = list(self.history)
+        # Each photo has to end.
+        wrong = self.site.wait_whole(WHOLE_SECONDS)
+        self.report.findings += [f"at the end: {each}" for each in wrong]
+        evidence = self._evidence(before)
+        self.report.findings += judge(
+            self.report.operations, evidence, self.report.faults, reference, patience=PATIENCE
+        )
+
+    def _reference(self) -> tuple[tuple[int, ...], ...]:
+        """The faces of a photo before any fault."""
+        until = time.monotonic() + WHOLE_SECONDS
+        while time.monotonic() < until:
+            done = [row for row in self.site.rows(self.collection) if row.state == "done"]
+            if len(done) >= 3:
+                return done[0].faces
+            time.sleep(1)
+        raise CommandFailed("no photo was done before any fault: look at the workers")
+
+    def _happen(self, planned: Planned) -> None:
+        fault = FAULTS[planned.kind][planned.target]
+        chance = Random(f"{self.report.seed} {planned.number}")
+        where = [guest for guest in self.site.of(fault.group) if guest.is_here or not fault.machine]
+        began, hit, error = time.time(), "", ""
+        if not where:
+            print(f"{planned.number:4} {planned.kind} of {planned.target}: left out, no such host here")
+            return
+        place = Place(self.site, chance.choice(where), chance, planned.seconds)
+        try:
+            with fault.do(place) as hit:
+                time.sleep(planned.seconds)
+        except (CommandFailed, OSError) as failed:
+            error = f"the fault itself: {failed}"
+        healed = time.time()
+        # A busy machine may be long at a photo: each has to end after the last fault, none waits for ever.
+        wrong = self.site.wait_whole(WHOLE_SECONDS, sent_until=healed - WHOLE_SECONDS)
+        healthy = time.time()
+        if wrong:
+            error = "; ".join([*([error] if error else []), *wrong])
+        happened = Happened(
+            planned.number, planned.kind, planned.target, began, healed, healthy,
+            may=(*fault.may, *ANY), must=fault.must, error=error, hit=hit,
+            last="; ".join(self.site.waited_for),
+        )  # fmt: skip
+        self.report.faults.append(happened)
+        with (self.directory / "faults.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(happened)) + "\n")
+        print(
+            f"{planned.number:4} {planned.kind} of {planned.target}: {hit}, lasted {healed - began:.1f} s,"
+            f" whole after {healthy - healed:.1f} s ({happened.last or 'at once'}) {error}",
+            flush=True,
+        )
+        time.sleep(PAUSE)
+
+    def _evidence(self, before: frozenset[str]) -> Evidence:
+        for guest in self.site.of("web"):
+            # What an erasure could not let go at once, it does.
+            guest.run("systemctl start face-indexer.service", check=False)
+        try:
+            self.report.alerts = self.site.alerts(self.report.began, time.time())
+        except requests.RequestException as error:
+            self.report.findings.append(f"alerts cannot be read: {error}")
+        heard = [alert for alert in self.report.alerts if alert.name not in MACHINE]
+        return Evidence(
+            self.site.rows(self.collection), self.site.originals(), self.site.chain_fault(), heard, before
+        )
+
+
+def _options() -> argparse.Namespace:
+    environment = os.environ.get
+    parser = argparse.ArgumentParser(prog="python -m tests.campaign", description=__doc__)
+    seed = int(environment("FACE_SEED") or random.randrange(10**6))
+    parser.add_argument("--seed", type=int, default=seed, help="of the schedule (FACE_SEED, or by chance)")
+    count = int(environment("FACE_FAULTS") or 60)
+    parser.add_argument("--count", type=int, default=count, help="of faults (FACE_FAULTS, or 60)")
+    parser.add_argument("--from", dest="first", type=int, default=1, help="the number of the first fault")
+    parser.add_argument("--kinds", default=",".join(FAULTS), help=f"of {', '.join(FAULTS)}")
+    parser.add_argument(
+        "--summary", type=Path, default=environment("FACE_HOST_SUMMARY"), help="as ./quickstart writes it"
+    )
+    parser.add_argument(
+        "--inventory", type=Path, default=environment("FACE_HOST_INVENTORY"), help="hosts of the site"
+    )
+    parser.add_argument("--pause", type=float, default=1.0, help="of a client between two calls, in seconds")
+    parser.add_argument("--report", type=Path, help="a directory (.cache/campaign/SEED-TIME)")
+    options = parser.parse_args()
+    options.kinds = options.kinds.split(",")
+    if unknown := set(options.kinds) - set(FAULTS):
+        parser.error(f"no such kinds: {', '.join(sorted(unknown))}; there are {', '.join(FAULTS)}")
+    if not (options.summary and options.inventory):
+        parser.error(
+            "which site? Add --summary FILE and --inventory FILE, or set FACE_HOST_SUMMARY and"
+            " FACE_HOST_INVENTORY"
+        )
+    if options.report is None:
+        options.report = ROOT / ".cache/campaign" / f"{options.seed}-{int(time.time())}"
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())
