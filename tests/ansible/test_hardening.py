@@ -26,7 +26,8 @@ EXPOSED = {
     "app-0": 1.0,
     "autoscaler-0": 1.1,
     "backup-0": 1.1,
-    "backup-1": 1.6,
+    "backup-1": 1.1,
+    "backup-2": 1.6,
     "base-0": 0.9,
     "worker-2": 0.2,
     "unit_metrics-0": 0.7,
@@ -44,7 +45,7 @@ EXPOSED = {
 }
 # Drop-ins over another one: for cards, for code that is compiled, for hooks, and over a package's own.
 FURTHER = {"hooks-0", "redis-0", "worker-0", "worker-1"}
-ROOTS = r"autoscaler|backup-1|base|filebeat|firewall|postgres|unit_metrics|updates"
+ROOTS = r"autoscaler|backup-2|base|filebeat|firewall|postgres|unit_metrics|updates"
 needs_systemd = pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="this machine has no systemd-analyze"
 )

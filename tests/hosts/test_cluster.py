@@ -53,6 +53,9 @@ pytestmark = [
         reason="needs an inventory with two worker hosts apart from the web host (FACE_HOST_INVENTORY)",
     ),
 ]
+long = pytest.mark.skipif(
+    "FACE_CAMPAIGN" not in os.environ, reason="it installs and deploys for minutes: ./check campaign has it"
+)
 
 
 def on(name: str, command: str, check: bool = True) -> str:
@@ -186,6 +189,7 @@ def _asked(host: Host) -> set[str]:
     return {target["labels"].get("host") for target in targets}
 
 
+@long
 @pytest.mark.usefixtures("four_workers")
 def test_a_worker_host_leaves_under_work_and_comes_back(host: Host, tmp_path: Path) -> None:
     leaving, web = REMOTE[-1], GROUPS["web"][0]
@@ -271,6 +275,7 @@ def release(name: str) -> str:
     return on(name, "basename $(readlink -f /opt/face-pipeline/current)").strip()
 
 
+@long
 def test_a_release_that_no_worker_starts_is_taken_back_on_every_host(
     host: Host,
     checkout: Path,  # noqa: F811
