@@ -1,6 +1,6 @@
 """A vendor's part that fails costs the others nothing: our playbooks, with roles that do nothing or fail.
 
-What the real roles do is shown on hosts (molecule's scenario `vendor`).
+What the real roles do is shown on hosts (molecule's scenario `cluster`).
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 import time
@@ -54,7 +55,7 @@ def endless_worker(clean: Installation, parts: Parts) -> Iterator[None]:
 @pytest.mark.usefixtures("endless_worker")
 def test_a_photo_over_its_time_fails_between_two_stages(parts: Parts) -> None:
 
-    photo_id = add_photo(parts)
+    photo_id = add_photo(parts, sha256=hashlib.sha256(b"a photo").hexdigest())
     parts.originals.write({_photo(parts, photo_id).sha256: b"a photo"})
     tasks.ingest(None, str(photo_id))  # type: ignore[arg-type]
     photo = _photo(parts, photo_id)

@@ -75,7 +75,7 @@ def test_a_photo_without_a_reason_has_one_that_can_be_named(web_app: App, parts:
 
 def test_every_reason_that_a_photo_can_have_is_told_in_words() -> None:
     names = {Reason.PERSON_NOT_ASSIGNED, Reason.PERSON_DIFFERS, Reason.PERSON_NOT_THERE}
-    assert set(actions.MEANINGS) == {*Reason, *REJECTIONS, "original_missing"} - names
+    assert set(actions.MEANINGS) == {*Reason, *REJECTIONS, "original_missing", "original_damaged"} - names
 
 
 def test_a_key_of_one_collection_sees_and_erases_no_failure_of_another(web_app: App, parts: Parts) -> None:

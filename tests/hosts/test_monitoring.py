@@ -1,6 +1,6 @@
 """What observes an installed host: real exporters, Prometheus and Alertmanager, with parts stopped for real.
 
-Grafana is not asked here (molecule/vendor does): its panels' queries are, of the Prometheus it would ask.
+Grafana is not asked here (molecule/cluster does): its panels' queries are, of the Prometheus it would ask.
 """
 
 from __future__ import annotations

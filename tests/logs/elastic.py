@@ -1,7 +1,7 @@
 """The roles of Elasticsearch and Kibana on this machine, below a directory, against their stand-ins.
 
 A role's own tasks are run: templates, filters, variables, commands and requests. Left out are owners,
-handlers, packages and units. The stand-ins of molecule/vendor/elastic take their place, strictly.
+handlers, packages and units. The stand-ins of molecule/cluster/elastic take their place, strictly.
 """
 
 from __future__ import annotations

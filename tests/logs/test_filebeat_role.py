@@ -1,6 +1,6 @@
 """The role `filebeat` without a host: what it writes, each key with its source, the numbers of the log path.
 
-Filebeat itself is not here: the stand-in of molecule/vendor/elastic takes the same files, strictly.
+Filebeat itself is not here: the stand-in of molecule/cluster/elastic takes the same files, strictly.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def run(
     # role_path is there only inside a role; templates need no more of it than where the roles are.
     playbook = [
         {
-            "hosts": "ven1",
+            "hosts": "clu1",
             "gather_facts": False,
             "vars": {"role_path": str(base)},
             "vars_files": [f"{base}/defaults/main.yml", f"{base}/vars/main.yml"],
@@ -106,7 +106,7 @@ def run(
     command = [
         str(ROOT / ".venv/bin/ansible-playbook"),
         "-i",
-        str(ROOT / "molecule/vendor/inventory/hosts.yml"),
+        str(ROOT / "molecule/cluster/inventory/hosts.yml"),
         str(directory / "play.yml"),
         "-e",
         json.dumps(given),
@@ -248,7 +248,7 @@ def test_a_filebeat_that_is_started_over_and_over_is_not_taken_for_one_that_runs
         thread.join()
     assert done.returncode == 2, done.stdout
     told = " ".join(done.stdout.split())
-    assert "ven1: Filebeat does not stay" in told
+    assert "clu1: Filebeat does not stay" in told
     assert "journalctl -u filebeat" in told
 
 

@@ -217,8 +217,8 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     (root / "etc/logstash/jvm.options").write_text(packages.LOGSTASH_JVM_OPTIONS)
     (root / "etc/logstash/log4j2.properties").write_text(packages.LOGSTASH_LOG4J)
     secrets = root / "secrets"
-    certificate(secrets / "logstash-ven1", "localhost", "127.0.0.1")
-    made = secrets / "logstash-ven1"
+    certificate(secrets / "logstash-clu1", "localhost", "127.0.0.1")
+    made = secrets / "logstash-clu1"
     for source, target in (
         (made / "server.crt", "etc/logstash/face-beats.crt"),
         (made / "server.key", "etc/logstash/face-beats.key"),
@@ -267,7 +267,7 @@ def test_a_line_arrives_with_its_fields(path: LogPath) -> None:
     (document,) = path.store.documents[NGINX]
     assert document["@timestamp"] == "2026-11-23T16:10:00.000Z"
     assert document["request_id"] == "r1"
-    assert document["host"] == {"name": "ven1"}
+    assert document["host"] == {"name": "clu1"}
     assert document["environment"] == "production"
     assert document["upstream_seconds"] == 0.001
     assert "@metadata" not in document

@@ -1,7 +1,7 @@
 """files/logstash: its grammar, the options it names, and what it makes of real lines of every program we run.
 
 The lines come from the real application, nginx, PostgreSQL and Redis; the filters are run by a small
-interpreter of ours (molecule/vendor/elastic/logstash_pipeline.py), not by Logstash.
+interpreter of ours (molecule/cluster/elastic/logstash_pipeline.py), not by Logstash.
 """
 
 from __future__ import annotations

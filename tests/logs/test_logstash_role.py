@@ -99,7 +99,7 @@ class Host:
             (directory / "group_vars").symlink_to(ROOT / "group_vars")
         named = ("Restart Logstash", "Reload Logstash")
         playbook = {
-            "hosts": "ven1",
+            "hosts": "clu1",
             "gather_facts": False,
             "vars": {"role_path": str(ROLE)},
             "vars_files": [f"{ROLE}/defaults/main.yml", f"{ROLE}/vars/main.yml"],
@@ -120,7 +120,7 @@ class Host:
             "logstash_trial_dir": str(self.root / "var/lib/face-logstash-trial"),
             **variables,
         }
-        inventory = str(ROOT / "molecule/vendor/inventory/hosts.yml")
+        inventory = str(ROOT / "molecule/cluster/inventory/hosts.yml")
         command = [str(ROOT / ".venv/bin/ansible-playbook"), "-i", inventory, str(directory / "play.yml")]
         return subprocess.run(
             [*command, "-e", json.dumps(given)], cwd=ROOT, capture_output=True, text=True, check=False

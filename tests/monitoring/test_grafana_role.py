@@ -1,4 +1,4 @@
-"""The role `grafana` without a host: what it writes, its key and repository, its stand-in of molecule/vendor.
+"""The role `grafana` without a host: what it writes, its key, repository and stand-in of molecule/cluster.
 
 Grafana itself is not here: the stand-in takes the same files, strictly. What the real one draws nothing says.
 """
@@ -39,12 +39,12 @@ needs_apt = pytest.mark.skipif(
 def play(
     directory: Path, tasks: list[dict[str, Any]], *options: str, **variables: Any
 ) -> subprocess.CompletedProcess[str]:
-    """Run tasks on this machine with the variables of the product, the role and molecule/vendor."""
+    """Run tasks on this machine with the variables of the product, the role and molecule/cluster."""
     directory.mkdir(parents=True, exist_ok=True)
     if not (directory / "group_vars").exists():
         (directory / "group_vars").symlink_to(ROOT / "group_vars")
     files = [str(ROLE / "defaults/main.yml"), str(ROLE / "vars/main.yml")]
-    playbook = [{"hosts": "ven1", "gather_facts": False, "vars_files": files, "tasks": tasks}]
+    playbook = [{"hosts": "clu1", "gather_facts": False, "vars_files": files, "tasks": tasks}]
     (directory / "play.yml").write_text(yaml.safe_dump(playbook))
     # Here, and as if there were but one host.
     local = {
@@ -52,7 +52,7 @@ def play(
         "ansible_python_interpreter": sys.executable,
         "face_single_host": True,
     }
-    inventory = str(ROOT / "molecule/vendor/inventory/hosts.yml")
+    inventory = str(ROOT / "molecule/cluster/inventory/hosts.yml")
     command = [str(ROOT / ".venv/bin/ansible-playbook"), "-i", inventory, *options]
     return subprocess.run(
         [*command, str(directory / "play.yml"), "-e", json.dumps({**local, **variables})],

@@ -1,4 +1,4 @@
-"""Grafana's plugins and data sources as the role asks for them, through the stand-in of molecule/vendor.
+"""Grafana's plugins and data sources as the role asks for them, through the stand-in of molecule/cluster.
 
 Prometheus and Alertmanager are Debian's own. Of Elasticsearch there is what Grafana asks of it, with the
 rights of a role.
@@ -167,7 +167,7 @@ def test_a_reader_without_the_right_to_ask_is_told_with_the_command_that_tries_a
     Elastic.role = {"cluster": []}
     told = asked.told("health")
     assert (
-        "ven1: Grafana is installed and shows all but the logs: its source Elasticsearch, https://localhost:"
+        "clu1: Grafana is installed and shows all but the logs: its source Elasticsearch, https://localhost:"
         in told
     )
     assert "(Health check failed: Failed to get data source info)" in told

@@ -267,7 +267,7 @@ def test_the_preflight_names_repository_and_variables_where_it_is_away_or_not_tr
         (
             f"http://user:secret@{away}",
             {},
-            f"ven1: the package repository of Grafana, http://{away}, does not answer (Could not connect to",
+            f"clu1: the package repository of Grafana, http://{away}, does not answer (Could not connect to",
         ),
         (f"file://{one}", {"face_grafana_key_fingerprint": second}, f"holds the key {first}, not {second}"),
         (
@@ -276,7 +276,7 @@ def test_the_preflight_names_repository_and_variables_where_it_is_away_or_not_tr
                 "face_grafana_key_url": f"file://{two}/gpg-full.key",
                 "face_grafana_key_fingerprint": second,
             },
-            f"ven1: apt refuses the package repository of Grafana, file://{one}",
+            f"clu1: apt refuses the package repository of Grafana, file://{one}",
         ),
     ):
         refused = check(tmp_path, repository, **variables)

@@ -34,6 +34,7 @@ MEANINGS: dict[str, Meaning] = {
         "the collection was made with another model pack; install that pack again, then retry", False
     ),
     "original_missing": Meaning("the file is gone from the disk; upload the photo again", False),
+    "original_damaged": Meaning("the file on the disk was damaged; upload the photo again", False),
     "broken_image": Meaning(f"{_PHOTO}it cannot be decoded", False),
     "truncated": Meaning(f"{_PHOTO}its end is missing; send the whole file again", False),
     "unsupported_type": Meaning(f"{_PHOTO}it is no JPEG, PNG, WebP, HEIC or AVIF", False),

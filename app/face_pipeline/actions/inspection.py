@@ -14,7 +14,7 @@ from face_pipeline.engine import contract_id
 from face_pipeline.parts import Parts
 from face_pipeline.store import holdings, indexes, probing
 from face_pipeline.store.holdings import Holdings
-from face_pipeline.store.originals import OriginalMissing
+from face_pipeline.store.originals import OriginalDamaged, OriginalMissing
 from face_pipeline.words import counted
 
 # Questions to the index of each collection, and to a scan of all of its faces.
@@ -102,10 +102,13 @@ def _look(parts: Parts, sample: int) -> tuple[int, list[str], list[str]]:
 
 def _whole(parts: Parts, sha256: str) -> bool:
     try:
-        return parts.originals.intact(sha256)
+        parts.originals.read(sha256)
+    except OriginalDamaged:
+        return False
     except OriginalMissing:
         # It was erased a moment ago.
-        return True
+        pass
+    return True
 
 
 def _indexes(parts: Parts) -> dict[str, float]:

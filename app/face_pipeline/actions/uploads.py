@@ -160,7 +160,8 @@ def accept(
         )
         rejected = [*checked.rejected, *without_room]
         # Outside a transaction: nothing is locked while the disk works.
-        _write(parts, good, known)
+        # Who sends a known photo again may do so because its file is damaged.
+        _write(parts, (each for each in good if not _is_kept(parts, each.row.sha256, known)))
         try:
             batch, accepted = parts.database.in_transaction(
                 lambda session, found=found, good=good, rejected=rejected: ledger.accept(  # type: ignore[misc]
@@ -175,7 +176,7 @@ def accept(
         except quotas.QuotaExceeded:
             log.info("others took the room that was left in a quota", extra={"operation": "upload"})
     # An erasure of the same photo may have taken its file before the rows were there to see.
-    _write(parts, good, hashes)
+    _write(parts, (each for each in good if not parts.originals.path(each.row.sha256).exists()))
     _say_accepted(batch.id, accepted, rejected)
     publish_if_possible(parts, [each.photo_id for each in accepted if each.state == State.RECEIVED])
     return Batch(batch.id, accepted, rejected)
@@ -210,15 +211,12 @@ def _fitting(
     return good, rejected
 
 
-def _write(parts: Parts, photos: Iterable[Upload], known: Several[str]) -> None:
-    """Keep the originals of those that are not known, or have no file."""
-    parts.originals.write(
-        {
-            each.row.sha256: each.data
-            for each in photos
-            if each.row.sha256 not in known or not parts.originals.path(each.row.sha256).exists()
-        }
-    )
+def _is_kept(parts: Parts, sha256: str, known: Several[str]) -> bool:
+    return sha256 in known and parts.originals.intact(sha256)
+
+
+def _write(parts: Parts, photos: Iterable[Upload]) -> None:
+    parts.originals.write({each.row.sha256: each.data for each in photos})
 
 
 def _say_accepted(

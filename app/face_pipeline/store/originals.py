@@ -40,6 +40,12 @@ class OriginalMissing(NotFound):
     code = "original_missing"
 
 
+class OriginalDamaged(OriginalMissing):
+    """The file is there, with other bytes than those that were sent."""
+
+    code = "original_damaged"
+
+
 class OriginalExpired(NotFound):
     """The retention of its collection took the original of a photo."""
 
@@ -85,7 +91,15 @@ class RemoteOriginals:
         self._http = http_pool()
 
     def read(self, sha256: str) -> bytes:
-        """OriginalMissing when there is none of this name, OriginalUnavailable when the host is away."""
+        """OriginalMissing when there is none of this name, OriginalUnavailable when the host is away.
+
+        OriginalDamaged when the host sends other bytes twice: then it was not the way here.
+        """
+        if _is_of(sha256, data := self._read(sha256)) or _is_of(sha256, data := self._read(sha256)):
+            return data
+        raise _damaged(sha256, self.url)
+
+    def _read(self, sha256: str) -> bytes:
         try:
             answer = self._http.request("GET", f"{self.url}/{relative(sha256)}", headers=self._headers)
         except urllib3.exceptions.HTTPError as error:
@@ -97,8 +111,6 @@ class RemoteOriginals:
                 f"{self.url} answers {answer.status};"
                 " run ./face-ansible site.yml, which gives both sides one token"
             )
-        if hashlib.sha256(answer.data).hexdigest() != sha256:
-            raise OriginalUnavailable(f"{self.url} sent other bytes than those of {sha256}")
         return answer.data
 
 
@@ -118,14 +130,22 @@ class Originals:
         return self.directory / relative(sha256)
 
     def read(self, sha256: str) -> bytes:
+        """Raises OriginalMissing, OriginalDamaged."""
         try:
-            return self.path(sha256).read_bytes()
+            data = self.path(sha256).read_bytes()
         except FileNotFoundError as error:
             raise OriginalMissing(f"the original {sha256} is not in {self.directory}") from error
+        if not _is_of(sha256, data):
+            raise _damaged(sha256, str(self.directory))
+        return data
 
     def intact(self, sha256: str) -> bool:
-        """Whether the file still has the bytes that it is named by. Raises OriginalMissing."""
-        return hashlib.sha256(self.read(sha256)).hexdigest() == sha256
+        """Whether the file is there, with the bytes that it is named by."""
+        try:
+            self.read(sha256)
+        except OriginalMissing:
+            return False
+        return True
 
     def write(self, photos: Mapping[str, bytes]) -> None:
         """Keep the photos, by their sha256, so that they survive a power cut once this returns.
@@ -290,6 +310,17 @@ class Originals:
         for level in made:
             level.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
         return {level.parent for level in made}
+
+
+def _is_of(sha256: str, data: bytes) -> bool:
+    return hashlib.sha256(data).hexdigest() == sha256
+
+
+def _damaged(sha256: str, place: str) -> OriginalDamaged:
+    return OriginalDamaged(
+        f"the original {sha256} in {place} has other bytes than were sent;"
+        " upload the photo again, or restore its file"
+    )
 
 
 def _chunks(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:

@@ -18,14 +18,17 @@ def data(photo: Photo) -> bytes:
     try:
         return parts().originals.read(photo.sha256)
     except OriginalMissing as error:
-        raise lost(photo) from error
+        raise lost(photo, error.code) from error
 
 
-def lost(photo: Photo) -> OriginalMissing:
-    """The error for a photo without its file. All else of it is there: it is no photo_not_found."""
+def lost(photo: Photo, code: str = OriginalMissing.code) -> OriginalMissing:
+    """The error for a photo without its file. All else of it is there: it is no photo_not_found.
+
+    `code` for the log: whoever asks can only upload it again, whether its file is gone or damaged.
+    """
     log.error(
         "the original %s of a photo is lost", photo.sha256,
-        extra={"photo_id": str(photo.id), "reason_code": OriginalMissing.code},
+        extra={"photo_id": str(photo.id), "reason_code": code},
     )  # fmt: skip
     return OriginalMissing(
         "the service has lost the file of this photo; upload the same file again, and the photo has it back"
