@@ -45,7 +45,7 @@ SHOWN_ELSEWHERE = {
     "face_recognition_index_found_ratio": "a collection with a vector index (tests/app/test_probing.py)",
     "face_recognition_audit_fits": "a chain that was checked (tests/app/test_audit_chain.py)",
     "face_backup_last_success_timestamp_seconds": "a backup writes it (tests/ansible/test_backup_role.py)",
-    "face_restore_drill_success_timestamp_seconds": "a drill writes it (tests/ansible/test_backup_role.py)",
+    "face_restore_drill_success_timestamp_seconds": "a drill writes it (tests/ansible/test_restore_role.py)",
     "face_backup_verified_timestamp_seconds": "a backup writes it (tests/ansible/test_backup_role.py)",
     "face_recognition_gpu_memory_bytes": "a worker with a card (tests/app/test_gpu_metrics.py)",
     "face_recognition_gpu_temperature_celsius": "a worker with a card (tests/app/test_gpu_metrics.py)",
