@@ -18,8 +18,16 @@ from bench.common import ROOT
 TEMPLATE = ROOT / "roles/postgres/templates/face.conf.j2"
 VARIABLES = (ROOT / "group_vars/all/main.yml", ROOT / "roles/postgres/defaults/main.yml")
 SETTING = re.compile(r"^(\w+) = (.+)$", re.MULTILINE)
-# Where a server of a benchmark listens is its own.
-OWN = {"listen_addresses", "port", "max_connections"}
+# Where a server of a benchmark listens, and with which certificate, is its own.
+OWN = {
+    "listen_addresses",
+    "port",
+    "max_connections",
+    "ssl",
+    "ssl_cert_file",
+    "ssl_key_file",
+    "ssl_min_protocol_version",
+}
 
 
 def settings() -> dict[str, str]:

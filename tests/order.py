@@ -1,4 +1,8 @@
-"""The order of the files of tests where several processes run them: begun last, a long one would run alone.
+"""Which tests run, and in which order.
+
+A test that is marked `campaign` is skipped unless FACE_CAMPAIGN is set, with the reason of its mark.
+
+The order is that of files where several processes run them: begun last, a long one would run alone.
 
 xdist begins with the file that has most tests (`--loadscope-reorder`); those that run Ansible again and again
 have few and take minutes. `./check times` says which take longest.
@@ -6,6 +10,7 @@ have few and take minutes. `./check times` says which take longest.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 
 import pytest
@@ -29,6 +34,10 @@ LONGEST_FIRST = (
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Sort whole files: the long ones, then those with most tests; a file's own order stays."""
+    if "FACE_CAMPAIGN" not in os.environ:
+        for item in items:
+            if mark := item.get_closest_marker("campaign"):
+                item.add_marker(pytest.mark.skip(reason=f"./check campaign has it: {mark.args[0]}"))
     files = [item.nodeid.partition("::")[0] for item in items]
     place = {file: number for number, file in enumerate(LONGEST_FIRST)}
     tests = Counter(files)

@@ -109,24 +109,24 @@ def test_it_ends_with_a_table_of_its_steps_and_one_line_of_numbers(checkout: Che
     steps = table(said)
     assert {how for step, how in steps.items() if step != "together"} == {"ok"}
     assert {"ruff", "mypy", "ansible-lint", "yamllint", "pytest", "test servers"} < set(steps)
-    assert {"molecule default", "molecule cluster", "molecule vendor"} < set(steps)
+    assert {"molecule default", "molecule cluster"} < set(steps)
     assert "SKIPPED tests/x.py::test_y: no card here" in said.splitlines()
     assert said.splitlines()[-1] == "7 passed, 0 failed, 1 skipped"
 
 
 def test_what_failed_keeps_no_other_step_from_running_and_is_said_at_the_end(checkout: Checkout) -> None:
-    status, said = checkout.run(FAIL="molecule test -s default", FACE_CHECK_AT_ONCE="1")
+    status, said = checkout.run(FAIL="molecule test -s cluster", FACE_CHECK_AT_ONCE="1")
     assert status == 1
     steps = table(said)
-    assert steps["molecule default"] == "FAILED"
-    assert steps["molecule cluster"] == steps["pytest"] == "ok"
-    end = said[said.index("FAILED molecule default, all of it in") :]
+    assert steps["molecule cluster"] == "FAILED"
+    assert steps["molecule default"] == steps["pytest"] == "ok"
+    end = said[said.index("FAILED molecule cluster, all of it in") :]
     assert "the cause" in end
     # Where only the last lines of a long output are kept, they say why.
-    assert said.splitlines()[-1] == "check: 'molecule default' failed: fatal: [mol1]: FAILED! => the cause "
+    assert said.splitlines()[-1] == "check: 'molecule cluster' failed: fatal: [mol1]: FAILED! => the cause "
     # Its guests do not stand in the way of what still runs.
-    removal = "ansible-playbook -i molecule/default/inventory/hosts.yml playbooks/machines/destroy.yml"
-    assert checkout.calls.index(removal) < checkout.calls.index("molecule test -s cluster")
+    removal = "ansible-playbook -i molecule/cluster/inventory/hosts.yml playbooks/machines/destroy.yml"
+    assert checkout.calls.index(removal) < checkout.calls.index("molecule test -s default")
 
 
 def test_without_its_tools_it_goes_no_further(checkout: Checkout) -> None:
@@ -173,7 +173,9 @@ def test_the_campaign_is_no_part_of_it_and_does_more(checkout: Checkout) -> None
     status, said = checkout.run("campaign")
     assert status == 0, said
     assert any("test_meeting_uploads" in call and "test_api_fuzz" in call for call in checkout.calls)
-    assert {"molecule default, bookworm", "molecule faults", "molecule vendor, in turn"} < set(table(said))
+    assert {"molecule default, bookworm", "molecule faults", "molecule cluster, parts in turn"} < set(
+        table(said)
+    )
     assert "molecule update              NOT RUN: no earlier release is tagged here" in said
     assert checkout.run("campaign", FACE_PREVIOUS="1234567")[0] == 0
     assert "molecule test -s update" in checkout.calls

@@ -161,6 +161,7 @@ def test_a_dlib_pack_of_a_directory_is_prepared_once(host: Host, tmp_path: Path)
     assert "changed=0" in said
 
 
+@pytest.mark.campaign("it prepares a pack for minutes; tests/engine/test_prepared.py prepares one")
 def test_fast_is_prepared_once_and_what_became_of_it_is_told(host: Host, tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     for name in sorted(labelled())[:3]:

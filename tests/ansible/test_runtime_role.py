@@ -74,7 +74,9 @@ def converged(
     return done.stdout.partition("computes by ")[2].partition('"')[0], ended
 
 
-@pytest.mark.parametrize("profile", ["exact", "fast"])
+@pytest.mark.parametrize(
+    "profile", ["exact", pytest.param("fast", marks=pytest.mark.campaign("the exact one is"))]
+)
 def test_a_second_run_prepares_nothing_and_a_check_changes_nothing(tmp_path: Path, profile: str) -> None:
     pack = Path(shutil.copytree(insightface_pack(), tmp_path / "models" / "small"))
     host = tmp_path / "host"

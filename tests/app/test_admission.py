@@ -22,6 +22,7 @@ SEARCHES = 200
 MOST = 2 * (8 + 24)
 
 
+@pytest.mark.campaign("two hundred searches take minutes")
 def test_health_and_signing_in_answer_while_two_hundred_searches_wait(clean: Installation) -> None:
     """No worker runs: each search that was let in is held until the web service ends."""
     url, web = start_web(clean, "web-admission.log", FACE_SEARCH_TIMEOUT_SECONDS="120")

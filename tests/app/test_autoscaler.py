@@ -357,6 +357,7 @@ def test_another_host_leads_when_the_leader_ends(hosts: Hosts, queue: redis.Redi
     assert (one.leads, two.leads) == (False, True)
 
 
+@pytest.mark.campaign("it waits for half a minute")
 def test_a_restarted_autoscaler_takes_no_worker_away(hosts: Hosts, queue: redis.Redis) -> None:
     # A heartbeat of three rounds outlives a start of Python, on a busy machine too.
     slow = {"FACE_AUTOSCALE_INTERVAL_SECONDS": "6"}
@@ -445,6 +446,7 @@ def _answers(queue: redis.Redis) -> bool:
         return False
 
 
+@pytest.mark.campaign("it waits for half a minute")
 def test_an_agent_ends_at_once_while_redis_is_silent(hosts: Hosts, queue: redis.Redis) -> None:
     one = hosts("one")
     one.start()

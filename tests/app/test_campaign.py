@@ -119,6 +119,7 @@ FROM photos WHERE id = '{kept}'
 """
 
 
+@pytest.mark.campaign("it is about the campaign alone")
 def test_the_judge_names_what_is_broken_and_nothing_else(lived: Lived) -> None:
     sound = lived.evidence()
     reference = sound.rows[0].faces

@@ -160,6 +160,7 @@ def test_an_export_that_is_killed_goes_on_and_misses_nothing(
     stock.check_consistent(parts)
 
 
+@pytest.mark.campaign("a thousand photos; an export that is killed is tested with few")
 def test_an_import_of_a_thousand_that_is_killed_goes_on(web_app: App, parts: Parts, anna: Person) -> None:
     fill(parts, 1000)
     before = exported(web_app)

@@ -10,6 +10,7 @@ import time
 import uuid
 from typing import Any
 
+import pytest
 from face_pipeline.parts import Parts
 from face_pipeline.store.models import Face, Photo
 from sqlalchemy import func, select
@@ -59,6 +60,7 @@ def _each_face_once(parts: Parts, count: int) -> None:
     assert collections.Counter(number for _, number in faces) == {1: count}
 
 
+@pytest.mark.campaign("tests/hosts/test_host.py kills one on a host")
 def test_photos_survive_a_killed_worker(web_app: App, parts: Parts) -> None:
     worker = web_app.start_worker()
     _upload_many(web_app)
@@ -86,6 +88,7 @@ def test_a_killed_worker_takes_its_photos_up_again_when_it_returns(web_app: App,
     _each_face_once(parts, 20)
 
 
+@pytest.mark.campaign("tests/hosts/test_host.py stops Redis on a host")
 def test_a_busy_worker_survives_a_restart_of_redis(web_app: App, parts: Parts) -> None:
     """The reason for the pinned pair of celery and kombu: 5.7 exits here, 5.6 runs tasks twice."""
     worker = web_app.start_worker()
@@ -106,6 +109,7 @@ def test_photos_survive_a_redis_that_forgets_everything(web_app: App, parts: Par
     _each_face_once(parts, PHOTOS)
 
 
+@pytest.mark.campaign("tests/hosts/test_host.py stops Redis on a host")
 def test_uploads_are_kept_while_redis_is_down_and_go_on_when_it_is_back(web_app: App, parts: Parts) -> None:
     worker = web_app.start_worker()
     web_app.installation.redis.stop()
@@ -145,6 +149,7 @@ def test_uploads_answer_503_while_the_database_is_down_and_nothing_is_half_writt
     assert live_app.wait_finished(batch)["states"]["done"] == 2
 
 
+@pytest.mark.campaign("tests/hosts/test_killed.py kills PostgreSQL on a host")
 def test_work_under_way_waits_for_a_database_that_restarts(web_app: App, parts: Parts) -> None:
     worker = web_app.start_worker()
     _upload_many(web_app, 20)

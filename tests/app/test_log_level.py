@@ -40,6 +40,7 @@ def _changes(app: App, log: str) -> list[dict[str, Any]]:
     return [entry for entry in entries if entry.get("operation") == "log_level"]
 
 
+@pytest.mark.campaign("tests/hosts/test_logs.py does it on hosts")
 def test_running_processes_change_their_level_and_go_back_by_themselves(live_app: App) -> None:
     installation = live_app.installation
     before = {log: len(_changes(live_app, log)) for log in ("web.log", "worker1.log")}

@@ -229,7 +229,7 @@ def test_a_question_is_as_like_the_faces_of_a_person_as_they_are_each_other(part
     fill(parts, collection, np.concatenate([named, alone]))
     name_faces(parts, collection, add_person(parts, collection, "Anna"), named.mean(axis=0), 8)
     with parts.database.reading() as session:
-        asked = np.array(probing._questions(session, collection, 0.91, np.random.default_rng(3)))
+        asked = np.array(probing._questions(session, collection, 0.91, 100, np.random.default_rng(3)))
     of_anna = asked @ named.T
     pairs = (named @ named.T)[np.triu_indices(8, 1)]
     assert sorted(of_anna.mean(axis=1))[1] == pytest.approx(pairs.mean(), abs=0.01)

@@ -85,6 +85,7 @@ def tune(
         installation.environment = before
 
 
+@pytest.mark.campaign("it measures for minutes; test_worker_playbooks.py measures less")
 def test_a_host_is_measured_and_what_was_chosen_is_kept_shown_and_forgotten(
     clean: Installation, tmp_path: Path
 ) -> None:

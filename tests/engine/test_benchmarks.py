@@ -71,6 +71,7 @@ def assert_of_anybody(name: str, result: dict[str, Any]) -> None:
     assert not re.search(rf"\b{re.escape(socket.gethostname())}\b", text)
 
 
+@pytest.mark.campaign("it measures for minutes")
 def test_each_row_keeps_its_figures_and_what_they_were_measured_on(results: Path) -> None:
     found = kept(results)
     assert set(found) == set(MEASURED)
@@ -79,6 +80,7 @@ def test_each_row_keeps_its_figures_and_what_they_were_measured_on(results: Path
     assert found["ingest_yunet_0.3mp"]["figures"]["photos"] == 4
 
 
+@pytest.mark.campaign("it measures for minutes")
 def test_the_exact_profile_finds_what_face_analysis_finds_without_newer_instructions(results: Path) -> None:
     figures = kept(results)["accuracy_avx2"]["figures"]
     assert set(figures["engines"]) == {"exact, openvino", "fast, openvino"}
@@ -88,6 +90,7 @@ def test_the_exact_profile_finds_what_face_analysis_finds_without_newer_instruct
     assert min(size["cosine worst"] for size in sizes.values()) >= 0.999
 
 
+@pytest.mark.campaign("it measures for minutes")
 def test_the_table_is_made_of_what_is_kept(results: Path) -> None:
     lines = table("--show", "--results", results).stdout.splitlines()
     for name, result in kept(results).items():

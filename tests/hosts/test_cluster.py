@@ -53,9 +53,7 @@ pytestmark = [
         reason="needs an inventory with two worker hosts apart from the web host (FACE_HOST_INVENTORY)",
     ),
 ]
-long = pytest.mark.skipif(
-    "FACE_CAMPAIGN" not in os.environ, reason="it installs and deploys for minutes: ./check campaign has it"
-)
+long = pytest.mark.campaign("it installs and deploys for minutes")
 
 
 def on(name: str, command: str, check: bool = True) -> str:

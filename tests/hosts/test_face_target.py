@@ -79,6 +79,7 @@ def test_a_start_that_fails_says_so_and_everything_else_runs(host: Host) -> None
     assert not_active(host) == {}
 
 
+@pytest.mark.campaign("it waits for minutes; a start that fails is tested")
 @pytest.mark.parametrize("seconds", [60, 10], ids=["in time", "too late"])
 def test_a_start_does_not_end_with_the_failure_of_the_one_before(host: Host, seconds: int) -> None:
     host.run("systemctl stop face-flower")

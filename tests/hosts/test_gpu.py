@@ -10,7 +10,6 @@ import base64
 import hashlib
 import io
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -161,6 +160,9 @@ def boot(host: Host) -> str:
     return host.run("cat /proc/sys/kernel/random/boot_id")
 
 
+@pytest.mark.campaign(
+    "it installs and starts the host again for minutes; tests/gpu/test_role.py has the steps"
+)
 @pytest.mark.usefixtures("card")
 def test_a_driver_is_installed_held_and_its_reboot_announced_then_done(host: Host) -> None:
     before = boot(host)
@@ -207,9 +209,7 @@ def test_where_no_card_is_there_is_nothing_to_prove(host: Host) -> None:
     assert host.run("ls -d /run/face-gpu* /run/systemd/system/face-gpu*", check=False) == ""
 
 
-@pytest.mark.skipif(
-    "FACE_CAMPAIGN" not in os.environ, reason="it computes for minutes: ./check campaign has it"
-)
+@pytest.mark.campaign("it computes for minutes")
 def test_the_proof_of_a_card_runs_under_the_workers_limits_and_leaves_nothing(
     host: Host, tmp_path: Path
 ) -> None:

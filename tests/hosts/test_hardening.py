@@ -60,7 +60,9 @@ def test_no_unit_writes_a_core_file_or_shares_temporary_files(host: Host, servic
     assert {" ".join(line.split()) for line in limits.splitlines()} == {"Max core file size 0 0 bytes"}
 
 
-@pytest.mark.parametrize("signal", ["SEGV", "ABRT"])
+@pytest.mark.parametrize(
+    "signal", ["SEGV", pytest.param("ABRT", marks=pytest.mark.campaign("SEGV is tested"))]
+)
 def test_a_crash_leaves_nothing_of_a_photo(host: Host, signal: str) -> None:
     """Web processes and workers crash while photos are uploaded and searched; each is started again."""
     mark = f"face-mark-{uuid.uuid4().hex}"

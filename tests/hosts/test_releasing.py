@@ -129,6 +129,7 @@ def words(done: subprocess.CompletedProcess[str]) -> str:
     return re.sub(r"\s+", " ", done.stdout + done.stderr)
 
 
+@pytest.mark.campaign("each part of a release takes minutes; one that works is deployed and taken back")
 @pytest.mark.parametrize(
     ("part", "failed"),
     [

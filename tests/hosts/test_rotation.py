@@ -43,6 +43,7 @@ def signs_in(host: Host, server: str, user: str, password: str) -> bool:
     return refused is None or refused[0] == "NOPERM"
 
 
+@pytest.mark.campaign("it restarts all for minutes; tests/app/test_rotation.py has each step")
 def test_every_secret_gets_a_new_value_and_nobody_notices(host: Host) -> None:
     old = credentials(host)
     with Clients(host) as clients:

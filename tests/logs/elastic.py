@@ -22,7 +22,7 @@ import yaml
 from tests.services.process import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
-STANDIN = ROOT / "molecule" / "vendor" / "elastic"
+STANDIN = ROOT / "molecule" / "cluster" / "elastic"
 GROUPS = ("proxy", "web", "workers", "postgres", "redis", "monitoring", "logging")
 ONE_HOST = {group: ["one"] for group in GROUPS}
 CLUSTER = {**ONE_HOST, "logging": ["one", "two", "three"]}

@@ -120,6 +120,7 @@ def test_the_certificate_is_one_of_both_ends_of_a_connection(host: Host) -> None
     assert (host.directory / "etc/elasticsearch/certs/face.key").stat().st_mode & 0o777 == 0o640
 
 
+@pytest.mark.campaign("the scenarios run it twice on hosts")
 def test_a_second_run_changes_nothing(host: Host) -> None:
     told = ran(host.play("elasticsearch", "configure", "setup"))
     assert "changed=0 " in told

@@ -23,7 +23,7 @@ from tests.services.process import ROOT as CONTAINED
 from tests.services.process import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
-STANDIN = ROOT / "molecule" / "vendor" / "elastic"
+STANDIN = ROOT / "molecule" / "cluster" / "elastic"
 FILEBEAT = "https://www.elastic.co/docs/reference/beats/filebeat/"
 # Every key of our filebeat.yml, and the page of the vendor's documentation that has it; of 8.19 and 9.x.
 SOURCES = {

@@ -171,6 +171,7 @@ def test_a_keystore_that_did_not_take_a_value_ends_the_run(tmp_path: Path) -> No
     assert not (one.directory / "etc/kibana/face-keystore.sha256").exists()
 
 
+@pytest.mark.campaign("the scenarios run it twice on hosts")
 def test_a_second_run_changes_nothing(host: Host, tmp_path: Path) -> None:
     file = write(tmp_path / "face-pipeline.ndjson", VIEW, SEARCH)
     assert "changed=2 " in ran(objects(host, file))

@@ -85,6 +85,7 @@ def test_nobody_else_becomes_that_role(observed: Observed) -> None:
             observed.postgres.run([*client, *port, "-h", where])
 
 
+@pytest.mark.campaign("the scenarios run it twice on hosts")
 def test_a_second_run_changes_nothing(observed: Observed) -> None:
     assert "changed=0" in observed.configure()
     assert "CHANGED" not in observed.psql((observed.directory / "monitor.sql").read_text())
@@ -183,6 +184,7 @@ def test_on_several_hosts_they_listen_on_the_private_address(tmp_path: Path) -> 
     assert "--nginx.scrape-uri=http://10.0.0.7:9801/nginx_status" in (tmp_path / "nginx.default").read_text()
 
 
+@pytest.mark.campaign("the scenarios do it on hosts")
 @pytest.mark.skipif(Path("/etc/prometheus").exists(), reason="this machine has Debian's Prometheus")
 @pytest.mark.parametrize("enabled", [True, False])
 def test_check_mode_on_a_new_host_does_not_fail(enabled: bool, tmp_path: Path) -> None:

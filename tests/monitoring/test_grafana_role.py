@@ -25,7 +25,7 @@ from tests.services.process import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLE = ROOT / "roles" / "grafana"
-STANDIN = ROOT / "molecule" / "vendor" / "standin"
+STANDIN = ROOT / "molecule" / "cluster" / "standin"
 DASHBOARDS = sorted((ROOT / "files" / "grafana" / "dashboards").glob("*.json"))
 PASSWORD = "first-password-of-the-tests"
 # Of the user `grafana` at Prometheus and Alertmanager.
@@ -318,6 +318,7 @@ def sources(model: Any) -> Iterator[str]:
             yield from sources(part)
 
 
+@pytest.mark.campaign("the scenarios do it on hosts")
 @pytest.mark.parametrize("enabled", [True, False])
 def test_check_mode_on_a_new_host_neither_fails_nor_asks_anybody(enabled: bool, tmp_path: Path) -> None:
     if shutil.which("grafana") or Path("/etc/grafana").exists():

@@ -167,6 +167,7 @@ def test_it_listens_on_one_address_and_has_no_api_that_changes_anything() -> Non
     assert "--web.listen-address=127.0.0.1:9090" in arguments("one host", "one")
 
 
+@pytest.mark.campaign("the scenarios run it twice on hosts")
 def test_a_second_run_changes_nothing() -> None:
     groups, variables = SCENARIOS["two that ask"]
     done = play("prometheus", rendered("two that ask")[0], groups, **PLACES, **variables)
