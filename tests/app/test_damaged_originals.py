@@ -56,7 +56,7 @@ def test_no_picture_is_made_of_it(live_app: App, parts: Parts) -> None:
         f"/api/v1/faces/{photo['faces'][0]['id']}/crop",
     ):
         answer = live_app.get(path)
-        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "original_missing"), path
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "original_damaged"), path
 
 
 @contextmanager

@@ -77,8 +77,8 @@ def thumbnail(parts: Parts, photo_id: uuid.UUID, *, by: Actor, gone: Callable[[]
     photos.check_original(photo)
     try:
         data = parts.originals.read(photo.sha256)
-    except OriginalMissing:
-        raise NotFound("the original of this photo is lost", code="original_missing") from None
+    except OriginalMissing as error:
+        raise NotFound("the original of this photo is lost or damaged", code=error.code) from None
     made = make(parts, Wanted(Kind.THUMBNAIL, photo.sha256, boxes=boxes), data, gone)
     parts.database.in_transaction(lambda session: thumbnails.keep(session, photo_id, made))
     return made

@@ -6,30 +6,27 @@ import logging
 
 from face_pipeline.store import photos
 from face_pipeline.store.models import Photo
-from face_pipeline.store.originals import OriginalMissing
+from face_pipeline.store.originals import OriginalDamaged, OriginalMissing
 from face_pipeline.web.current import parts
 
 log = logging.getLogger(__name__)
 
 
 def data(photo: Photo) -> bytes:
-    """The file, as it was sent. Raises OriginalMissing, OriginalExpired."""
+    """The file, as it was sent. Raises OriginalMissing, OriginalDamaged, OriginalExpired."""
     photos.check_original(photo)
     try:
         return parts().originals.read(photo.sha256)
     except OriginalMissing as error:
-        raise lost(photo, error.code) from error
+        raise lost(photo, type(error)) from error
 
 
-def lost(photo: Photo, code: str = OriginalMissing.code) -> OriginalMissing:
-    """The error for a photo without its file. All else of it is there: it is no photo_not_found.
-
-    `code` for the log: whoever asks can only upload it again, whether its file is gone or damaged.
-    """
+def lost(photo: Photo, kind: type[OriginalMissing] = OriginalMissing) -> OriginalMissing:
+    """The error for a photo without its file. All else of it is there: it is no photo_not_found."""
+    damaged = kind is OriginalDamaged
     log.error(
-        "the original %s of a photo is lost", photo.sha256,
-        extra={"photo_id": str(photo.id), "reason_code": code},
+        "the original %s of a photo is %s", photo.sha256, "damaged" if damaged else "lost",
+        extra={"photo_id": str(photo.id), "reason_code": kind.code},
     )  # fmt: skip
-    return OriginalMissing(
-        "the service has lost the file of this photo; upload the same file again, and the photo has it back"
-    )
+    what = "the file of this photo is damaged" if damaged else "the service has lost the file of this photo"
+    return kind(f"{what}; upload the same file again, and the photo has it back")

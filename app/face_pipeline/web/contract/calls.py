@@ -76,7 +76,7 @@ _CODES: Codes = {
     403: ("forbidden", "scope_missing", "csrf_token", "collection_forbidden", "quota_exceeded"),
     404: (
         "not_found", "photo_not_found", "batch_not_found", "face_not_found", "collection_not_found",
-        "original_missing", "original_expired", "thumbnail_not_there",
+        "original_missing", "original_damaged", "original_expired", "thumbnail_not_there",
     ),
     405: ("method_not_allowed",),
     409: ("conflict", "contract_mismatch"),
