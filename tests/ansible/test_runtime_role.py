@@ -75,7 +75,7 @@ def converged(
 
 
 @pytest.mark.parametrize(
-    "profile", ["exact", pytest.param("fast", marks=pytest.mark.campaign("the exact one is"))]
+    "profile", ["exact", pytest.param("fast", marks=pytest.mark.campaign("the exact profile is tested"))]
 )
 def test_a_second_run_prepares_nothing_and_a_check_changes_nothing(tmp_path: Path, profile: str) -> None:
     pack = Path(shutil.copytree(insightface_pack(), tmp_path / "models" / "small"))
