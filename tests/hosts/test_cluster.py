@@ -73,8 +73,9 @@ def status(tmp_path: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def four_workers() -> Iterator[None]:
+    """For all tests behind the first that wants them: each change of the number is a playbook."""
     scale(4)
     yield
     scale(2)
@@ -119,6 +120,7 @@ def test_workers_are_spread_and_each_host_processes_photos(host: Host, tmp_path:
         assert done > sum(each["processed"] for each in before["hosts"][name]), name
 
 
+@pytest.mark.campaign("on one host test_scaling.py does it")
 def test_scaling_under_load_loses_no_photo_and_ends_none_twice(host: Host, tmp_path: Path) -> None:
     began = host.run("date +%s").strip()
     batches = begin(host)
@@ -221,6 +223,7 @@ def test_a_worker_host_leaves_under_work_and_comes_back(host: Host, tmp_path: Pa
     assert done.returncode == 0, done.stdout + done.stderr
     wait(lambda: leaving in _asked(host), 60, f"Prometheus to ask {leaving}")
     wait(lambda: _processed_more(host, leaving, 0, tmp_path), 60, f"{leaving} to process photos again")
+    scale(4)
 
 
 def test_the_photos_are_given_to_workers_with_the_token_alone(host: Host) -> None:
