@@ -122,7 +122,6 @@ def test_who_waits_for_a_host_that_died_silently_is_told(elsewhere: Installation
     assert re.search("(ConnectionError|TimeoutError|OperationalError)", last), last
 
 
-@pytest.mark.campaign("tests/hosts/test_cluster.py takes the power of one")
 def test_the_pipeline_goes_on_after_its_data_host_lost_power(elsewhere: Installation) -> None:
     app = App(elsewhere, *start_web(elsewhere))
     worker = app.start_worker(FACE_WEB_THREADS="8")

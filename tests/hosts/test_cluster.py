@@ -298,6 +298,7 @@ def test_a_release_that_no_worker_starts_is_taken_back_on_every_host(
         )
 
 
+@pytest.mark.campaign("tests/app/test_silent_death.py does it with servers of its own")
 @pytest.mark.skipif(os.geteuid() != 0 or not GUESTS, reason="needs root on the machine of the guests")
 @pytest.mark.usefixtures("four_workers")
 def test_workers_go_on_after_the_host_of_the_data_died_without_a_word(
