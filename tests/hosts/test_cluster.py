@@ -81,8 +81,8 @@ def four_workers() -> Iterator[None]:
     scale(2)
 
 
-def begin(host: Host) -> list[str]:
-    batches = [host.upload_many("cluster") for _ in range(6)]
+def begin(host: Host, number: int = 3) -> list[str]:
+    batches = [host.upload_many("cluster") for _ in range(number)]
     wait(lambda: (host.batch(batches[0]) or {}).get("states", {}).get("done", 0) > 2, 120, "the first photos")
     return batches
 
@@ -163,7 +163,7 @@ def test_a_host_cut_off_the_network_loses_no_photo_and_joins_again(host: Host, t
 
 
 def _processed_more(host: Host, name: str, before: int, tmp_path: Path) -> bool:
-    all_done_once(host, begin(host), 180)
+    all_done_once(host, begin(host, 1), 180)
     return sum(each["processed"] or 0 for each in status(tmp_path)["hosts"].get(name, [])) > before
 
 
