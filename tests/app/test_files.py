@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -20,7 +21,7 @@ from PIL import Image
 
 from tests import oddities
 from tests.app import stock
-from tests.installation import App, wait_until
+from tests.installation import App, start_web, wait_until
 from tests.oddities import saved, turned
 from tests.photos import astronaut, astronaut_jpeg, case, jpeg
 
@@ -160,21 +161,29 @@ def test_a_wrong_rendition_is_named(live_app: App) -> None:
     assert (broken.status_code, broken.json()["error"]["code"]) == (415, "unsupported_type")
 
 
-def test_four_large_photos_searched_and_shown_at_once_all_answer(web_app: App) -> None:
+@pytest.fixture
+def patient_app(web_app: App) -> Iterator[App]:
+    """A web service that waits for a worker for as long as a busy machine may make it take."""
+    url, web = start_web(web_app.installation, "web-patient.log", FACE_SEARCH_TIMEOUT_SECONDS="120")
+    yield App(web_app.installation, url, web, web_app.workers)
+    web_app.installation.end(web)
+
+
+def test_four_large_photos_searched_and_shown_at_once_all_answer(patient_app: App) -> None:
     """Each needs so much memory to decode that the worker has to take one after the other."""
-    web_app.start_worker(concurrency=4, FACE_DECODE_MEMORY_MB="200")
+    patient_app.start_worker(concurrency=4, FACE_DECODE_MEMORY_MB="200")
     photo = oddities.deep_png(astronaut().resize((4096, 4096), Image.Resampling.NEAREST), "RGBA")
     assert len(photo) < 4 * 1024**2
 
     def search(number: int) -> int:
-        return web_app.search(oddities.with_chunk(photo, b"tEXt", b"Copy\0%d" % number)).status_code
+        return patient_app.search(oddities.with_chunk(photo, b"tEXt", b"Copy\0%d" % number)).status_code
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(search, range(4))) == [200] * 4
-    (face,) = uploaded(web_app, photo, "large.png")["faces"]
+    (face,) = uploaded(patient_app, photo, "large.png")["faces"]
 
     def crop(size: int) -> int:
-        return web_app.get(f"/api/v1/faces/{face['id']}/crop?size={size}").status_code
+        return patient_app.get(f"/api/v1/faces/{face['id']}/crop?size={size}").status_code
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(crop, (64, 96, 128, 160))) == [200] * 4
