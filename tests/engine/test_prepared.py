@@ -457,6 +457,7 @@ def test_a_processor_without_vnni_keeps_exact(tmp_path: Path) -> None:
     assert choose(read_pack(tmp_path), "auto", "fast").profile == "exact"
 
 
+@pytest.mark.campaign("it calibrates for long; a badly calibrated one is tested")
 def test_what_is_hardly_quicker_is_refused(tmp_path: Path) -> None:
     refused = prepare_fast(tmp_path, worth=0.01).refused
     assert re.fullmatch(r"it takes [\d.]+ ms a photo here, exact takes [\d.]+", refused)
@@ -474,6 +475,7 @@ def test_a_detector_of_another_kind_is_refused(tmp_path: Path, monkeypatch: pyte
     assert refused == "the detector cannot be made of 8 bits: it has no convolution"
 
 
+@pytest.mark.campaign("the exact one is tested")
 def test_the_fast_profile_is_prepared_once(tmp_path: Path) -> None:
     """Also where it is refused, as on a processor without VNNI. Nobody has to keep the photos."""
     directory = copied(tmp_path)

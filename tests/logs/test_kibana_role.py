@@ -137,6 +137,7 @@ def test_a_secret_is_the_same_in_the_keystore_whatever_it_looks_like(tmp_path: P
     assert "between blanks" not in ran(done)
 
 
+@pytest.mark.campaign("Logstash's is tested")
 def test_a_keystore_of_a_run_that_was_cut_off_is_made_again(tmp_path: Path) -> None:
     one = Host(tmp_path / "host")
     (one.directory / "secrets/ca.crt").touch()
@@ -312,6 +313,7 @@ def test_the_standin_refuses_what_kibana_refuses(host: Host, old: str, new: str,
     assert words in refused.stderr
 
 
+@pytest.mark.campaign("Elasticsearch's are tested")
 def test_other_secrets_beside_the_inventory_go_into_the_keystore(host: Host) -> None:
     host.secrets["kibana_security_key"] = "another-key-of-the-tests-0123456789"
     try:

@@ -312,6 +312,7 @@ def prometheus() -> Iterator[Prometheus]:
     with_options.close()
 
 
+@pytest.mark.campaign("molecule/cluster has such hosts")
 def test_a_real_prometheus_follows_the_workers_of_another_host(
     prometheus: Prometheus, tmp_path: Path
 ) -> None:
