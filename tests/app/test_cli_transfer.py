@@ -134,7 +134,9 @@ def kill_when(anna: Person, arguments: tuple[str, ...], ready: Callable[[], bool
     process.communicate()
 
 
-@pytest.mark.parametrize("target", ["copy", "copy.tar"])
+@pytest.mark.parametrize(
+    "target", ["copy.tar", pytest.param("copy", marks=pytest.mark.campaign("that of one file is tested"))]
+)
 def test_an_export_that_is_killed_goes_on_and_misses_nothing(
     web_app: App, parts: Parts, anna: Person, target: str
 ) -> None:

@@ -61,7 +61,10 @@ def test_a_pack_is_converted_once(bare: Path, capsys: pytest.CaptureFixture[str]
     assert (bare / MODEL).stat().st_mode & 0o444 == 0o444
 
 
-@pytest.mark.parametrize("changed", ["model", "weights", "record"])
+@pytest.mark.parametrize(
+    "changed",
+    ["model", "record", pytest.param("weights", marks=pytest.mark.campaign("another record is tested"))],
+)
 def test_a_model_of_other_origin_is_not_used(
     bare: Path, changed: str, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
