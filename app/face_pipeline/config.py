@@ -37,7 +37,7 @@ class Settings(BaseSettings):
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     credentials_dir: Path = Path("/etc/face-pipeline/credentials")
 
-    # Certificate of the authority by which PostgreSQL on another host proves who it is; empty: no TLS.
+    # Certificate of the authority by which servers on other hosts prove who they are; empty: no TLS.
     tls_ca: str = Field("", pattern=r"^(/\S*)?$")
 
     database_host: str = "127.0.0.1"

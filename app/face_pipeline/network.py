@@ -7,6 +7,7 @@ where what was sent is not acknowledged (`man 7 tcp`; TCP_USER_TIMEOUT counts in
 
 from __future__ import annotations
 
+import ssl
 from typing import Any
 
 import urllib3
@@ -34,10 +35,18 @@ HTTP_READ_SECONDS = 10
 HTTP_CONNECTIONS = 64
 
 
-def http_pool() -> urllib3.PoolManager:
-    """A client of HTTP for any number of threads. It tries once: who calls it knows when to try again."""
+def http_pool(authority: str = "") -> urllib3.PoolManager:
+    """A client of HTTP for any number of threads. It tries once: who calls it knows when to try again.
+
+    `authority`: file of the certificate by which servers have to prove who they are; empty: those that this
+    host trusts.
+    """
+    trust: dict[str, Any] = {}
+    if authority:
+        trust = {"ca_certs": authority, "ssl_minimum_version": ssl.TLSVersion.TLSv1_3}
     return urllib3.PoolManager(
         maxsize=HTTP_CONNECTIONS,
         timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_SECONDS, read=HTTP_READ_SECONDS),
         retries=False,
+        **trust,
     )

@@ -98,7 +98,11 @@ class Parts:
     def originals_source(self) -> Originals | RemoteOriginals:
         """Where this host's workers read originals: its own disk, or the web host."""
         if self.settings.originals_url:
-            return RemoteOriginals(self.settings.originals_url, self.settings.credential("originals_token"))
+            return RemoteOriginals(
+                self.settings.originals_url,
+                self.settings.credential("originals_token"),
+                self.settings.tls_ca,
+            )
         return self.originals
 
     @cached_property

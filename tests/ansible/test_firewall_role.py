@@ -36,7 +36,7 @@ REACHED = {
     ("app1", "worker1"): set(),
     ("db1", "app1"): {9100, 9113, 9801},
     ("db1", "worker1"): {9100, 9809, 9811},
-    ("worker1", "app1"): {9800},
+    ("worker1", "app1"): {9802},
     ("worker1", "db1"): {5432, 6379, 6380, 5044},
     ("worker1", "worker2"): set(),
     ("stranger", "app1"): set(),

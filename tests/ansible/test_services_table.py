@@ -226,7 +226,7 @@ def test_the_pipeline_is_verified_before_anything_observes_it() -> None:
 def test_each_host_has_its_own_part() -> None:
     hosts = several_hosts()["as it comes"]
     assert ports(hosts["front"]) == {
-        80: "nginx", 443: "nginx", 9800: "nginx", 5555: "celery", 9100: "prometheus-node"
+        80: "nginx", 443: "nginx", 9802: "nginx", 5555: "celery", 9100: "prometheus-node"
     }  # fmt: skip
     assert ports(hosts["compute"]) == {9100: "prometheus-node"}
     assert set(ports(hosts["logs"])) == {9200, 5044, 9600, 5601, 9100}

@@ -55,6 +55,9 @@ pytestmark = [
 ]
 long = pytest.mark.campaign("it installs and deploys for minutes")
 
+# Of curl: trust the installation's authority alone.
+CA = "--cacert /etc/face-pipeline/ca.crt"
+
 
 def on(name: str, command: str, check: bool = True) -> str:
     done = subprocess.run(
@@ -198,7 +201,7 @@ def test_a_worker_host_leaves_under_work_and_comes_back(host: Host, tmp_path: Pa
     token = "$(cat /etc/face-pipeline/credentials/originals_token)"
     url = on(leaving, "sed -n s/^FACE_ORIGINALS_URL=//p /etc/face-pipeline/face-pipeline.env").strip()
     photo = host.call("GET", "/api/v1/photos?limit=1").json()["photos"][0]["sha256"]
-    asks = f"curl -s -m 9 -o /dev/null -w '%{{http_code}}' -H \"Authorization: Bearer {token}\""
+    asks = f"curl -s {CA} -m 9 -o /dev/null -w '%{{http_code}}' -H \"Authorization: Bearer {token}\""
     asks += f" {url}/{photo[:2]}/{photo[2:4]}/{photo}"
     assert on(leaving, asks).strip() == "200"
     batches = begin(host)
@@ -230,12 +233,18 @@ def test_the_photos_are_given_to_workers_with_the_token_alone(host: Host) -> Non
     url = on(REMOTE[0], "sed -n s/^FACE_ORIGINALS_URL=//p /etc/face-pipeline/face-pipeline.env").strip()
     photo = host.call("GET", "/api/v1/photos?limit=1").json()["photos"][0]["sha256"]
     path = f"{url}/{photo[:2]}/{photo[2:4]}/{photo}"
-    code = "curl -s -o /dev/null -w '%{http_code}'"
+    assert path.startswith("https://")
+    code = f"curl -s {CA} -o /dev/null -w '%{{http_code}}'"
     assert on(REMOTE[0], f"{code} {path}").strip() == "401"
     token = '-H "Authorization: Bearer $(cat /etc/face-pipeline/credentials/originals_token)"'
     assert on(REMOTE[0], f"{code} {token} {path}").strip() == "200"
     assert on(GROUPS["web"][0], f"{code} {token} {path}").strip() == "403"
     assert on(REMOTE[0], f"{code} {token} {url}/../etc/passwd --path-as-is").strip() in ("400", "404")
+    unknown = code.replace(CA, "")
+    assert on(REMOTE[0], f"{unknown} {token} {path} || true").strip() == "000", "of an authority of the world"
+    plain = path.replace("https://", "http://")
+    assert on(REMOTE[0], f"{code} {token} {plain}").strip() == "400"
+    assert on(REMOTE[0], f"{code} {token} {plain.replace(':9802', ':9800')} || true").strip() == "000"
 
 
 def test_the_database_is_asked_by_tls_alone(host: Host) -> None:

@@ -83,12 +83,15 @@ def relative(sha256: str) -> str:
 
 
 class RemoteOriginals:
-    """The originals of another host, read only; any number of threads may use it at once."""
+    """The originals of another host, read only; any number of threads may use it at once.
 
-    def __init__(self, url: str, token: str):
+    With `authority`, the file of one's certificate, that host has to prove by TLS who it is.
+    """
+
+    def __init__(self, url: str, token: str, authority: str = ""):
         self.url = url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {token}"}
-        self._http = http_pool()
+        self._http = http_pool(authority)
 
     def read(self, sha256: str) -> bytes:
         """OriginalMissing when there is none of this name, OriginalUnavailable when the host is away.
@@ -102,6 +105,11 @@ class RemoteOriginals:
     def _read(self, sha256: str) -> bytes:
         try:
             answer = self._http.request("GET", f"{self.url}/{relative(sha256)}", headers=self._headers)
+        except urllib3.exceptions.SSLError as error:
+            raise OriginalUnavailable(
+                f"{self.url} cannot prove who it is ({error}); run ./face-ansible site.yml,"
+                " which gives it and this host certificates of one authority"
+            ) from error
         except urllib3.exceptions.HTTPError as error:
             raise OriginalUnavailable(f"{self.url} does not answer ({type(error).__name__})") from error
         if answer.status == 404:
