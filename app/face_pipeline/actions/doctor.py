@@ -27,7 +27,16 @@ from face_pipeline.engine import contract_id, verify_pack
 from face_pipeline.engine.prepared.record import INSTEAD_OF_FAST, choose
 from face_pipeline.errors import FacePipelineError, QueueUnavailable, in_full
 from face_pipeline.parts import Parts
-from face_pipeline.store import audit, chain, collections, indexes, ledger, rights, schema
+from face_pipeline.store import (
+    audit,
+    chain,
+    collections,
+    indexes,
+    ledger,
+    original_faults,
+    rights,
+    schema,
+)
 from face_pipeline.store.models import Collection
 from face_pipeline.store.models import State as PhotoState
 from face_pipeline.store.originals import OriginalMissing, OriginalUnavailable
@@ -318,7 +327,20 @@ def _originals(parts: Parts) -> str:
             return f"given out by {settings.originals_url}"
     if not parts.originals.writable():
         raise Unwell(f"{settings.originals_dir} is not writable for {os.geteuid()}")
-    return str(settings.originals_dir)
+    with parts.database.reading() as session:
+        found = original_faults.counts(session)
+        last = original_faults.last_round(session)
+    if any(found.values()):
+        told = ", ".join(f"{counted(number, 'file')} {fault}" for fault, number in found.items() if number)
+        raise Doubtful(
+            f"{settings.originals_dir}: {told}; `sudo face-pipeline inspect` names them: restore them from a"
+            " backup, or send these photos again"
+        )
+    if last is None:
+        return str(settings.originals_dir)
+    if last.ended_at is None:
+        return f"{settings.originals_dir}; each file is being read since {last.began_at:%Y-%m-%d}"
+    return f"{settings.originals_dir}; each file was read by {last.ended_at:%Y-%m-%d}"
 
 
 def _disk(parts: Parts) -> str:

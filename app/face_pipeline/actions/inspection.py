@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from face_pipeline.actions.doctor import FOUND_FLOOR
 from face_pipeline.engine import contract_id
 from face_pipeline.parts import Parts
-from face_pipeline.store import holdings, indexes, probing
+from face_pipeline.store import holdings, indexes, original_faults, probing
 from face_pipeline.store.holdings import Holdings
+from face_pipeline.store.models import OriginalFault
 from face_pipeline.store.originals import OriginalDamaged, OriginalMissing
 from face_pipeline.words import counted
 
@@ -69,13 +70,17 @@ class Inspection:
 
 
 def inspect(parts: Parts, sample: int) -> Inspection:
-    """Count rows, look for each original, read `sample` of them, and compare each index with a scan of all.
+    """Count rows, look for each original, read `sample` of them and those that are known to be damaged, and
+    compare each index with a scan of all.
 
     The indexes are those of collections that the model pack of this host can read.
     """
     with parts.database.reading() as session:
         held = holdings.count(session)
+        known = original_faults.known(session)
     number, missing, chosen = _look(parts, sample)
+    there = set(chosen) | {name for name, fault in known.items() if fault == OriginalFault.DAMAGED}
+    chosen = sorted(there - set(missing))
     damaged = [sha256 for sha256 in chosen if not _whole(parts, sha256)]
     return Inspection(held, number, missing, len(chosen), damaged, _indexes(parts))
 

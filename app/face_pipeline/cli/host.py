@@ -73,6 +73,7 @@ def _index(options: argparse.Namespace) -> int:
         return _rebuild_index(options.rebuild)
     from face_pipeline.actions import events, retention
     from face_pipeline.broker import log_level
+    from face_pipeline.ops import originals
     from face_pipeline.ops.indexer import (
         build_indexes,
         fold_usage,
@@ -98,6 +99,7 @@ def _index(options: argparse.Namespace) -> int:
     fold_usage(parts)
     forget_addresses(parts)
     events.tidy(parts)
+    originals.inspect(parts)
     # Last: they may take minutes.
     measure_indexes(parts)
     verify_audit(parts)

@@ -57,6 +57,13 @@ class Reason(StrEnum):
     PERSON_NOT_THERE = "person_not_there"
 
 
+class OriginalFault(StrEnum):
+    """What is wrong with the file of a photo: it is not there, or has other bytes than were sent."""
+
+    MISSING = "missing"
+    DAMAGED = "damaged"
+
+
 class Scope(StrEnum):
     """What an API key may do; `admin` includes the others, no other scope includes another.
 
@@ -138,6 +145,7 @@ class Base(DeclarativeBase):
         float: REAL,
         # The words themselves, in a column of text.
         State: Enum(State, native_enum=False, values_callable=list),
+        OriginalFault: Enum(OriginalFault, native_enum=False, values_callable=list),
     }
 
 
@@ -509,7 +517,7 @@ class Photo(Base):
 
     `claim` is the token of the worker run that holds it while `processing`; `lease_until` is when that
     claim lapses unless renewed. `key_id`: the key that put it in, None: nobody knows. `original_removed_at`:
-    when its collection's retention took the original.
+    when its collection's retention took the original. `original_fault`: what the indexer found wrong with it.
     """
 
     __tablename__ = "photos"
@@ -538,10 +546,24 @@ class Photo(Base):
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     original_removed_at: Mapped[datetime | None]
+    original_fault: Mapped[OriginalFault | None]
 
     collection: Mapped[Collection] = relationship()
     person: Mapped[Person | None] = relationship()
     faces: Mapped[list[Face]] = relationship(order_by="Face.position", back_populates="photo")
+
+
+class OriginalRound(Base):
+    """The last time that all originals were read, in the order of their names, or are being read.
+
+    `after`: the beginning of the name that was read last, so short that it is no photo's.
+    """
+
+    __tablename__ = "original_rounds"
+
+    began_at: Mapped[datetime] = mapped_column(primary_key=True, server_default=func.now())
+    ended_at: Mapped[datetime | None]
+    after: Mapped[str] = mapped_column(server_default="")
 
 
 class PhotoUsage(Base):

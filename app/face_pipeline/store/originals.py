@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import math
@@ -146,6 +147,24 @@ class Originals:
         if not _is_of(sha256, data):
             raise _damaged(sha256, str(self.directory))
         return data
+
+    def check(self, sha256: str) -> None:
+        """Read the file and keep nothing of it, nor push others out of the memory of the disk.
+
+        Raises OriginalMissing, OriginalDamaged, also where the disk itself cannot read it.
+        """
+        try:
+            with self.path(sha256).open("rb", buffering=0) as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        except FileNotFoundError as error:
+            raise OriginalMissing(f"the original {sha256} is not in {self.directory}") from error
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            raise _damaged(sha256, str(self.directory)) from error
+        if found != sha256:
+            raise _damaged(sha256, str(self.directory))
 
     def intact(self, sha256: str) -> bool:
         """Whether the file is there, with the bytes that it is named by."""

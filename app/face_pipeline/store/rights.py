@@ -62,6 +62,7 @@ RIGHTS: dict[Role, dict[str, str]] = {
         "kept_answers": ALL,
         "key_addresses": ALL,
         "merges": ALL,
+        "original_rounds": READ,
         "persons": ALL,
         "photo_usage": READ,
         "photos": ALL,

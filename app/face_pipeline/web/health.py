@@ -11,7 +11,16 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from face_pipeline.broker.answers import hit_ratio
 from face_pipeline.broker.queues import lengths
-from face_pipeline.store import chain, clusters, deliveries, indexes, key_addresses, ledger, retention
+from face_pipeline.store import (
+    chain,
+    clusters,
+    deliveries,
+    indexes,
+    key_addresses,
+    ledger,
+    original_faults,
+    retention,
+)
 from face_pipeline.store.models import UNFINISHED, State
 from face_pipeline.web.api import views
 from face_pipeline.web.contract import answers
@@ -79,6 +88,7 @@ def installation() -> Iterable[Metric]:
         _of_audit,
         _of_keys,
         _of_retention,
+        _of_originals,
     ):
         try:
             yield from list(read())
@@ -191,3 +201,16 @@ def _of_retention() -> Iterator[Metric]:
         removed.add_metric([each.name, "originals"], each.originals_expired)
         removed.add_metric([each.name, "faces"], each.faces_expired)
     yield removed
+
+
+def _of_originals() -> Iterator[Metric]:
+    with parts().database.reading() as session:
+        found = original_faults.counts(session)
+    family = GaugeMetricFamily(
+        "face_recognition_original_faults",
+        "Originals that are missing or damaged, as each was read last.",
+        labels=["fault"],
+    )
+    for fault, number in found.items():
+        family.add_metric([fault], number)
+    yield family
