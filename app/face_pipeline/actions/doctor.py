@@ -339,7 +339,7 @@ def _originals(parts: Parts) -> str:
     if last is None:
         return str(settings.originals_dir)
     if last.ended_at is None:
-        return f"{settings.originals_dir}; each file is being read since {last.began_at:%Y-%m-%d}"
+        return f"{settings.originals_dir}; the check of each file began on {last.began_at:%Y-%m-%d}"
     return f"{settings.originals_dir}; each file was read by {last.ended_at:%Y-%m-%d}"
 
 

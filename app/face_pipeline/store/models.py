@@ -556,7 +556,7 @@ class Photo(Base):
 class OriginalRound(Base):
     """The last time that all originals were read, in the order of their names, or are being read.
 
-    `after`: the beginning of the name that was read last, so short that it is no photo's.
+    `after`: the first digits of the name that was read last; empty before the first and after the last.
     """
 
     __tablename__ = "original_rounds"

@@ -17,7 +17,7 @@ from face_pipeline.store.models import OriginalFault, OriginalRound, Photo
 
 # From the beginning of one to that of the next.
 ROUND = timedelta(days=7)
-# Of a name. Some thousand names in a million begin with it, so that it tells of no photo.
+# Digits of a name: enough to go on from, and all that is left of one that is erased meanwhile.
 BEGINNING = 6
 
 
@@ -40,7 +40,7 @@ def place(session: Session) -> str | None:
 
 def keep_place(session: Session, after: str | None) -> None:
     """All names up to `after` were read; None: all there are."""
-    values = {"ended_at": func.now()} if after is None else {"after": after[:BEGINNING]}
+    values = {"ended_at": func.now(), "after": ""} if after is None else {"after": after[:BEGINNING]}
     session.execute(update(OriginalRound).values(**values))
 
 
