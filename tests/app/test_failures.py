@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from tests.app.test_keys_api import by, make
 from tests.installation import App
 
 FAILURES = "/api/v1/failures"
+RUNBOOKS = Path(__file__).resolve().parents[2] / "docs/runbooks"
 
 
 def failed(parts: Parts, reason: str | None, collection: str = "default", **values: Any) -> uuid.UUID:
@@ -76,6 +78,11 @@ def test_a_photo_without_a_reason_has_one_that_can_be_named(web_app: App, parts:
 def test_every_reason_that_a_photo_can_have_is_told_in_words() -> None:
     names = {Reason.PERSON_NOT_ASSIGNED, Reason.PERSON_DIFFERS, Reason.PERSON_NOT_THERE}
     assert set(actions.MEANINGS) == {*Reason, *REJECTIONS, "original_missing", "original_damaged"} - names
+
+
+def test_the_runbook_of_failing_photos_names_every_reason() -> None:
+    text = (RUNBOOKS / "HighFileProcessingErrorRate.md").read_text()
+    assert [reason for reason in actions.MEANINGS if f"`{reason}`" not in text] == []
 
 
 def test_a_key_of_one_collection_sees_and_erases_no_failure_of_another(web_app: App, parts: Parts) -> None:
