@@ -315,6 +315,14 @@ def test_deadlocks_are_seen_and_where_to_read_on() -> None:
     assert panel["links"][0]["url"].endswith("runbooks/DatabaseConflicts.md")
 
 
+def test_files_that_are_missing_or_damaged_are_seen_beside_those_not_done() -> None:
+    shown = {panel["title"]: panel for panel in panels(DASHBOARDS["overview"])}
+    (panel,) = [each for each in shown.values() if "damaged" in each["title"]]
+    assert panel["targets"][0]["expr"] == "max by (fault) (face_recognition_original_faults)"
+    assert panel["gridPos"]["y"] == shown["Photos that are not done"]["gridPos"]["y"]
+    assert panel["links"][0]["url"].endswith("runbooks/OriginalsDamaged.md")
+
+
 def test_two_redis_of_a_host_are_not_mixed() -> None:
     mixed = [where for where, query, _ in targets() if "by (host) (" in query and "redis_" in query]
     assert mixed == []
