@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from tests.ansible.programs import load
+
 ROOT = Path(__file__).resolve().parents[2]
 RENAMED = yaml.safe_load((ROOT / "roles/preflight/vars/main.yml").read_text())["preflight_renamed"]
 
@@ -47,9 +49,42 @@ def test_an_old_name_fails_with_the_new_one(tmp_path: Path) -> None:
     assert "base_units_by_group is gone: the units of a service stand in its entry of face_services" in said
 
 
+def test_a_secret_of_the_operators_own_that_nothing_asks_for_fails_with_the_name_that_it_has_now(
+    tmp_path: Path,
+) -> None:
+    own = {
+        "redis_password": "kept to itself",
+        "database_pasword_web": "kept to itself",
+        "session_secret": "x",
+    }
+    status, said = checked(tmp_path, {"face_own_secrets": own})
+    assert status == 2
+    assert "one: face_own_secrets: " in said
+    assert "redis_password is now redis_password_web, redis_password_worker, redis_password_upkeep," in said
+    assert "database_pasword_web is a name that nothing asks for: did you mean database_password_web?" in said
+    assert "session_secret is" not in said
+    assert "kept to itself" not in said
+    assert "other: " not in said
+
+
+def test_the_names_that_a_secret_has_now_are_names_of_secrets() -> None:
+    made = load("roles/base/files/make_secrets.py").SECRETS
+    given = yaml.safe_load((ROOT / "roles/preflight/vars/main.yml").read_text())["preflight_renamed_secrets"]
+    for old, now in given.items():
+        assert old not in made
+        assert set(now) == {name for name in made if name.startswith("redis_password_")}
+
+
 def test_names_of_today_pass(tmp_path: Path) -> None:
     """Also those that only begin or end like an old one."""
-    values = {"face_logging_enabled": True, "vendor_timeout": 5, "my_face_elastic_enabled": 1}
+    values: dict[str, Any] = {"face_logging_enabled": True, "vendor_timeout": 5, "my_face_elastic_enabled": 1}
+    values |= {
+        "face_own_secrets": {"redis_password_web": "x", "slack": "x", "loki": "x", "vault": "x", "mail": "x"},
+        "face_alert_receivers": [{"type": "slack", "url_secret": "slack"}],
+        "face_smtp": {"password_secret": "mail"},
+        "face_grafana_extra_datasources": [{"name": "loki", "secrets": {"basicAuthPassword": "loki"}}],
+        "face_backup_repositories": [{"kind": "sftp", "secret": "vault"}],
+    }
     status, said = checked(tmp_path, values)
     assert status == 0, said
 
