@@ -5,11 +5,13 @@ systemd's bus is not here: tests/hosts asks for the series that come over it.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import requests
 
+from tests.ansible.programs import load
 from tests.monitoring.exporters import EXPORTERS, Observed, defaults, exporter_metric_names, play
 from tests.services.exporters import samples, settings
 from tests.services.redis import passwords
@@ -149,6 +151,28 @@ def test_a_probe_takes_no_certificate_but_ours_and_no_plain_http(observed: Obser
     for target in (plain, f"https://localhost:{observed.nginx.port}/health/ready"):
         found = samples(observed.exporters["blackbox"].text(module="face_http_2xx", target=target))
         assert found["probe_success"] == 0, target
+
+
+def test_a_probe_takes_no_certificate_of_our_ca_for_names_that_it_may_not_sign_for(
+    observed: Observed,
+) -> None:
+    maker = load("roles/certificates/files/make_certificate.py")
+    tls, target = observed.directory / "tls", f"https://127.0.0.1:{observed.nginx.port}/health/ready"
+    own = {path: path.read_bytes() for path in (tls / "server.key", tls / "server.crt")}
+    names = [maker.general_name(name) for name in ("127.0.0.1", "bank.example")]
+    signer = maker.Signer(maker.read_certificate(tls / "ca.crt"), maker.Authority(tls))
+    try:
+        maker.sign(maker.Leaf(tls, names), signer, datetime.now(UTC))
+        observed.nginx.restart()
+        said = observed.exporters["blackbox"].text(module="face_http_2xx", target=target, debug="true")
+        assert 'DNS name \\"bank.example\\" is not permitted' in said
+        assert "\nprobe_success 0\n" in said
+    finally:
+        for path, content in own.items():
+            path.write_bytes(content)
+        observed.nginx.restart()
+    found = samples(observed.exporters["blackbox"].text(module="face_http_2xx", target=target))
+    assert found["probe_success"] == 1
 
 
 def test_exporters_listen_on_the_observed_address_alone(observed: Observed) -> None:
