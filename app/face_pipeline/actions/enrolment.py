@@ -111,7 +111,7 @@ def enrol(
             request_id = context.request_id.get()
             kept = parts.database.in_transaction(
                 lambda session: enrolment.keep(
-                    session, person_id, candidates, rules, by=by, request_id=request_id
+                    session, person_id, candidates, rules, by=by, request_id=request_id, pack=parts.pack
                 )
             )
             verdicts |= {each.photo.sha256: verdict for each, verdict in zip(candidates, kept, strict=True)}

@@ -177,18 +177,7 @@ def _match(
 ) -> list[Twin]:
     """The faces of a photo that are stored and were detected; counts them, and the others. Best pairs first,
     each face in one of them."""
-    pairs = sorted(
-        (
-            (_overlap(old.bbox, new.bbox), i, j)
-            for i, old in enumerate(stored)
-            for j, new in enumerate(detected)
-        ),
-        reverse=True,
-    )
-    twin_of: dict[int, int] = {}
-    for shared, i, j in pairs:
-        if shared >= SAME_FACE and i not in twin_of and j not in twin_of.values():
-            twin_of[i] = j
+    twin_of = pairs([each.bbox for each in stored], [each.bbox for each in detected])
     faces.both += len(twin_of)
     faces.lost += len(stored) - len(twin_of)
     faces.found += len(detected) - len(twin_of)
@@ -201,6 +190,20 @@ def _match(
         Twin(photo_id, stored[i].person_id, stored[i].embedding, detected[j].embedding)
         for i, j in sorted(twin_of.items())
     ]
+
+
+def pairs(stored: Sequence[Matrix], detected: Sequence[Matrix]) -> dict[int, int]:
+    """Which box of a face that is stored (its place) is which of those that were detected, best pairs first,
+    each in one of them."""
+    shared = sorted(
+        ((_overlap(old, new), i, j) for i, old in enumerate(stored) for j, new in enumerate(detected)),
+        reverse=True,
+    )
+    twin_of: dict[int, int] = {}
+    for part, i, j in shared:
+        if part >= SAME_FACE and i not in twin_of and j not in twin_of.values():
+            twin_of[i] = j
+    return twin_of
 
 
 def _overlap(one: Matrix, other: Matrix) -> float:

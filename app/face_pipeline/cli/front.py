@@ -61,6 +61,7 @@ HOST: Mapping[str, str] = {
     "log-level": "Change what is logged, for a while.",
     "pack": "Verify, describe, prepare and compare model packs.",
     "queues": "Say as JSON how much work waits.",
+    "reembed": "Move what is stored to another model pack.",
     "smoke": "Ask the service, put in a photo and find its person.",
     "trail": "Print all that this host logged about one request.",
     "tune": "Measure this host, and say how many workers suit it.",

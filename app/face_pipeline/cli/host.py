@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from face_pipeline import __version__
 from face_pipeline.config import get_settings
 from face_pipeline.errors import ConfigurationError, FacePipelineError, in_full
-from face_pipeline.ops import audit, erasures, keys, packs
+from face_pipeline.ops import audit, erasures, keys, packs, reembedding
 from face_pipeline.ops.tune import command as tune
 
 if TYPE_CHECKING:
@@ -301,6 +301,7 @@ def _parser() -> argparse.ArgumentParser:
     audit.add_commands(commands, _parts, _duration)
     erasures.add_commands(commands, _parts)
     packs.add_commands(commands, _parts)
+    reembedding.add_commands(commands, _parts)
     tune.add_command(commands, _parts)
     return parser
 

@@ -167,7 +167,10 @@ def group(
     average = AgglomerativeClustering(
         n_clusters=None, distance_threshold=farthest, metric="precomputed", linkage="average"
     )
-    points = points / np.linalg.norm(points, axis=1, keepdims=True)
+    lengths = np.linalg.norm(points, axis=1, keepdims=True)
+    # A face without an embedding of this pack is zeros.
+    lengths[lengths == 0] = 1
+    points = points / lengths
     for label in range(hanging.max() + 1):
         members = np.flatnonzero(hanging == label)
         apart = np.maximum(1 - points[members] @ points[members].T, 0)

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from face_pipeline.engine import Pack, contract_id
-from face_pipeline.errors import BadRequest, Conflict, NotFound
+from face_pipeline.errors import BadRequest, Conflict, NotFound, Unavailable
 from face_pipeline.store import audit
 from face_pipeline.store.audit import Actor
 from face_pipeline.store.models import Collection, Face, Person, Photo, State
@@ -49,7 +49,14 @@ def find_collection(session: Session, name: str, pack: Pack) -> Collection:
 
 
 def check_contract(collection: Collection, pack: Pack) -> None:
-    """Raises Conflict where the collection's embeddings are not those that `pack` makes."""
+    """Raises Conflict where the collection's embeddings are not those that `pack` makes, Unavailable where
+    they were, or will be: it is moved from one pack to another (reembedding.py)."""
+    if collection.contract_id != contract_id(pack) == collection.other_contract_id:
+        raise Unavailable(
+            f"collection {collection.name!r} is being moved to another model pack: it holds embeddings of "
+            f"{collection.contract_id}, this process makes {contract_id(pack)}; send it again later",
+            code="pack_changing",
+        )
     if collection.contract_id != contract_id(pack):
         raise Conflict(
             f"collection {collection.name!r} holds embeddings of {collection.contract_id}, this installation "
@@ -92,10 +99,17 @@ def make_default(session: Session, name: str, pack: Pack) -> None:
 
 
 def hold(session: Session, collection: Collection) -> None:
-    """Keep others from deleting the collection until this transaction ends; NotFound when one did."""
-    held = select(Collection.id).where(Collection.id == collection.id)
-    if session.scalar(held.with_for_update(read=True, key_share=True)) is None:
+    """Keep others from deleting the collection, or moving it to another model pack, until this transaction
+    ends; NotFound when one deleted it, Unavailable when one moved it since it was read."""
+    held = select(Collection.contract_id).where(Collection.id == collection.id)
+    contract = session.scalar(held.with_for_update(read=True, key_share=True))
+    if contract is None:
         raise NotFound(f"the collection {collection.name!r} was deleted", code="collection_not_found")
+    if contract != collection.contract_id:
+        raise Unavailable(
+            f"collection {collection.name!r} was moved to another model pack just now; send it again later",
+            code="pack_changing",
+        )
 
 
 def renew(session: Session, collection_id: int) -> None:

@@ -100,4 +100,4 @@ def tell(session: Session, collection: Collection, photos: int, by: Actor) -> No
 
 def _unit(stored: Any) -> npt.NDArray[np.float32]:
     numbers = np.asarray(stored.to_numpy() if hasattr(stored, "to_numpy") else stored, np.float32)
-    return np.asarray(numbers / np.linalg.norm(numbers), np.float32)
+    return np.asarray(numbers / (np.linalg.norm(numbers) or 1), np.float32)

@@ -17,7 +17,7 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
 from face_pipeline.engine import Pack
-from face_pipeline.errors import NotFound
+from face_pipeline.errors import Conflict, NotFound
 from face_pipeline.store import audit, collections
 from face_pipeline.store.audit import Actor
 from face_pipeline.store.models import Collection, Face, Person
@@ -59,7 +59,8 @@ class Page:
 
 
 def face(session: Session, face_id: uuid.UUID, by: Actor) -> StoredFace:
-    """NotFound where there is none that they reach."""
+    """NotFound where there is none that they reach, Conflict where the pack that its collection was moved to
+    made no embedding of it."""
     found = session.execute(
         select(Face, Collection)
         .join(Collection, Collection.id == Face.collection_id)
@@ -67,7 +68,14 @@ def face(session: Session, face_id: uuid.UUID, by: Actor) -> StoredFace:
     ).one_or_none()
     if found is None or not by.reaches(found.Collection.name):
         raise NotFound(f"there is no face {face_id}", code="face_not_found")
-    return StoredFace(found.Face, found.Collection, _unit(found.Face.embedding))
+    embedding = _unit(found.Face.embedding)
+    if not embedding.any():
+        raise Conflict(
+            f"the face {face_id} has no embedding of {found.Collection.contract_id}, which its collection "
+            "was moved to; take another face",
+            code="contract_mismatch",
+        )
+    return StoredFace(found.Face, found.Collection, embedding)
 
 
 def person(
@@ -132,6 +140,7 @@ def add(
     """
     owner, collection = person(session, person_id, by, held=True)
     collections.check_contract(collection, pack)
+    collections.hold(session, collection)
     face_ids = [uuid.uuid4() for _ in embeddings]
     rows = [
         {
@@ -155,6 +164,6 @@ def add(
 
 
 def _unit(stored: Any) -> Embedding:
-    """The numbers of a halfvec; half precision takes the norm a little away from 1."""
+    """The numbers of a halfvec; half precision takes the norm a little away from 1. Zeros stay zeros."""
     numbers = np.asarray(stored, np.float32)
-    return np.asarray(numbers / np.linalg.norm(numbers), np.float32)
+    return np.asarray(numbers / (np.linalg.norm(numbers) or 1), np.float32)

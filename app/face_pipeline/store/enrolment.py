@@ -17,7 +17,7 @@ from sqlalchemy import Row, delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session, joinedload
 
-from face_pipeline.engine import DetectedFace
+from face_pipeline.engine import DetectedFace, Pack
 from face_pipeline.errors import NotFound
 from face_pipeline.store import audit, batches, collections, events, judging, quotas
 from face_pipeline.store.audit import Actor
@@ -80,13 +80,16 @@ def keep(
     *,
     by: Actor,
     request_id: str | None,
+    pack: Pack,
 ) -> list[Enrolled | Refused]:
     """Give the person the faces of these photos, each another one; a verdict for each, in their order.
 
-    Raises NotFound when the person is gone, QuotaExceeded.
+    Raises NotFound when the person is gone, QuotaExceeded; Conflict and Unavailable where `pack`, which found
+    the faces, is not the collection's by now.
     """
     person = find_person(session, person_id)
     collection = person.collection
+    collections.check_contract(collection, pack)
     _hold(session, person)
     session.execute(select(func.pg_advisory_xact_lock(TURNS, func.hashint8(collection.id))))
     found = [each.photo for each in candidates if each.faces is not None]

@@ -87,7 +87,8 @@ class Claim:
 
 
 class LeaseLost(Exception):
-    """Another run took the photo over, or it was deleted; this run's result must be dropped."""
+    """Another run took the photo over, it was deleted, or its collection has another model pack by now; this
+    run's result must be dropped."""
 
 
 class CollectionGone(Exception):
@@ -257,14 +258,20 @@ def mark_queued(session: Session, photo_ids: Sequence[uuid.UUID]) -> None:
     )
 
 
-def claim(connection: Connection, photo_id: uuid.UUID, *, worker: str, lease_seconds: float) -> Claim | None:
-    """Take a waiting photo; None when it is done, taken, or gone (its message was a duplicate)."""
+def claim(
+    connection: Connection, photo_id: uuid.UUID, *, worker: str, lease_seconds: float, contract: str = ""
+) -> Claim | None:
+    """Take a waiting photo; None when it is done, taken, or gone (its message was a duplicate).
+
+    `contract`: what the worker makes. None, too, where the collection is being moved from or to it, and holds
+    the other: the photo goes on waiting.
+    """
     token = uuid.uuid4()
     row = connection.execute(
         statements.CLAIM,
         {
             "photo_id": photo_id, "token": token, "worker_name": worker,
-            "lease": timedelta(seconds=lease_seconds),
+            "lease": timedelta(seconds=lease_seconds), "in_contract": contract,
         },
     ).one_or_none()  # fmt: skip
     if row is None:
@@ -318,6 +325,7 @@ def _end(
         statements.END,
         {
             "photo_id": held.photo_id, "token": held.token, "in_collection": held.collection_id,
+            "in_contract": held.contract_id,
             "end_state": state, "code": code, "message": message,
             "why_unnamed": persons.unassigned(len(faces)),
             "new_faces": [_row(position, face) for position, face in enumerate(faces)],

@@ -64,6 +64,16 @@ class OriginalFault(StrEnum):
     DAMAGED = "damaged"
 
 
+class LookOutcome(StrEnum):
+    """What became of a photo that another model pack was to look at: it was looked at, its original is not
+    there or has other bytes than were sent, or the pack cannot use it."""
+
+    DONE = "done"
+    MISSING = "missing"
+    DAMAGED = "damaged"
+    REFUSED = "refused"
+
+
 class Scope(StrEnum):
     """What an API key may do; `admin` includes the others, no other scope includes another.
 
@@ -146,6 +156,7 @@ class Base(DeclarativeBase):
         # The words themselves, in a column of text.
         State: Enum(State, native_enum=False, values_callable=list),
         OriginalFault: Enum(OriginalFault, native_enum=False, values_callable=list),
+        LookOutcome: Enum(LookOutcome, native_enum=False, values_callable=list),
     }
 
 
@@ -219,6 +230,9 @@ class KeyAddress(Base):
 class Collection(Base):
     """A set of faces that are compared with each other; bound to one engine contract.
 
+    `other_contract_id`: the contract that it is being moved to, or was moved from a while ago
+    (reembedding.py), None: neither. A process with that pack has to wait; it is not the wrong one.
+
     `version` grows with every change of its faces, in the same transaction: cached answers carry it.
     `vectors_kept`: the database copies its faces' embeddings into `face_vectors`; `index_ready`: they are all
     there, and indexed. The column `index_ready` is the release's before, whose index was on `faces`.
@@ -235,6 +249,7 @@ class Collection(Base):
     name: Mapped[str] = mapped_column(unique=True)
     contract_id: Mapped[str]
     dimension: Mapped[int]
+    other_contract_id: Mapped[str | None]
     version: Mapped[int] = mapped_column(BigInteger, default=0)
     face_count: Mapped[int] = mapped_column(BigInteger, default=0)
     vectors_kept: Mapped[bool] = mapped_column(server_default=false())
@@ -598,6 +613,9 @@ class Thumbnail(Base):
 class Face(Base):
     """One face on a photo. `embedding`: halfvec, shape (dimension,), L2 norm 1.
 
+    All zeros: the pack that its collection was moved to made none of it (reembedding.py). Nobody finds it,
+    for its cosine to everybody is 0.
+
     One that came as an embedding has no photo: box and landmarks are zeros, and both scores 1, for nobody
     measured them.
     """
@@ -652,4 +670,48 @@ class FaceVector(Base):
     face_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("faces.id", ondelete="CASCADE"), primary_key=True)
     collection_id: Mapped[int] = mapped_column(BigInteger)
     quality: Mapped[float]
+    embedding: Mapped[Any] = mapped_column(HALFVEC)
+
+
+class Reembedding(Base):
+    """Collections are moved from the embeddings of one model pack to those of another: the only row, or none.
+
+    `source_*` is what they are moved from, `target_*` what to; the way back is the other way round. `pack`:
+    the directory of each; `threshold`: its own. `through_at`: when all photos had been looked at, last.
+    """
+
+    __tablename__ = "reembeddings"
+
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, server_default="1")
+    source_contract: Mapped[str]
+    source_pack: Mapped[str]
+    source_dimension: Mapped[int]
+    source_threshold: Mapped[float]
+    target_contract: Mapped[str]
+    target_pack: Mapped[str]
+    target_dimension: Mapped[int]
+    target_threshold: Mapped[float]
+    began_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    through_at: Mapped[datetime | None]
+
+
+class ReembeddingPhoto(Base):
+    """A photo that the other pack need not look at again; `more_faces`: those that it alone finds."""
+
+    __tablename__ = "reembedding_photos"
+
+    photo_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("photos.id", ondelete="CASCADE"), primary_key=True)
+    outcome: Mapped[LookOutcome]
+    more_faces: Mapped[int]
+
+
+class FaceEmbedding(Base):
+    """The embedding of a face by the other pack: the one that its collection is moved to, or was moved from.
+
+    Nobody searches among them. They go with their faces.
+    """
+
+    __tablename__ = "face_embeddings"
+
+    face_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("faces.id", ondelete="CASCADE"), primary_key=True)
     embedding: Mapped[Any] = mapped_column(HALFVEC)

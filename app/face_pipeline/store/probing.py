@@ -147,7 +147,7 @@ def _questions(
 ) -> list[Embeddings]:
     sampled = session.execute(
         select(Face.id, Face.person_id, Face.embedding)
-        .where(Face.collection_id == collection.id)
+        .where(Face.collection_id == collection.id, func.l2_norm(Face.embedding) > 0)
         .order_by(func.random())
         .limit(probes)
     ).all()

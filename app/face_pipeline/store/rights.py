@@ -110,6 +110,8 @@ RIGHTS: dict[Role, dict[str, str]] = {
     },
 }
 
+# The owner's alone: who moves collections to another model pack is an operator on a host.
+OWNERS_TABLES = ("face_embeddings", "reembedding_photos", "reembeddings")
 # What the database does itself when rows of others change, in tables that those may not write to.
 OWNERS_FUNCTIONS = (
     "audit_to_be_sealed",

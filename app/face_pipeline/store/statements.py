@@ -24,6 +24,7 @@ from sqlalchemy import (
     insert,
     literal,
     null,
+    or_,
     select,
     true,
     union_all,
@@ -103,6 +104,11 @@ CLAIM = (
         _photos.c.id == bindparam("photo_id"),
         _photos.c.state.in_(WAITING),
         _photos.c.collection_id == _collections.c.id,
+        # One that is being moved from or to the worker's pack waits for the workers of the right one.
+        or_(
+            _collections.c.contract_id == bindparam("in_contract"),
+            _collections.c.other_contract_id.is_distinct_from(bindparam("in_contract")),
+        ),
     )
     .values(
         state=State.PROCESSING,
@@ -127,9 +133,21 @@ _unnamed = and_(
     bindparam("end_state") == State.DONE, _photos.c.person_id.is_not(None), bindparam("new_count") != 1
 )
 
+# Whoever moves the collection to another pack waits for this, or this for them, and then it is no more.
+_bound = (
+    select(_collections.c.id)
+    .where(
+        _collections.c.id == bindparam("in_collection"),
+        _collections.c.contract_id == bindparam("in_contract"),
+    )
+    .with_for_update(read=True, key_share=True)
+    .cte("bound")
+)
+
 _ended = (
     update(_photos)
     .where(
+        select(_bound.c.id).exists(),
         _photos.c.id == bindparam("photo_id"),
         _photos.c.claim == bindparam("token"),
         _photos.c.state == State.PROCESSING,
@@ -236,5 +254,5 @@ _kept = _pictured.on_conflict_do_update(
     set_={"recipe": _pictured.excluded.recipe, "picture": _pictured.excluded.picture},
 ).cte("kept")
 
-# 1 when the claim held, 0 when it was lost and nothing is written.
+# 1 when the claim held, 0 when it was lost, or the collection moved to another pack, and nothing is written.
 END = select(func.count()).select_from(_ended).add_cte(_written, _counted, _told, _kept)

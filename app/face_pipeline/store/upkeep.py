@@ -113,6 +113,7 @@ def move(session: Session, photo_id: uuid.UUID, name: str, *, by: Actor) -> Move
     if target.id == source.id:
         return Moved(photos.find_with_faces(session, photo_id))
     _check_movable(session, photo, source, target)
+    collections.hold(session, source)
     persons_there = _persons_there(session, photo, target)
     owner = persons_there.get(photo.person_id) if photo.person_id else None
     batch = Batch(collection_id=target.id)

@@ -69,7 +69,11 @@ def ingest(task: Task, photo_id: str) -> None:
     started = time.monotonic()
     held = _in_ledger(
         lambda connection: ledger.claim(
-            connection, uuid.UUID(photo_id), worker=runtime.name, lease_seconds=lease_seconds
+            connection,
+            uuid.UUID(photo_id),
+            worker=runtime.name,
+            lease_seconds=lease_seconds,
+            contract=runtime.engine.contract_id,
         )
     )
     if held is None:
