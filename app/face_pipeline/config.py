@@ -190,7 +190,8 @@ class Settings(BaseSettings):
     def _redis(self, host: str, port: int) -> str:
         # Celery takes one URL; the password goes no further than this process's memory.
         password = quote(self.credential(f"redis_password_{self.redis_user}"), safe="")
-        return f"redis://{self.redis_user}:{password}@{host}:{port}/0"
+        scheme = "rediss" if self.tls_ca else "redis"
+        return f"{scheme}://{self.redis_user}:{password}@{host}:{port}/0"
 
     @property
     def web_threads_in_all(self) -> int:

@@ -113,7 +113,7 @@ class QueueUnavailable(Unavailable):
 
 
 class RedisRefused(QueueUnavailable):
-    """Redis does not know this process's user, or its user may not do that."""
+    """Redis does not know this process's user, its user may not do that, or it cannot prove who it is."""
 
 
 class DiskFull(FacePipelineError):

@@ -35,6 +35,16 @@ HTTP_READ_SECONDS = 10
 HTTP_CONNECTIONS = 64
 
 
+def trust(authority: str) -> ssl.SSLContext:
+    """By what servers are asked that have to prove by a certificate of `authority`, a file, who they are.
+
+    Those that this host trusts otherwise are not enough.
+    """
+    context = ssl.create_default_context(cafile=authority)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    return context
+
+
 def http_pool(authority: str = "") -> urllib3.PoolManager:
     """A client of HTTP for any number of threads. It tries once: who calls it knows when to try again.
 

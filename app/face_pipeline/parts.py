@@ -66,23 +66,27 @@ class Parts:
     @cached_property
     def queue(self) -> redis.Redis:
         """The Redis of the queues, for what Celery does not do."""
-        return connect(self.settings.redis_url, timeout=SOCKET_TIMEOUT_SECONDS)
+        settings = self.settings
+        return connect(settings.redis_url, timeout=SOCKET_TIMEOUT_SECONDS, authority=settings.tls_ca)
 
     @cached_property
     def scratch(self) -> redis.Redis:
         """The Redis of the searches, which keeps nothing on a disk."""
         # A blocking read lasts as long as the search timeout.
-        timeout = self.settings.search_timeout_seconds + CONNECT_TIMEOUT_SECONDS
-        return connect(self.settings.scratch_redis_url, timeout=timeout)
+        return self._to_scratch(self.settings.search_timeout_seconds + CONNECT_TIMEOUT_SECONDS)
 
     @cached_property
     def limits(self) -> limits.Limits:
         """What is let through a minute, counted in the Redis of the searches."""
-        return limits.Limits(connect(self.settings.scratch_redis_url, timeout=limits.TIMEOUT_SECONDS))
+        return limits.Limits(self._to_scratch(limits.TIMEOUT_SECONDS))
+
+    def _to_scratch(self, timeout: float) -> redis.Redis:
+        settings = self.settings
+        return connect(settings.scratch_redis_url, timeout=timeout, authority=settings.tls_ca)
 
     @cached_property
     def celery(self) -> Celery:
-        return make_app(self.settings.redis_url)
+        return make_app(self.settings.redis_url, self.settings.tls_ca)
 
     @cached_property
     def originals(self) -> Originals:

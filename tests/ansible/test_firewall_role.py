@@ -32,12 +32,12 @@ ADDRESSES = {
 }  # fmt: skip
 # Beside what is everybody's: 22 on each host, 80 and 443 on app1.
 REACHED = {
-    ("app1", "db1"): {5432, 6379, 6380, 9090, 9093, 3000, 5601, 5044},
+    ("app1", "db1"): {5432, 6379, 6380, 6381, 6382, 9090, 9093, 3000, 5601, 5044},
     ("app1", "worker1"): set(),
     ("db1", "app1"): {9100, 9113, 9801},
     ("db1", "worker1"): {9100, 9809, 9811},
     ("worker1", "app1"): {9802},
-    ("worker1", "db1"): {5432, 6379, 6380, 5044},
+    ("worker1", "db1"): {5432, 6379, 6380, 6381, 6382, 5044},
     ("worker1", "worker2"): set(),
     ("stranger", "app1"): set(),
     ("stranger", "db1"): set(),

@@ -230,7 +230,7 @@ def test_each_host_has_its_own_part() -> None:
     }  # fmt: skip
     assert ports(hosts["compute"]) == {9100: "prometheus-node"}
     assert set(ports(hosts["logs"])) == {9200, 5044, 9600, 5601, 9100}
-    assert set(ports(hosts["data"])) == {5432, 6379, 6380, 9090, 9093, 3000, 9100}
+    assert set(ports(hosts["data"])) == {5432, 6379, 6380, 6381, 6382, 9090, 9093, 3000, 9100}
     everywhere = {"ca-certificates", "iproute2", "logrotate", "prometheus-node-exporter"}
     assert set(hosts["logs"]["base_packages"]) == everywhere
     assert set(hosts["compute"]["base_packages"]) == {*everywhere, "python3-venv", "redis-tools"}

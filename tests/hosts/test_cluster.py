@@ -265,6 +265,35 @@ def test_the_database_is_asked_by_tls_alone(host: Host) -> None:
     assert "certificate verify failed" in others
 
 
+def test_both_redises_are_asked_by_tls_alone(host: Host) -> None:
+    data, away = GROUPS["redis"][0], REMOTE[0]
+    file = "/etc/face-pipeline/face-pipeline.env"
+    address, *ports = (
+        on(away, f"sed -n s/^FACE_{name}=//p {file}").strip()
+        for name in ("REDIS_HOST", "REDIS_PORT", "SCRATCH_REDIS_PORT")
+    )
+    # What workers are connected with, and where from.
+    for port, option in zip(ports, ("", "--scratch"), strict=True):
+        clients = on(data, f"face-redis {option} CLIENT LIST").splitlines()
+        found = [dict(re.findall(r"(\w+)=(\S*)", line)) for line in clients if " laddr=" in line]
+        assert {each["laddr"].rpartition(":")[2] for each in found} == {port}
+        assert {each["addr"].partition(":")[0] for each in found if each["user"] == "worker"} or option
+        assert "PONG" in on(away, f"face-redis {option} PING")
+    before = [each["addr"] for each in found]
+    assert before
+
+    def hears(port: str, how: str = "") -> str:
+        return on(away, f"redis-cli -h {address} -p {port} {how} PING 2>&1", check=False)
+
+    for port in ("6379", "6380"):
+        assert "refused" in hears(port)
+        assert "refused" in on(data, f"redis-cli -p {port} PING 2>&1", check=False)
+    for port in ports:
+        assert "NOAUTH" in hears(port, f"--tls {CA}"), "who shows no password is nobody"
+        assert "NOAUTH" not in hears(port), "without TLS there is no answer"
+        assert "certificate verify failed" in hears(port, "--tls --cacert /etc/ssl/certs/ca-certificates.crt")
+
+
 def _lose_silently(name: str) -> None:
     """Pull a guest's cable, and take its power then: its kernel can tell nobody that its connections end."""
     on(name, "nohup sh -c 'sleep 4; systemctl reboot --force --force' >/dev/null 2>&1 &")

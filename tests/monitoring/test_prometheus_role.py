@@ -103,7 +103,7 @@ def test_one_host_is_asked_over_loopback_and_named_as_in_the_inventory() -> None
 def test_the_redis_of_the_searches_is_asked_through_the_same_exporter_and_told_apart() -> None:
     found = jobs("three hosts", "data")["redis_scratch"]
     assert targets(found) == {"data:6380": "10.0.0.2:9121"}
-    assert (found["metrics_path"], found["params"]) == ("/scrape", {"target": ["redis://127.0.0.1:6380"]})
+    assert (found["metrics_path"], found["params"]) == ("/scrape", {"target": ["rediss://127.0.0.1:6382"]})
 
 
 def test_several_hosts_are_asked_at_their_private_addresses_and_say_which_workers_they_run() -> None:

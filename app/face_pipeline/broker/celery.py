@@ -19,7 +19,13 @@ from face_pipeline.broker.names import (
     TASK_PICTURE,
     TASK_SEARCH,
 )
-from face_pipeline.broker.redis import HEALTH_CHECK_SECONDS, OPTIONS, SOCKET_TIMEOUT_SECONDS, reached
+from face_pipeline.broker.redis import (
+    HEALTH_CHECK_SECONDS,
+    OPTIONS,
+    SOCKET_TIMEOUT_SECONDS,
+    reached,
+    tls_options,
+)
 from face_pipeline.errors import QueueUnavailable
 from face_pipeline.network import CONNECT_TIMEOUT_SECONDS
 
@@ -50,8 +56,11 @@ def _queue(name: str) -> Queue:
     return Queue(name, Exchange(name, type="direct"), routing_key=name)
 
 
-def make_app(broker_url: str) -> Celery:
-    """The application as whoever sends a task needs it; `worker.celery` adds what a worker needs."""
+def make_app(broker_url: str, authority: str = "") -> Celery:
+    """The application as whoever sends a task needs it; `worker.celery` adds what a worker needs.
+
+    With `authority`, the file of one's certificate, the broker is asked by TLS and has to prove who it is.
+    """
     app = Celery("face_pipeline", broker=broker_url)
     app.conf.update(
         broker_transport="face_pipeline.broker.transport:Transport",
@@ -64,6 +73,7 @@ def make_app(broker_url: str) -> Celery:
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options=BROKER_OPTIONS,
+        broker_use_ssl=tls_options(authority) if authority else False,
         enable_utc=True,
     )
     return app

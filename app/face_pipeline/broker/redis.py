@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -31,13 +32,47 @@ SOCKET_TIMEOUT_SECONDS = 5
 HEALTH_CHECK_SECONDS = 25
 
 
-def connect(url: str, *, timeout: float) -> redis.Redis:
+class NotProven(redis.ConnectionError):
+    """What answers by TLS is not the Redis that was asked for, as far as its certificate says."""
+
+
+class ProvenConnection(redis.SSLConnection):
+    """By TLS, to a Redis that proves by a certificate of the authority alone that it has this address.
+
+    redis-py's own trusts what this host trusts as well.
+    """
+
+    def _wrap_socket_with_ssl(self, sock: socket.socket) -> ssl.SSLSocket:
+        try:
+            return network.trust(self.ca_certs).wrap_socket(sock, server_hostname=self.host)
+        except (ssl.SSLCertVerificationError, FileNotFoundError) as error:
+            missing = f"there is no {self.ca_certs}"
+            reason = error.verify_message if isinstance(error, ssl.SSLError) else missing
+            raise NotProven(
+                f"Redis at {self.host}:{self.port} cannot prove who it is ({reason}); "
+                "run ./face-ansible site.yml, which gives it and this host certificates of one authority"
+            ) from error
+
+
+def tls_options(authority: str) -> dict[str, Any]:
+    """Of a connection by TLS. They say what ProvenConnection does as well, for Flower has one of its own."""
+    return {
+        "ssl_ca_certs": authority,
+        "ssl_cert_reqs": ssl.CERT_REQUIRED,
+        "ssl_check_hostname": True,
+        "ssl_min_version": ssl.TLSVersion.TLSv1_3,
+    }
+
+
+def connect(url: str, *, timeout: float, authority: str = "") -> redis.Redis:
     """A client with a pool of its own; `timeout` is the longest wait for one answer, seconds.
 
+    With `authority`, the file of one's certificate, Redis is asked by TLS and has to prove who it is.
     It connects when it is first used.
     """
+    proven = {"connection_class": ProvenConnection, **tls_options(authority)} if authority else {}
     return redis.Redis.from_url(
-        url, socket_timeout=timeout, health_check_interval=HEALTH_CHECK_SECONDS, **OPTIONS
+        url, socket_timeout=timeout, health_check_interval=HEALTH_CHECK_SECONDS, **OPTIONS, **proven
     )
 
 
@@ -55,6 +90,8 @@ def reached() -> Iterator[None]:
 def check_refused(error: BaseException) -> None:
     """Raise RedisRefused where this is what Redis meant."""
     for each in (error, error.__cause__):
+        if isinstance(each, NotProven):
+            raise RedisRefused(str(each)) from None
         if isinstance(each, AuthenticationError):
             raise RedisRefused(
                 "Redis does not let this process's user (FACE_REDIS_USER) in; run ./face-ansible site.yml, "

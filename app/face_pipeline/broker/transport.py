@@ -14,9 +14,11 @@ from kombu.transport import redis
 from kombu.utils.scheduling import priority_cycle
 
 from face_pipeline.broker.names import QUEUE_SEARCH
+from face_pipeline.broker.redis import ProvenConnection
 
 
 class Channel(redis.Channel):  # type: ignore[misc]
+    connection_class_ssl = ProvenConnection
     _client: Any = None
 
     def _create_client(self, asynchronous: bool = False) -> Any:

@@ -71,7 +71,7 @@ class Agent:
         self.metrics = AutoscalerMetrics()
         self._count = count
         self._running = self._first_count()
-        self._queue = connect(settings.redis_url, timeout=SOCKET_TIMEOUT_SECONDS)
+        self._queue = connect(settings.redis_url, timeout=SOCKET_TIMEOUT_SECONDS, authority=settings.tls_ca)
         self._agreed = Agreement(
             self._queue, alive_seconds=settings.autoscale_interval_seconds * ROUNDS_ALIVE
         )
