@@ -205,6 +205,7 @@ def test_photos_survive_a_killed_worker(host: Host) -> None:
     _all_done_once(host, batch_id, collection, 120)
 
 
+@pytest.mark.campaign("tests/app/test_faults.py takes a real Redis away and gives it back")
 def test_photos_survive_a_minute_without_redis(host: Host) -> None:
     collection = _collection()
     batch_id = host.upload_many(collection)

@@ -278,6 +278,7 @@ def test_alerts_of_stopped_redis_and_postgresql_are_told_and_resolved(host: Host
     expect(host, "resolved", "RedisDown", "PostgreSQLDown")
 
 
+@pytest.mark.campaign("tests/hosts/test_scaling.py sees Prometheus forget it")
 def test_a_worker_scaled_away_alerts_nobody(host: Host) -> None:
     scale(1)
     try:
