@@ -118,6 +118,8 @@ class Host:
             "redis_certificate_key": str(self.there / "face.key"),
             "redis_appendfsync": "everysec", "face_redis_memory_mb": 64, "face_scratch_redis_memory_mb": 64,
             "face_authority": str(self.authority),
+            # One that a certificate is renewed for.
+            "face_authority_permits": ["192.0.2.1"],
             "face_secrets_dir": str(directory / "secrets"),
             "face_credentials_dir": str(directory / "credentials"),
             "role_path": str(ROLE),
