@@ -423,8 +423,8 @@ def _collections(parts: Parts) -> str:
         count = collections.count(session)
     if others:
         raise Unwell(
-            f"{', '.join(others)}: made with another model pack; install that pack again "
-            "or upload the photos again"
+            f"{', '.join(others)}: made with another model pack; install that pack again, "
+            "and to move them to this one see `face-pipeline reembed`"
         )
     return f"{count} on contract {installed}"
 

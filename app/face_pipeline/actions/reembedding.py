@@ -279,8 +279,10 @@ def back(parts: Parts, *, leave_behind: int = 0, threads: int = 1, by: Actor, pr
 
 
 def end(parts: Parts, *, for_good: bool, by: Actor) -> None:
-    """Forget the embeddings of the other pack. Raises Conflict where collections were switched, unless it is
-    `for_good`: there is no way back then."""
+    """Forget the embeddings of the other pack.
+
+    Raises BadRequest where collections were switched, unless it is `for_good`: there is no way back then.
+    """
     with reembedding.alone(parts.database):
         with parts.database.reading() as session:
             way = reembedding.find(session)
