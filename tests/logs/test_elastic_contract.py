@@ -374,6 +374,7 @@ def test_the_repository_is_named_with_the_one_key_that_is_wanted(tmp_path: Path)
     assert not list(tmp_path.glob("face-elastic.*"))
 
 
+@pytest.mark.campaign("the scenarios run it on fresh hosts, with the log path and without")
 @pytest.mark.parametrize("enabled", [True, False])
 @pytest.mark.parametrize("role", ["elastic", "elasticsearch", "kibana"])
 def test_check_mode_on_a_new_host_neither_fails_nor_asks_anybody(
