@@ -14,8 +14,13 @@ lacking_packages() {
 }
 
 # install_packages PACKAGE...: Debian packages, without those they only recommend; as root.
+# Two steps at once may want some, and apt refuses the second.
 install_packages() {
-  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+  (
+    flock 9
+    apt-get update -qq 9>&- &&
+      DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null 9>&-
+  ) 9>/run/lock/face-packages
 }
 
 # find_python [CANDIDATE...]: prints the first Python 3.11 to 3.13 with venv, the given ones before the others.

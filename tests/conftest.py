@@ -19,7 +19,7 @@ from tests.installation import App, Installation, Lasting, start_web
 from tests.photos import ROOT
 from tests.services import Postgres, Redis
 
-pytest_plugins = ["tests.services.fixtures", "tests.results", "tests.order"]
+pytest_plugins = ["tests.services.fixtures", "tests.results", "tests.order", "tests.sharing"]
 # Roles that are run on this machine do without a copy of each module.
 os.environ.setdefault("ANSIBLE_PIPELINING", "1")
 

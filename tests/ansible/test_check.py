@@ -99,7 +99,7 @@ def checkout(tmp_path: Path) -> Iterator[Checkout]:
 
 def table(said: str) -> dict[str, str]:
     """The end of what it prints: how each step ended."""
-    lines = said[said.rindex("\ndevelopment tools") :].splitlines()[1:]
+    lines = said.rstrip().rsplit("\n\n", 1)[-1].splitlines()
     return {line[:28].strip(): line[28:].split()[0] for line in lines if line[28:29] == " "}
 
 

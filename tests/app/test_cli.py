@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.installation import BIN, Installation, free_port
+from tests.installation import BIN, Installation, free_port, seal_all
 from tests.packs import insightface_pack
 
 
@@ -76,12 +76,14 @@ def test_an_unreachable_redis_is_one_line_that_says_how_it_failed(installation: 
 
 
 def test_the_doctor_finds_a_healthy_installation_healthy(clean: Installation) -> None:
+    seal_all(clean.parts)
     findings = json.loads(clean.run("doctor", "--format", "json").stdout)
     assert [finding for finding in findings if not finding["ok"]] == []
     assert "ok   redis" in clean.run("doctor").stdout
 
 
 def test_the_doctor_names_a_worker_that_could_not_compute_on_its_card(clean: Installation) -> None:
+    seal_all(clean.parts)
     said = clean.run("doctor").stdout
     assert "ok   device           workers compute on the CPU" in said
     result = _run(clean, "doctor", FACE_DEVICE="cuda")
@@ -121,6 +123,7 @@ def test_the_doctor_tells_what_computes(clean: Installation, tmp_path: Path) -> 
 
 
 def test_the_doctor_names_a_damaged_pack_and_a_lost_table(clean: Installation, tmp_path: Path) -> None:
+    seal_all(clean.parts)
     pack = tmp_path / "dlib"
     shutil.copytree((clean.directory / "models" / "dlib").resolve(), pack)
     model = next(pack.glob("*resnet*.dat"))

@@ -21,7 +21,7 @@ from face_pipeline.web.api.system import _backups
 
 from tests.app.test_jobs import _nobody_spoke, saying
 from tests.app.test_keys_api import by, make
-from tests.installation import App, Installation
+from tests.installation import App, Installation, seal_all
 from tests.services import Nginx
 
 SYSTEM = "/api/v1/system"
@@ -86,6 +86,7 @@ def test_the_system_and_the_doctor_are_for_admins(web_app: App) -> None:
 def test_the_doctor_of_a_page_tells_the_checks_of_the_command(
     web_app: App, clean: Installation, parts: Parts
 ) -> None:
+    seal_all(parts)
     told = web_app.get(DOCTOR).json()
     command = json.loads(clean.run("doctor", "--format", "json").stdout)
     assert [each["check"] for each in told["findings"]] == [each["check"] for each in command]

@@ -23,6 +23,7 @@ from tests.services import Nginx, Postgres, Redis
 from tests.services.exporters import Program, names, settings
 from tests.services.postgres import BINARIES
 from tests.services.redis import passwords as redis_passwords
+from tests.sharing import once_a_run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ROLES = REPOSITORY / "roles"
@@ -265,10 +266,12 @@ def _application(stack: ExitStack, app: Installation) -> dict[str, set[str]]:
 
 @cache
 def exporter_metric_names() -> dict[str, set[str]]:
-    """Metrics there are, by job; those of systemd's bus, of a card and of a host with TLS of its own are not.
+    """Metrics there are, by job; not those of systemd's bus, of a card and of a host with TLS of its own."""
+    return {job: set(found) for job, found in once_a_run("exporter-metrics", _asked_elsewhere).items()}
 
-    In a process of its own: the application it starts is not that of the tests.
-    """
+
+def _asked_elsewhere() -> dict[str, list[str]]:
+    """In a process of its own: the application it starts is not that of the tests."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.monitoring.exporters"],
         cwd=REPOSITORY,
@@ -279,7 +282,7 @@ def exporter_metric_names() -> dict[str, set[str]]:
     )
     if done.returncode != 0:
         raise RuntimeError(f"the exporters did not start:\n{done.stderr[-3000:]}")
-    return {job: set(found) for job, found in json.loads(done.stdout.splitlines()[-1]).items()}
+    return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
 def main() -> None:

@@ -189,14 +189,23 @@ def test_an_alert_that_is_switched_off_is_gone_and_records_are_not(tmp_path: Pat
 
 
 @needs_promtool
-def test_a_camera_site_says_from_which_share_of_cached_searches_on_it_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "alerts_of_the_site",
+    [
+        {"threshold": 0.4},
+        pytest.param({"enabled": False}, marks=pytest.mark.campaign("another alert is switched off")),
+        pytest.param({"for": "2h"}, marks=pytest.mark.campaign("that it reaches Prometheus is tested")),
+    ],
+)
+def test_a_camera_site_says_from_which_share_of_cached_searches_on_it_is_told(
+    tmp_path: Path, alerts_of_the_site: dict[str, Any]
+) -> None:
     """The test of half of the searches from the cache, in which the alert fires as installed."""
-    for alerts_of_the_site in ({"threshold": 0.4}, {"enabled": False}, {"for": "2h"}):
-        place = render(tmp_path, {"LowCacheHitRate": alerts_of_the_site})
-        done = promtool(place / "tests", "test", "rules", "pipeline_test.yml")
-        (failed,) = re.findall(r"expr: (.*), time", done.stdout + done.stderr)
-        assert "LowCacheHitRate" in failed
-        assert "got: nil" in done.stdout + done.stderr
+    place = render(tmp_path, {"LowCacheHitRate": alerts_of_the_site})
+    done = promtool(place / "tests", "test", "rules", "pipeline_test.yml")
+    (failed,) = re.findall(r"expr: (.*), time", done.stdout + done.stderr)
+    assert "LowCacheHitRate" in failed
+    assert "got: nil" in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(

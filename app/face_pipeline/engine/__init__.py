@@ -134,6 +134,8 @@ def convert_pack(pack: Pack) -> str:
 
     if dlib_descriptor.stored(pack) is not None:
         return ""
+    from face_pipeline.engine import dlib_conversion
+
     verify_pack(pack)
-    difference = dlib_descriptor.store(pack, load_runtime())
+    difference = dlib_conversion.store(pack, load_runtime())
     return f"{dlib_descriptor.MODEL} made, which differs from dlib by {difference:.1e} at most"

@@ -15,11 +15,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from face_pipeline.engine.dlib_descriptor import CHIP_SIDE, DIMENSION, INPUT
 from face_pipeline.engine.types import EngineError, FloatArray
 
-CHIP_SIDE = 150
-DIMENSION = 128
-INPUT, OUTPUT = "chips", "descriptors"
+OUTPUT = "descriptors"
 # dlib divides by it what is left of a pixel once the mean colour is taken off (input_rgb_image_sized).
 PIXEL_RANGE = 256.0
 # The versions of layers are smaller, the length of the input's name is not.
