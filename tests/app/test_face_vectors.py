@@ -13,13 +13,14 @@ from face_pipeline.ops import clusterer, indexer
 from face_pipeline.parts import Parts
 from face_pipeline.store import audit, clusters, indexes, upkeep, vectors
 from face_pipeline.store.models import Cluster, Collection, FaceVector
+from face_pipeline.store.rights import Role
 from sqlalchemy import func, select, text
 
 from tests.app import stock
 from tests.app.test_clusters import faces_of, people, put
 from tests.app.test_ledger import a_face
 from tests.app.test_vectors import DIMENSION, fill, make_collection, unit
-from tests.installation import wait_until
+from tests.installation import as_role, wait_until
 
 pytestmark = pytest.mark.usefixtures("clean")
 
@@ -72,7 +73,9 @@ def test_a_group_that_gets_a_name_stays_in_the_index_as_it_is(parts: Parts) -> N
     (anna,) = people(1, 1)
     put(parts, faces_of(anna, 6, 1))
     collection = large(parts)
-    clusterer.cluster(parts)
+    # As its unit does.
+    with as_role(parts, Role.UPKEEP) as unit:
+        clusterer.cluster(unit)
     before = rows(parts)
     with parts.database.transaction() as session:
         group = session.scalars(select(Cluster.id)).one()

@@ -166,6 +166,9 @@ def test_all_is_moved_while_photos_come_in_and_back(
     url, web = start_web(installation, "web-moved.log", **other_pack)
     moved = App(installation, url, web, live_app.workers)
     try:
+        # Nor does it make a search of the other pack a mistake of whoever asks.
+        answer = search(moved, ASKED)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "pack_changing")
         assert rows(parts, "SELECT state, attempts FROM photos WHERE id = :id", id=photo["id"]) == [
             ("received", 0)
         ] or rows(parts, "SELECT state, attempts FROM photos WHERE id = :id", id=photo["id"]) == [

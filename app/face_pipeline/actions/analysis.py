@@ -15,7 +15,7 @@ from face_pipeline.broker.messages import Failed, Found, FoundFace, Question, Re
 from face_pipeline.engine import MemoryBusy, contract_id
 from face_pipeline.errors import Conflict, QueueUnavailable, Unavailable, Unprocessable
 from face_pipeline.parts import Parts
-from face_pipeline.store import audit
+from face_pipeline.store import audit, collections
 from face_pipeline.store.audit import Actor
 from face_pipeline.store.models import Reason
 from face_pipeline.telemetry import context
@@ -49,7 +49,8 @@ def analyse(parts: Parts, photo: Upload, gone: Callable[[], bool]) -> tuple[list
     """The faces that a worker finds, and whether another request for the same photo had asked it already.
 
     Raises Unprocessable for a photo that cannot be decoded, Conflict where the worker has another model pack,
-    Unavailable where none answers in time or too many wait, ClientGone once `gone` says that nobody does.
+    Unavailable where packs are being exchanged, none answers in time, or too many wait, ClientGone once
+    `gone` says that nobody does.
     """
     question = Question(contract_id(parts.pack), photo.row.sha256)
     publish = partial(publish_search, parts.celery, question.id)
@@ -64,11 +65,12 @@ def analyse(parts: Parts, photo: Upload, gone: Callable[[], bool]) -> tuple[list
         raise Unavailable(
             f"no worker answered within {timeout:g} seconds; they are busy or stopped", code="search_timeout"
         )
-    return _faces(answer.reply, contract_id(parts.pack)), answer.shared
+    return _faces(parts, answer.reply), answer.shared
 
 
-def _faces(reply: Reply, contract: str) -> list[FoundFace]:
+def _faces(parts: Parts, reply: Reply) -> list[FoundFace]:
     """The faces of a worker's reply, or its error raised."""
+    contract = contract_id(parts.pack)
     context.task_id.set(reply.task_id)
     if isinstance(reply, Failed):
         if reply.code == Reason.ENGINE_ERROR:
@@ -79,6 +81,14 @@ def _faces(reply: Reply, contract: str) -> list[FoundFace]:
     if not isinstance(reply, Found):
         raise ReplyUnreadable("a worker answered another question; send the search again")
     if reply.contract_id != contract:
+        with parts.database.reading() as session:
+            moving = collections.are_moved_between(session, reply.contract_id, contract)
+        if moving:
+            raise Unavailable(
+                f"a worker runs {reply.contract_id}, this server {contract}: the model pack is being "
+                "exchanged; send it again later",
+                code="pack_changing",
+            )
         raise Conflict(
             f"a worker runs {reply.contract_id}, this server {contract}; "
             "run ./face-ansible site.yml so that both have the same model pack",

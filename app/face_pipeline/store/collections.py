@@ -66,6 +66,12 @@ def check_contract(collection: Collection, pack: Pack) -> None:
         )
 
 
+def are_moved_between(session: Session, one: str, other: str) -> bool:
+    """Whether collections are moved from one of the contracts to the other, whichever they have by now."""
+    there = Collection.contract_id.in_((one, other)) & Collection.other_contract_id.in_((one, other))
+    return session.scalar(select(Collection.id).where(there).limit(1)) is not None
+
+
 def create(session: Session, name: str, pack: Pack, by: Actor) -> Collection:
     """A new, empty collection; Conflict when there is one of this name."""
     row = {"name": check_name(name), "contract_id": contract_id(pack), "dimension": pack.dimension}

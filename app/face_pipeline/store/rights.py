@@ -91,6 +91,8 @@ RIGHTS: dict[Role, dict[str, str]] = {
         "clusters": ALL,
         "collections": "SELECT, UPDATE (created_at)",
         "events": "SELECT (xid, number), INSERT",
+        # The clusterer asks the indexes of large collections.
+        "face_vectors": READ,
         "faces": "SELECT, UPDATE (position)",
         "photos": (
             "SELECT, UPDATE (state, claim, worker, attempts, queued_at, lease_until, finished_at,"
