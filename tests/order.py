@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -29,6 +30,11 @@ LONGEST_FIRST = (
     "tests/monitoring/test_rules.py",
     "tests/monitoring/test_dashboards.py",
 )
+
+
+def in_campaign(reason: str, *values: tuple[Any, ...]) -> list[Any]:
+    """The values of a parametrised test that `./check` has no time for."""
+    return [pytest.param(*each, marks=pytest.mark.campaign(reason)) for each in values]
 
 
 @pytest.hookimpl(trylast=True)

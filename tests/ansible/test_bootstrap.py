@@ -49,6 +49,7 @@ def bootstrap(directory: Path, *arguments: str, digest: str = "") -> tuple[int, 
     return done.returncode, done.stdout, done.stderr
 
 
+@pytest.mark.campaign("it installs packages")
 def test_it_says_what_to_type_next_and_nothing_of_places_that_pip_does_not_find(tmp_path: Path) -> None:
     status, said, errors = bootstrap(tmp_path)
     assert (status, errors) == (0, "")
@@ -57,6 +58,7 @@ def test_it_says_what_to_type_next_and_nothing_of_places_that_pip_does_not_find(
     assert bootstrap(tmp_path, "--quiet") == (0, "bootstrap: .venv-deploy is up to date\n", "")
 
 
+@pytest.mark.campaign("it installs packages")
 def test_what_pip_could_not_install_is_still_said(tmp_path: Path) -> None:
     status, _, errors = bootstrap(tmp_path, digest="0" * 64)
     assert status != 0

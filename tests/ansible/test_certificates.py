@@ -321,6 +321,7 @@ def play(directory: Path, *options: str, **more: object) -> subprocess.Completed
     )  # fmt: skip
 
 
+@pytest.mark.campaign("the scenario `cluster` installs so, on hosts")
 @pytest.mark.skipif(os.geteuid() != 0, reason="the files belong to root")
 def test_each_host_gets_its_own_of_one_authority(tmp_path: Path) -> None:
     directory = tmp_path / "site"

@@ -63,6 +63,7 @@ def value(text: str, section: str, key: str) -> str:
     return parser[section].get(key, "")
 
 
+@pytest.mark.campaign("the scenario `default` does it on a host")
 @pytest.mark.parametrize(
     ("variables", "missing"),
     [
@@ -88,6 +89,7 @@ def test_one_target_names_all_that_was_installed(
     assert f'units="{" ".join(expected)}"' in files["face-units"]
 
 
+@pytest.mark.campaign("the scenario `cluster` installs so, on hosts")
 def test_each_host_has_its_own_part(tmp_path: Path) -> None:
     elsewhere = {"workers": ["main", "worker1"], "monitoring": ["watch"]}
     files = written(tmp_path, {**{group: ["main"] for group in GROUPS}, **elsewhere})

@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from tests.hardening import LIMIT, ROOT, SHARED, calls, drop_in, tasks_that_call
+from tests.order import in_campaign
 
 GROUPS = ("proxy", "web", "workers", "postgres", "redis", "monitoring", "logging")
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if calls(path.name))
@@ -160,12 +161,15 @@ SOMEBODY = [{"type": "webhook", "url": "https://alerts.example.org/"}]
     ("role", "variables", "kept"),
     [
         ("alertmanager", {}, True),
-        ("alertmanager", {"face_alert_receivers": SOMEBODY}, False),
-        ("prometheus", {}, True),
         ("prometheus", {"face_remote_write": [{"url": "https://series.example.org/"}]}, False),
-        ("prometheus", {"face_extra_scrape_configs": [{"job_name": "more"}]}, False),
-        ("exporters", {"exporters_name": "blackbox", "face_public_host": "192.0.2.9"}, True),
-        ("exporters", {"exporters_name": "blackbox", "face_public_host": "faces.example.org"}, False),
+        *in_campaign(
+            "other units follow the same rule",
+            ("alertmanager", {"face_alert_receivers": SOMEBODY}, False),
+            ("prometheus", {}, True),
+            ("prometheus", {"face_extra_scrape_configs": [{"job_name": "more"}]}, False),
+            ("exporters", {"exporters_name": "blackbox", "face_public_host": "192.0.2.9"}, True),
+            ("exporters", {"exporters_name": "blackbox", "face_public_host": "faces.example.org"}, False),
+        ),
     ],
 )
 def test_a_unit_may_leave_where_the_operator_names_somebody(

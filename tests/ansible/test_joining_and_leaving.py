@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.order import in_campaign
+
 ROOT = Path(__file__).resolve().parents[2]
 PIPELINE = ("proxy", "web", "postgres", "redis", "monitoring")
 # The same addresses, whichever of them the groups name.
@@ -44,12 +46,15 @@ REMOVING, ADDING = ROOT / "playbooks/remove_host.yml", ROOT / "playbooks/add_hos
     ("playbook", "workers", "options", "words"),
     [
         (REMOVING, ("w1", "w2"), ("host=w3",), "the inventory names no host 'w3': take -e host=NAME, one"),
-        (REMOVING, ("front", "w1"), ("host=front",), "front is in the group proxy, web, postgres, redis, "),
-        (REMOVING, ("w1",), ("host=w1",), "w1 is the last host with workers"),
-        (REMOVING, ("front", "w1"), ("host=w1",), "workers.yml -e do=stop --limit w1)"),
-        (REMOVING, ("w1", "w2"), ("host=w1", "uninstall=true"), "from w1: add -e yes=true"),
         (ADDING, ("w1",), ("host=w2",), "the inventory's group workers has no host 'w2': name it there"),
-        (ADDING, ("front", "w1"), ("host=w1",), "every address changes"),
+        *in_campaign(
+            "other reasons take the same way",
+            (REMOVING, ("front", "w1"), ("host=front",), "front is in the group proxy, web, postgres, "),
+            (REMOVING, ("w1",), ("host=w1",), "w1 is the last host with workers"),
+            (REMOVING, ("front", "w1"), ("host=w1",), "workers.yml -e do=stop --limit w1)"),
+            (REMOVING, ("w1", "w2"), ("host=w1", "uninstall=true"), "from w1: add -e yes=true"),
+            (ADDING, ("front", "w1"), ("host=w1",), "every address changes"),
+        ),
     ],
 )  # fmt: skip
 def test_a_host_that_cannot_join_or_leave_is_refused_in_a_sentence(
@@ -93,6 +98,7 @@ def known(directory: Path, workers: tuple[str, ...], leaving: list[str]) -> dict
     return {name: json.loads((directory / f"{name}.json").read_text()) for name in ("front", "w1")}
 
 
+@pytest.mark.campaign("it runs a playbook for each of two inventories")
 def test_the_others_know_as_little_of_a_host_that_leaves_as_of_one_that_is_not_named(tmp_path: Path) -> None:
     named = known(tmp_path / "named", ("w1", "w2"), [])
     leaving = known(tmp_path / "leaving", ("w1", "w2"), ["w2"])

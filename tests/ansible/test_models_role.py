@@ -150,6 +150,7 @@ def test_without_a_network_the_directory_to_make_is_said(host: Host) -> None:
     assert "face_model_pack_source names" in said
 
 
+@pytest.mark.campaign("the scenario `default` does it on a host")
 def test_a_dlib_pack_of_a_directory_is_prepared_once(host: Host, tmp_path: Path) -> None:
     source = tmp_path / "source"
     shutil.copytree(packs.dlib_pack(), source, ignore=shutil.ignore_patterns("descriptor*"))
@@ -195,6 +196,7 @@ def test_fast_is_prepared_once_and_what_became_of_it_is_told(host: Host, tmp_pat
     assert "fast" not in said.partition("Prepare the model pack for the processor")[2].partition("TASK")[0]
 
 
+@pytest.mark.campaign("an operator runs it once for a pack")
 def test_an_installed_pack_is_proven_with_known_people(host: Host, tmp_path: Path) -> None:
     names = [name for name in labelled() if name.startswith(("obama_1", "obama_2", "biden_", "leslie_"))]
     photos, output = tmp_path / "photos", tmp_path / "figures"

@@ -111,6 +111,7 @@ class Host:
         return RemoteOriginals(url, token, str(trusted)).read(NAME)
 
 
+@pytest.mark.campaign("the scenario `cluster` installs so, on hosts")
 def test_a_new_host_gives_photos_by_tls_alone_and_proves_who_it_is(tmp_path: Path) -> None:
     host = Host(tmp_path)
     host.run("originals")
@@ -129,6 +130,7 @@ def test_a_new_host_gives_photos_by_tls_alone_and_proves_who_it_is(tmp_path: Pat
             host.read("originals")
 
 
+@pytest.mark.campaign("only an update from an older release goes that way")
 def test_workers_of_the_release_before_have_their_photos_until_the_end(tmp_path: Path) -> None:
     host = Host(tmp_path)
     host.site.write_text(f"server {{\n    listen {WEB}:{host.ports['originals']};\n}}\n")
@@ -144,6 +146,7 @@ def test_workers_of_the_release_before_have_their_photos_until_the_end(tmp_path:
         assert host.read("originals_tls") == PHOTO
 
 
+@pytest.mark.campaign("test_redis_tls.py says it of Redis")
 def test_where_the_network_encrypts_there_is_no_tls(tmp_path: Path) -> None:
     host = Host(tmp_path, face_tls_between_hosts=False)
     host.run("originals")

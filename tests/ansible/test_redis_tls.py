@@ -254,6 +254,7 @@ def refusal(parts: Parts) -> str:
     return said[1]
 
 
+@pytest.mark.campaign("the scenario `cluster` installs so, on hosts")
 def test_a_new_host_is_asked_by_tls_alone_and_proves_who_it_is(
     host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -309,6 +310,7 @@ def test_a_renewed_certificate_is_shown_without_a_restart_and_a_wrong_one_is_ref
         assert host.restarted() == "restart unit of redis\nrestart unit of scratch\n"
 
 
+@pytest.mark.campaign("only an update from an older release goes that way")
 def test_units_of_the_release_before_ask_without_tls_until_the_end(host: Host) -> None:
     for server in host.servers.values():
         server.write(server.settings.name, f"bind {DATA}\nport {server.ports['port']}\n")

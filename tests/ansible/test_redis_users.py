@@ -84,6 +84,7 @@ def lets_in(server: Redis, user: str | None, password: str) -> bool:
         return False
 
 
+@pytest.mark.campaign("the scenario `cluster` installs so, on hosts")
 def test_a_new_host_lets_in_users_alone(host: Host) -> None:
     host.run("users.yml")
     assert "changed=0 " in host.run("users.yml")
@@ -96,6 +97,7 @@ def test_a_new_host_lets_in_users_alone(host: Host) -> None:
         assert there == {user for user, rights in users().items() if name in rights}
 
 
+@pytest.mark.campaign("only an update from an older release goes that way")
 def test_units_of_the_release_before_stay_signed_in_until_all_have_users(host: Host) -> None:
     for file in host.settings.values():
         file.write_text(f"port 1\nrequirepass {OLD}\nmaxmemory 1mb\n")

@@ -74,9 +74,8 @@ def converged(
     return done.stdout.partition("computes by ")[2].partition('"')[0], ended
 
 
-@pytest.mark.parametrize(
-    "profile", ["exact", pytest.param("fast", marks=pytest.mark.campaign("the exact profile is tested"))]
-)
+@pytest.mark.campaign("the scenario `cluster` runs all of it twice")
+@pytest.mark.parametrize("profile", ["exact", "fast"])
 def test_a_second_run_prepares_nothing_and_a_check_changes_nothing(tmp_path: Path, profile: str) -> None:
     pack = Path(shutil.copytree(insightface_pack(), tmp_path / "models" / "small"))
     host = tmp_path / "host"
@@ -101,6 +100,7 @@ def test_only_openvino_may_write_code(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.campaign("tests/gpu has the choice of a runtime")
 def test_a_card_runs_the_originals_and_dlibs_descriptor_is_made_for_onnxruntime(tmp_path: Path) -> None:
     assert converged(tmp_path / "one", insightface_pack(), "auto", card=True) == ("onnxruntime", "skipping")
     pack = tmp_path / "models" / "dlib"

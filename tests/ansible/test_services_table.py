@@ -155,6 +155,7 @@ def several_hosts() -> dict[str, dict[str, dict[str, Any]]]:
     return decide(Path(MADE.name) / "several", SEVERAL, cases)
 
 
+@pytest.mark.campaign("each of its inventories is read for each host")
 @pytest.mark.parametrize(
     ("case", "missing"),
     [
@@ -223,6 +224,7 @@ def test_the_pipeline_is_verified_before_anything_observes_it() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.campaign("the scenario `cluster` installs so, on hosts")
 def test_each_host_has_its_own_part() -> None:
     hosts = several_hosts()["as it comes"]
     assert ports(hosts["front"]) == {

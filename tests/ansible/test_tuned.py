@@ -119,6 +119,7 @@ def test_what_the_operator_set_wins(tmp_path: Path, place: str) -> None:
     assert hosts.shown(**(given if place == "command line" else {})) == {"one": wanted}
 
 
+@pytest.mark.campaign("the other tests of this file read such a file")
 def test_what_was_measured_of_something_else_is_left(tmp_path: Path) -> None:
     others: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         "a": ({"pack": "dlib"}, {}),
@@ -141,6 +142,7 @@ def test_what_was_measured_of_something_else_is_left(tmp_path: Path) -> None:
         assert shown == {**UNMEASURED, "converge": f"{PROGRAM} {int(name in 'ab')}"}, name
 
 
+@pytest.mark.campaign("the other tests of this file read such a file")
 def test_each_host_has_its_own_numbers_and_the_others_their_share(tmp_path: Path) -> None:
     hosts = Hosts(tmp_path, one={}, two={}, few={"face_workers_max": 4}, none={"face_worker_weight": 0})
     for name in ("two", "few", "none"):

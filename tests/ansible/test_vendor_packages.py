@@ -47,6 +47,7 @@ def part(name: str, **variables: Any) -> dict[str, Any]:
     return {"ansible.builtin.import_role": {"name": "vendor", "tasks_from": name}, "vars": variables}
 
 
+@pytest.mark.campaign("the scenario `cluster` installs so, on hosts")
 def test_a_package_lacks_unless_it_is_there_in_the_version_that_is_wanted(tmp_path: Path) -> None:
     command = ["dpkg-query", "--show", "--showformat", "${Version}", "dpkg"]
     there = subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -142,6 +142,7 @@ echo "$*, $FACE_AUTOSCALE_HOST_MAX at most"
 """
 
 
+@pytest.mark.campaign("it measures")
 def test_each_host_is_measured_and_the_next_command_is_told(tmp_path: Path) -> None:
     program = tmp_path / "current/venv/bin/face-pipeline"
     local = {"ansible_connection": "local", "face_current": str(tmp_path / "current")}

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.order import in_campaign
+
 ROOT = Path(__file__).resolve().parents[2]
 ROLE = ROOT / "roles/worker"
 # Says when it begins and ends, as `face-workers restart` of that host.
@@ -79,7 +81,11 @@ def restart(directory: Path, hosts: list[str], broken: str = "") -> tuple[list[s
 
 
 @pytest.mark.parametrize(
-    ("hosts", "first"), [(["a"], {"a"}), (["a", "b"], {"a"}), (["a", "b", "c"], {"a", "b"})]
+    ("hosts", "first"),
+    [
+        (["a", "b", "c"], {"a", "b"}),
+        *in_campaign("three hosts are tested", (["a"], {"a"}), (["a", "b"], {"a"})),
+    ],
 )
 def test_workers_of_the_other_half_of_the_hosts_run_meanwhile(
     tmp_path: Path, hosts: list[str], first: set[str]

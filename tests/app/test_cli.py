@@ -94,6 +94,7 @@ def test_the_doctor_names_a_worker_that_could_not_compute_on_its_card(clean: Ins
     )
 
 
+@pytest.mark.campaign("it prepares a pack for each runtime")
 def test_the_doctor_tells_what_computes(clean: Installation, tmp_path: Path) -> None:
     directory = Path(shutil.copytree(insightface_pack(), tmp_path / "small"))
     where = {"FACE_MODELS_DIR": str(tmp_path), "FACE_MODEL_PACK": "small"}

@@ -305,6 +305,7 @@ def test_two_runs_at_once_are_one_too_many(anna: Person, tmp_path: Path) -> None
     assert "is of another ingest" in other.stderr
 
 
+@pytest.mark.campaign("it waits as long as a busy service says")
 def test_a_busy_service_is_waited_for(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(small(1))
     with Busy("0", 9) as busy:

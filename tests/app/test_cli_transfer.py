@@ -245,6 +245,7 @@ def test_damaged_lines_are_told_by_their_numbers(web_app: App, parts: Parts, ann
     assert "line 2: the export ends here, before its end" in done.stdout
 
 
+@pytest.mark.campaign("it starts the command again and again")
 def test_what_is_no_export_is_refused_in_a_line(web_app: App, parts: Parts, anna: Person) -> None:
     (anna.home / "nothing").mkdir()
     (anna.home / "a.tar").write_bytes(b"no tar")

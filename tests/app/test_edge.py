@@ -500,6 +500,7 @@ def test_who_was_refused_is_told_with_the_address_that_nginx_saw(edge: Edge) -> 
     assert {each["details"]["call"] for each in told} == {"api.photos.upload", "api.photos.list_photos"}
 
 
+@pytest.mark.campaign("the other tests of this file send other clients the same way")
 def test_clients_of_compreface_come_through_and_are_refused_before_their_body(edge: Edge) -> None:
     made = edge.installation.run(
         "keys", "create", "--name", f"cf-{uuid.uuid4()}", "--compreface", "recognition", "--collection", "cf"

@@ -45,6 +45,7 @@ def test_a_damaged_original_is_named(clean: Installation, parts: Parts, photos: 
     assert f"the original {photos[0]} has other bytes" in clean.run("inspect", check=False).stderr
 
 
+@pytest.mark.campaign("it starts the command again and again")
 def test_a_missing_original_is_named_and_a_failure_unless_it_is_expected(
     clean: Installation, parts: Parts, photos: list[str]
 ) -> None:

@@ -361,6 +361,7 @@ def test_a_session_reaches_what_its_key_reaches(web_app: App, two_collections: d
     assert browser.get(f"{web_app.url}{PHOTOS}/{other}", timeout=30).status_code == 404
 
 
+@pytest.mark.campaign("it starts the command a dozen times; the API has the same bounds")
 def test_keys_on_the_command_line_have_bounds(web_app: App) -> None:
     run = web_app.installation.run
     name = f"cli-{uuid.uuid4()}"

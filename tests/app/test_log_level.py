@@ -64,6 +64,7 @@ def test_running_processes_change_their_level_and_go_back_by_themselves(live_app
     wait_until(lambda: len(installation.log("web.log")) > len(quiet), 60, "the request's line")
 
 
+@pytest.mark.campaign("it waits for several services to look")
 def test_one_service_alone_and_back_by_hand(live_app: App) -> None:
     installation = live_app.installation
     web, worker = len(_changes(live_app, "web.log")), len(_changes(live_app, "worker1.log"))
@@ -84,6 +85,7 @@ def test_back_for_all_is_back_for_each(clean: Installation) -> None:
     assert "none is chosen" in clean.run("log-level").stdout
 
 
+@pytest.mark.campaign("it waits for several services to look")
 def test_a_level_for_all_says_which_services_keep_one_of_their_own(clean: Installation) -> None:
     clean.run("log-level", "DEBUG", "--for", "1h", "--service", "face-worker")
     said = clean.run("log-level", "ERROR").stdout

@@ -18,6 +18,7 @@ from sqlalchemy import event, func, select
 from tests.app import stock
 from tests.app.test_clusters import faces_of, people, put
 from tests.installation import App
+from tests.order import in_campaign
 from tests.photos import astronaut_jpeg
 
 FACES = 40
@@ -64,7 +65,9 @@ def before_the_collection_is_changed(parts: Parts, also: Callable[[], None]) -> 
     assert seen, "nothing happened in a transaction"
 
 
-@pytest.mark.parametrize("prepare", [merge, undo, erase, name])
+@pytest.mark.parametrize(
+    "prepare", [merge, erase, *in_campaign("faces change hands in the same way", (undo,), (name,))]
+)
 def test_a_photo_is_analysed_and_kept_while_many_faces_change_hands(
     live_app: App, parts: Parts, prepare: Callable[..., Callable[[], object]]
 ) -> None:

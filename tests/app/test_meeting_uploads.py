@@ -87,6 +87,7 @@ def test_clients_that_send_the_same_photos_in_other_orders_are_all_answered(app:
     assert _database_retries(app) <= SOME, "hardly anybody had to start again"
 
 
+@pytest.mark.campaign("clients that meet are tested with photos that do not fail")
 def test_photos_that_failed_may_be_sent_again_by_all_at_once(app: App, parts: Parts) -> None:
     shuffled = random.Random(2)
     photos = _tiny(PHOTOS, "again")

@@ -52,6 +52,7 @@ def all_rows(parts: Parts) -> list[Any]:
         return [tuple(row) for row in session.execute(rows)]
 
 
+@pytest.mark.campaign("two packs look at every photo for minutes")
 def test_a_pack_is_compared_on_what_is_stored_and_nothing_changes(
     live_app: App, parts: Parts, stored: dict[str, uuid.UUID]
 ) -> None:

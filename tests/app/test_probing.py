@@ -142,6 +142,7 @@ def test_the_doctor_and_prometheus_are_told_what_an_index_finds(web_app: App, pa
     assert shown()[ef] == 800
 
 
+@pytest.mark.campaign("it builds the index of a large collection again")
 def test_an_index_that_lost_faces_finds_them_once_it_is_built_anew(
     parts: Parts, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -184,6 +185,7 @@ def test_an_index_that_somebody_dropped_is_built(parts: Parts) -> None:
     assert there == 1
 
 
+@pytest.mark.campaign("it builds the index of a large collection again")
 def test_an_index_is_measured_again_after_a_week_and_when_its_collection_has_grown(parts: Parts) -> None:
     rows = faces()
     fill(parts, make_collection(parts, "default"), rows[:600])

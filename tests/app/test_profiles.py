@@ -49,6 +49,7 @@ def profile_in_metrics(app: App) -> str:
     return engine.partition('profile="')[2].partition('"')[0]
 
 
+@pytest.mark.campaign("tests/engine/test_prepared.py compares the two without a worker")
 def test_a_worker_with_the_profile_fast_finds_the_people_that_exact_finds(
     start: Start, tmp_path: Path, parts: Parts
 ) -> None:

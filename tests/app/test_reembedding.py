@@ -113,6 +113,7 @@ def other_pack(installation: Installation) -> dict[str, str]:
     return {"FACE_MODEL_PACK": pack.name}
 
 
+@pytest.mark.campaign("two packs look at every photo for minutes")
 def test_all_is_moved_while_photos_come_in_and_back(
     live_app: App, parts: Parts, other_pack: dict[str, str]
 ) -> None:

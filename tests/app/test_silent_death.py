@@ -112,15 +112,8 @@ with parts.celery.connection() as connection:
 }
 
 
-@pytest.mark.parametrize(
-    "what",
-    [
-        pytest.param(what, marks=[pytest.mark.campaign("a reply to a search waits for a Redis, too")])
-        if what == "the queue"
-        else what
-        for what in WAITS
-    ],
-)
+@pytest.mark.campaign("the pipeline goes on after it, as the next test shows")
+@pytest.mark.parametrize("what", WAITS)
 def test_who_waits_for_a_host_that_died_silently_is_told(elsewhere: Installation, what: str) -> None:
     process = waiting(elsewhere, WAITS[what])
     lose(elsewhere)

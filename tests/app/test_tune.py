@@ -122,6 +122,7 @@ def test_a_file_of_something_else_says_what_to_do(tmp_path: Path, text: str) -> 
         tuned.read(file)
 
 
+@pytest.mark.campaign("it starts the command again and again")
 def test_what_cannot_be_measured_is_told_in_one_line(clean: Installation, tmp_path: Path) -> None:
     file, photos = tmp_path / "face_tune.fact", tmp_path / "photos"
 

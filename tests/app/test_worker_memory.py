@@ -34,6 +34,7 @@ def put_in(app: App, *photos: tuple[str, bytes]) -> None:
     assert app.wait_finished(sent["batch_id"])["states"]["done"] == len(photos)
 
 
+@pytest.mark.campaign("it looks at large photos for long")
 def test_a_worker_stays_small_and_gives_the_memory_of_a_large_photo_back(app: App) -> None:
     pid = app.workers[1].pid
     names = [name for name in sorted(labelled()) if name.endswith(".jpg")]

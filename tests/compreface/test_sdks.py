@@ -60,6 +60,7 @@ def _run(directory: Path, told: dict[str, Any], *command: str, url: str) -> list
     return done.stdout.split()
 
 
+@pytest.mark.campaign("tests/app/test_compreface.py makes the calls without the SDK")
 def test_the_python_sdk_makes_all_its_calls(live_app: App, told: dict[str, Any], tmp_path: Path) -> None:
     python = sdks.python()
     through = _run(tmp_path, told, str(python), str(HERE / "calls.py"), url=live_app.url)
@@ -69,6 +70,7 @@ def test_the_python_sdk_makes_all_its_calls(live_app: App, told: dict[str, Any],
     ]  # fmt: skip
 
 
+@pytest.mark.campaign("tests/app/test_compreface.py makes the calls without the SDK")
 def test_the_javascript_sdk_makes_all_its_calls(live_app: App, told: dict[str, Any], tmp_path: Path) -> None:
     sdk = sdks.javascript()
     (tmp_path / "node_modules").symlink_to(sdk / "node_modules")

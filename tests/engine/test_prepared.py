@@ -419,6 +419,7 @@ def test_an_engine_without_the_profile_fast_says_so(pack: str, caplog: pytest.Lo
     assert f"exact is used instead of fast: the engine {pack} runs packs as they came" in caplog.text
 
 
+@pytest.mark.campaign("it calibrates one")
 def test_a_badly_calibrated_detector_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -48,6 +48,7 @@ def apt(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return command
 
 
+@pytest.mark.campaign("it asks the package index for gigabytes of packages that change with a lock alone")
 @pytest.mark.parametrize(("card", "branch"), [(HOPPER, ""), (PASCAL, ""), (HOPPER, "535")])
 def test_the_packages_of_a_decision_can_be_installed(
     apt: list[str], card: str, branch: str, tmp_path: Path

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from tests.gpu.test_plan import HOPPER, ROOT, host
+from tests.order import in_campaign
 
 
 def check(directory: Path, root: Path, gpu_group: bool = False, **variables: Any) -> tuple[int, str]:
@@ -48,14 +49,17 @@ def check(directory: Path, root: Path, gpu_group: bool = False, **variables: Any
     [
         ((), False, {}, 0, ""),
         ((), True, {}, 2, "one: it is in the group gpu and has no NVIDIA card on its PCI bus"),
-        ((HOPPER,), False, {}, 0, ""),
-        ((HOPPER,), True, {}, 0, ""),
         (
             (HOPPER,), False, {"face_model_pack": "dlib"}, 0,
             "one: its 1 NVIDIA card(s) are not used: its model pack computes on the CPU alone",
         ),
-        ((HOPPER,), True, {"face_model_pack": "dlib"}, 2, "one: its model pack computes on the CPU alone"),
-        ((HOPPER,), False, {"face_gpu": "off", "face_model_pack": "dlib"}, 0, ""),
+        *in_campaign(
+            "other reasons take the same way",
+            ((HOPPER,), False, {}, 0, ""),
+            ((HOPPER,), True, {}, 0, ""),
+            ((HOPPER,), True, {"face_model_pack": "dlib"}, 2, "one: its model pack computes on the CPU"),
+            ((HOPPER,), False, {"face_gpu": "off", "face_model_pack": "dlib"}, 0, ""),
+        ),
     ],
 )  # fmt: skip
 def test_the_preflight_fails_or_says_why_a_card_is_not_used(

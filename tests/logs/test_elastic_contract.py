@@ -201,6 +201,7 @@ def test_every_field_that_logstash_keeps_is_mapped() -> None:
     assert names == set(mapped)
 
 
+@pytest.mark.campaign("the scenario `cluster` installs so, on hosts")
 def test_the_roles_requests_pass_and_a_wrong_one_does_not(host: Host) -> None:
     assert "changed=0 " in ran(host.play("elasticsearch", "configure", "setup"))
     assert "WARN" not in host.said("elasticsearch")
@@ -349,6 +350,7 @@ def test_the_repository_holds_the_four_packages(tmp_path: Path) -> None:
     assert listed.count("Description: STAND-IN") == 4
 
 
+@pytest.mark.campaign("the scenario `cluster` installs so, on hosts")
 @needs_packaging
 def test_the_repository_is_named_with_the_one_key_that_is_wanted(tmp_path: Path) -> None:
     directory, fingerprint = repository(tmp_path / "repository")

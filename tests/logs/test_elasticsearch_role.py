@@ -226,6 +226,7 @@ def test_nobody_asked_what_the_standin_does_not_know(host: Host) -> None:
     (host.directory / "data/standin-unknown").unlink()
 
 
+@pytest.mark.campaign("the scenario `cluster` installs so, on hosts")
 def test_what_is_kept_how_long_is_what_the_variables_say(host: Host) -> None:
     told = ran(host.play("elasticsearch", "setup", face_logs_retention="7d"))
     assert "changed=1 " in told
@@ -237,6 +238,7 @@ def test_what_is_kept_how_long_is_what_the_variables_say(host: Host) -> None:
     assert "changed=0 " in ran(host.play("elasticsearch", "setup"))
 
 
+@pytest.mark.campaign("the scenario `cluster` installs so, on hosts")
 def test_other_secrets_beside_the_inventory_become_the_passwords(host: Host) -> None:
     host.secrets |= {
         "elastic_password": "another-password-of-the-administrator",
@@ -277,6 +279,7 @@ def test_a_password_that_cannot_be_taken_back_says_why(host: Host) -> None:
     assert "users] is missing" in told
 
 
+@pytest.mark.campaign("the scenario `cluster` installs so, on hosts")
 def test_what_it_knows_outlives_a_restart(host: Host) -> None:
     host.processes.pop().kill()
     host.start_elasticsearch()

@@ -183,6 +183,7 @@ def test_a_second_run_changes_nothing(host: Host, tmp_path: Path) -> None:
     assert ask(host, "GET", "/api/data_views/default").json() == {"data_view_id": VIEW["id"]}
 
 
+@pytest.mark.campaign("the scenario `cluster` installs so, on hosts")
 def test_objects_come_again_when_they_change_or_are_gone(host: Host, tmp_path: Path) -> None:
     file = write(tmp_path / "face-pipeline.ndjson", VIEW, SEARCH)
     ran(objects(host, file))

@@ -292,6 +292,7 @@ def recap(done: subprocess.CompletedProcess[str]) -> str:
     return done.stdout.splitlines()[-2] if done.stdout else done.stderr
 
 
+@pytest.mark.campaign("the scenario `cluster` installs so, on hosts")
 @as_root
 def test_the_password_gets_into_the_keystore_once_and_a_new_one_takes_its_place(host: Host) -> None:
     done = host.run("keystore")
@@ -306,6 +307,7 @@ def test_the_password_gets_into_the_keystore_once_and_a_new_one_takes_its_place(
     assert host.secrets() == {KEY.lower(): "another"}
 
 
+@pytest.mark.campaign("it is what a crash in a moment leaves")
 @as_root
 def test_a_keystore_that_was_left_half_done_is_made_anew(host: Host) -> None:
     """Of an earlier version, which took the tool's 0 for success; and of a run that broke off."""

@@ -93,6 +93,7 @@ def test_a_second_run_changes_nothing(observed: Observed) -> None:
     assert "CHANGED" not in observed.psql((observed.directory / "monitor.sql").read_text())
 
 
+@pytest.mark.campaign("an operator does it once")
 def test_switched_off_the_role_and_its_way_in_go(observed: Observed) -> None:
     data = observed.postgres.directory / "data"
     assert "face_monitor" in (data / "pg_hba.conf").read_text()

@@ -139,6 +139,7 @@ def test_a_host_has_the_exporters_of_its_groups_and_loses_the_others(host: Host)
     assert host.files() == []
 
 
+@pytest.mark.campaign("an operator does it once")
 def test_switched_off_all_go_but_what_somebody_else_installed(host: Host) -> None:
     host.run("redis")
     assert host.exporters() == {"node", "redis"}
@@ -151,6 +152,7 @@ def test_switched_off_all_go_but_what_somebody_else_installed(host: Host) -> Non
     assert "changed=0 " in host.run(*GROUPS, face_monitoring_enabled=False)
 
 
+@pytest.mark.campaign("the scenario `cluster` installs so, on hosts")
 def test_another_role_brings_an_exporter_of_its_own_and_leaves_the_others_alone(host: Host) -> None:
     host.run("redis")
     secret = "{{ host_directory }}/credentials/own.env"

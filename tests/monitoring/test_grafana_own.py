@@ -144,6 +144,7 @@ def test_an_own_data_source_is_there_with_its_secret_and_goes_again(
     assert {entry["uid"] for entry in written["datasources"]} == {"prometheus", "alertmanager"}
 
 
+@pytest.mark.campaign("the scenario `cluster` installs so, on hosts")
 def test_an_own_folder_shows_its_dashboards_and_goes_again(monitoring: Monitoring) -> None:
     monitoring.dashboard("gate-cameras")
     monitoring.dashboard("yard")

@@ -150,6 +150,7 @@ def asked(
     assert "STAND-IN was asked what it does not know" not in said
 
 
+@pytest.mark.campaign("the scenario `cluster` installs so, on hosts")
 def test_all_that_the_dashboards_need_is_there(asked: Asked) -> None:
     for part in ("sources", "health"):
         done = asked.by(part)
@@ -220,6 +221,7 @@ def test_an_alertmanager_that_is_away_is_named(
         process.wait(timeout=10)
 
 
+@pytest.mark.campaign("a source that is away is told in the same way")
 @pytest.mark.parametrize(("uid", "name"), [("prometheus", "Prometheus"), ("alertmanager", "Alertmanager")])
 def test_a_source_that_does_not_take_its_password_is_named(
     uid: str, name: str, tmp_path: Path, ports: dict[str, int], certificate: tuple[Path, Path]
@@ -235,6 +237,7 @@ def test_a_source_that_does_not_take_its_password_is_named(
         process.wait(timeout=10)
 
 
+@pytest.mark.campaign("it is what a vendor's new package lacks")
 def test_a_package_without_a_plugin_is_told_with_the_variable_of_its_version(
     tmp_path: Path, ports: dict[str, int], certificate: tuple[Path, Path]
 ) -> None:

@@ -141,6 +141,7 @@ def test_each_of_its_users_signs_in_with_a_password_of_its_own(monitors: Monitor
     assert len({monitors.password(each) for each in USERS}) == len(USERS)
 
 
+@pytest.mark.campaign("the scenario `default` does it on a host")
 def test_prometheus_reaches_alertmanager_and_asks_both_of_them(monitors: Monitors) -> None:
     def up() -> set[str]:
         found = monitors.prometheus.query("up == 1")
@@ -187,6 +188,7 @@ def test_a_new_password_counts_at_once_and_the_old_one_no_more(monitors: Monitor
     assert monitors.ask(*query, ("grafana", "n" * 40)).status_code == 200
 
 
+@pytest.mark.campaign("the scenario `default` does it on a host")
 def test_the_roles_wait_until_each_answers_them(monitors: Monitors) -> None:
     """With the password: it is told to nobody, also where there is no answer."""
     for role in ("prometheus", "alertmanager"):

@@ -254,6 +254,7 @@ def check(tmp_path: Path, repository: str, **variables: Any) -> subprocess.Compl
     return play(tmp_path, tasks, **given)
 
 
+@pytest.mark.campaign("it waits for repositories that are away")
 @needs_apt
 def test_the_preflight_names_repository_and_variables_where_it_is_away_or_not_trusted(
     repositories: list[tuple[Path, str]], tmp_path: Path

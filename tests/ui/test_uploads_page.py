@@ -295,7 +295,9 @@ def test_of_two_tabs_one_sends_and_when_it_is_closed_the_other_goes_on(
     (path,) = write(tmp_path, two=astronaut_jpeg(2))
     browser.find_element(By.ID, "upload-files").send_keys(path)
     wait_for(browser, "2 photos: 2 done")
-    assert browser.execute_script(SENT_FROM_HERE) == 1
+    # Once more where the service was too busy for it.
+    assert browser.execute_script(SENT_FROM_HERE) >= 1
+    assert len(photos_of(live_app)) == 2
     assert troubles(browser) == []
 
 
