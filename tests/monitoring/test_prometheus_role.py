@@ -136,6 +136,18 @@ def test_each_of_two_prometheus_asks_both_hosts_and_tells_both_alertmanagers() -
         assert [each["targets"] for each in told_of] == [["10.0.0.2:9093"], ["10.0.0.3:9093"]]
 
 
+def test_what_other_hosts_have_proves_by_tls_who_it_is() -> None:
+    proof = {"ca_file": "/etc/face-pipeline/ca.crt", "min_version": "TLS13"}
+    for scenario, host, asked in (
+        ("three hosts", "data", ("https", proof)),
+        ("one host", "one", ("http", None)),
+    ):
+        found = jobs(scenario, host)
+        for name in ("node", "redis", "redis_scratch", "postgres", "nginx", "blackbox", "probe"):
+            job = found[name]
+            assert (job.get("scheme", "http"), job.get("tls_config")) == asked, name
+
+
 def test_what_is_not_there_is_not_asked() -> None:
     assert "celery" not in jobs("no workers", "one")
     assert "grafana" not in jobs("no Grafana", "one")
