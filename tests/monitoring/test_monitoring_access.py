@@ -17,7 +17,7 @@ import pytest
 import requests
 import yaml
 
-from tests.monitoring.rendering import ONE_HOST, ROOT, play
+from tests.monitoring.rendering import ONE_HOST, ROOT, certified, play
 from tests.services.process import ServicesMissing
 from tests.services.prometheus import Alertmanager, Prometheus, bcrypt_hash
 
@@ -50,16 +50,23 @@ RULE = {"alert": "Own", "expr": "vector(1)", "labels": {"severity": "warning"}}
 
 @dataclass
 class Monitors:
-    """Both, with the files that the roles wrote, and what the roles were given."""
+    """Both, asked by TLS, with the files that the roles wrote, and what the roles were given."""
 
     directory: Path
     prometheus: Prometheus
     alertmanager: Alertmanager
     variables: dict[str, Any]
 
+    def given(self, role: str) -> dict[str, Any]:
+        """Its variables; what it reads lies in its own directory."""
+        files = {
+            name: str(getattr(self, role).directory / Path(path).name) for name, path in certified().items()
+        }
+        return self.variables | files
+
     def write(self, role: str) -> subprocess.CompletedProcess[str]:
         """Run the role's tasks on the files that the servers have."""
-        done = play(role, self.directory / role, ONE_HOST, **self.variables)
+        done = play(role, self.directory / role, ONE_HOST, **self.given(role))
         assert done.returncode == 0, done.stdout + done.stderr
         for server in (self.prometheus, self.alertmanager):
             for path in server.directory.rglob("*"):
@@ -74,7 +81,14 @@ class Monitors:
         self, name: str, method: str, path: str, known: tuple[str, str] | None = None
     ) -> requests.Response:
         server: Prometheus | Alertmanager = getattr(self, name)
-        return requests.request(method, server.url + path, auth=known, timeout=10, allow_redirects=False)
+        return requests.request(
+            method,
+            server.url + path,
+            auth=known,
+            timeout=10,
+            allow_redirects=False,
+            verify=str(server.authority),
+        )
 
 
 def wait(condition: Callable[[], Any], seconds: float, what: str) -> None:
@@ -98,6 +112,7 @@ def monitors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Monitors]:
     variables = {
         "face_ports": ports,
         "face_secrets_dir": str(directory / "secrets"),
+        "face_tls_between_hosts": True,
         "face_scrape_interval": "1s",
         "face_alert_group_wait": "0s",
         "face_extra_rule_files": [str(own)],
@@ -112,6 +127,9 @@ def monitors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Monitors]:
     }
     made = Monitors(directory, prometheus, alertmanager, variables)
     for role, server in (("alertmanager", alertmanager), ("prometheus", prometheus)):
+        for file in certified().values():
+            server.write(Path(file).name, Path(file).read_text())
+        server.authority = server.directory / "ca.crt"
         made.write(role)
         arguments = (server.directory / "arguments").read_text()
         server.options = tuple(re.findall(r"--(?:web[.]config|cluster[.]listen)\S*=[^\s\"]*", arguments))
@@ -192,11 +210,11 @@ def test_the_roles_wait_until_each_answers_them(monitors: Monitors) -> None:
     for role in ("prometheus", "alertmanager"):
         tasks = yaml.safe_load((ROOT / f"roles/{role}/tasks/service.yml").read_text())
         (waits,) = ({**task, "retries": 1} for task in tasks if "ansible.builtin.uri" in task)
-        done = play(role, monitors.directory / f"wait-{role}", ONE_HOST, [waits], **monitors.variables)
+        done = play(role, monitors.directory / f"wait-{role}", ONE_HOST, [waits], **monitors.given(role))
         assert done.returncode == 0, done.stdout
         away = {**monitors.variables["face_ports"], role: 9}
         done = play(role, monitors.directory / f"wait-{role}", ONE_HOST, [waits],
-                    **{**monitors.variables, "face_ports": away})  # fmt: skip
+                    **{**monitors.given(role), "face_ports": away})  # fmt: skip
         assert done.returncode == 2
         assert monitors.password("operator") not in done.stdout + done.stderr
 
@@ -215,7 +233,9 @@ def test_amtool_asks_as_the_operator_without_a_word_about_it(monitors: Monitors)
 
     amtool("silence", "add", "--author=me", "--comment=quiet at night", "--duration=1h", "alertname=Silent")
     assert "quiet at night" in amtool("silence", "query", "--output=json")
-    (home / "amtool.yml").write_text(f"alertmanager.url: {alertmanager.url}\n")
+    trusting = json.dumps({"tls_config": {"ca_file": str(alertmanager.authority)}})
+    access = alertmanager.write("access.json", trusting)
+    (home / "amtool.yml").write_text(f"alertmanager.url: {alertmanager.url}\nhttp.config.file: {access}\n")
     with pytest.raises(RuntimeError, match="401"):
         amtool("alert", "query")
 
@@ -232,5 +252,14 @@ def test_verify_asks_prometheus_as_the_operator(monitors: Monitors) -> None:
     done = ask(monitors.prometheus.directory / "operator.json", 60)
     assert done.returncode == 0, done.stderr
     other = monitors.directory / "other.json"
-    other.write_text(json.dumps({"basic_auth": {"username": "operator", "password": "wrong"}}))
+    known = json.loads((monitors.prometheus.directory / "operator.json").read_text())
+    other.write_text(json.dumps(known | {"basic_auth": {"username": "operator", "password": "wrong"}}))
     assert "401" in ask(other, 0).stderr
+    other.write_text(json.dumps({"basic_auth": known["basic_auth"]}))
+    assert "CERTIFICATE_VERIFY_FAILED" in ask(other, 0).stderr
+
+
+def test_neither_answers_without_tls(monitors: Monitors) -> None:
+    for server in (monitors.prometheus, monitors.alertmanager):
+        plain = requests.get(f"http://{server.host}:{server.port}/-/ready", auth=server.known, timeout=10)
+        assert (plain.status_code, plain.text) == (400, "Client sent an HTTP request to an HTTPS server.\n")

@@ -20,7 +20,7 @@ import pytest
 import yaml
 from face_pipeline.ops import workers
 
-from tests.monitoring.rendering import ONE_HOST, PLACE, ROOT, THREE_HOSTS, play, told
+from tests.monitoring.rendering import ONE_HOST, PLACE, ROOT, THREE_HOSTS, certified, play, told
 from tests.services.prometheus import Prometheus
 
 MADE = TemporaryDirectory(prefix="prometheus-role-")
@@ -137,15 +137,17 @@ def test_each_of_two_prometheus_asks_both_hosts_and_tells_both_alertmanagers() -
 
 
 def test_what_other_hosts_have_proves_by_tls_who_it_is() -> None:
-    proof = {"ca_file": "/etc/face-pipeline/ca.crt", "min_version": "TLS13"}
+    proof = {"ca_file": certified()["face_authority"], "min_version": "TLS13"}
     for scenario, host, asked in (
         ("three hosts", "data", ("https", proof)),
         ("one host", "one", ("http", None)),
     ):
         found = jobs(scenario, host)
-        for name in ("node", "redis", "redis_scratch", "postgres", "nginx", "blackbox", "probe"):
+        for name in (*EVERYWHERE, "redis", "redis_scratch", "postgres", "nginx", "probe"):
             job = found[name]
             assert (job.get("scheme", "http"), job.get("tls_config")) == asked, name
+        (told_of,) = configuration(scenario, host)["alerting"]["alertmanagers"]
+        assert (told_of.get("scheme", "http"), told_of.get("tls_config")) == asked
 
 
 def test_what_is_not_there_is_not_asked() -> None:
