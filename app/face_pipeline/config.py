@@ -131,6 +131,9 @@ class Settings(BaseSettings):
 
     metrics_host: str = "127.0.0.1"
     metrics_port_base: int = Field(9810, ge=1, le=65000)
+    # By which workers and autoscalers are asked for their metrics by TLS alone; none: without it.
+    metrics_certificate: Path | None = None
+    metrics_key: Path | None = None
 
     autoscale_target: float = Field(10.0, gt=0)
     autoscale_min: int = Field(2, ge=0)

@@ -132,7 +132,7 @@ class Parts:
 
     @cached_property
     def _http(self) -> urllib3.PoolManager:
-        return http_pool()
+        return http_pool(self.settings.tls_ca)
 
     @cached_property
     def pack(self) -> Pack:

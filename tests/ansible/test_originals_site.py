@@ -39,6 +39,8 @@ class Host:
         self.ports = {"originals": free_port(), "originals_tls": free_port()}
         (directory / "group_vars").symlink_to(ROOT / "group_vars")
         (directory / "templates").symlink_to(ROLE / "templates")
+        # What those tasks import.
+        (directory / "between_hosts.yml").symlink_to(ROLE / "tasks/between_hosts.yml")
         hosts = {
             name: {
                 "face_private_address": address,

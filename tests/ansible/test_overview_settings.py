@@ -76,8 +76,8 @@ def test_on_a_host_of_their_own_they_can_be_reached(tmp_path: Path) -> None:
     hosts = {"app1": "192.0.2.10", "watch1": "192.0.2.40"}
     groups = {**dict.fromkeys(GROUPS, "app1"), "monitoring": "watch1"}
     told, allowed = written(tmp_path, hosts, groups)
-    assert told["FACE_PROMETHEUS_URL"] == "http://192.0.2.40:9090"
-    assert told["FACE_ALERTMANAGER_URL"] == "http://192.0.2.40:9093"
+    assert told["FACE_PROMETHEUS_URL"] == "https://192.0.2.40:9090"
+    assert told["FACE_ALERTMANAGER_URL"] == "https://192.0.2.40:9093"
     assert "192.0.2.40" in allowed
 
 

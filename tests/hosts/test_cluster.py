@@ -301,6 +301,22 @@ def test_both_redises_are_asked_by_tls_alone(host: Host) -> None:
         assert "certificate verify failed" in hears(port, "--tls --cacert /etc/ssl/certs/ca-certificates.crt")
 
 
+def test_what_hosts_tell_of_themselves_is_asked_by_tls_alone(host: Host) -> None:
+    targets = host.call("GET", "/prometheus/api/v1/targets?state=active").json()["data"]["activeTargets"]
+    urls = {target["labels"]["job"]: target["scrapeUrl"] for target in targets}
+    assert {job for job, url in urls.items() if not url.startswith("https://")} <= {"grafana"}
+    watching = GROUPS["monitoring"][0]
+    for job in ("node", "redis", "postgres", "nginx", "web", "celery", "prometheus", "alertmanager"):
+        url = urls[job]
+        assert on(watching, f"curl -s {CA} -o /dev/null -w '%{{http_code}}' {url}").strip() in (
+            "200",
+            "401",
+        ), job
+        plain = url.replace("https://", "http://")
+        assert "_total" not in on(watching, f"curl -s {plain} || true"), job
+        assert on(watching, f"curl -s -o /dev/null -w '%{{http_code}}' {url} || true").strip() == "000", job
+
+
 def _lose_silently(name: str) -> None:
     """Pull a guest's cable, and take its power then: its kernel can tell nobody that its connections end."""
     on(name, "nohup sh -c 'sleep 4; systemctl reboot --force --force' >/dev/null 2>&1 &")

@@ -9,13 +9,19 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
 
+from tests.ansible.programs import load
 from tests.services.process import ROOT as SERVICES
 
+certificates = load("roles/certificates/files/make_certificate.py")
+MADE = TemporaryDirectory(prefix="observed-certificate-")
 ROOT = Path(__file__).resolve().parents[2]
 GROUPS = ("proxy", "web", "workers", "postgres", "redis", "monitoring")
 
@@ -43,6 +49,20 @@ def inventory(groups: dict[str, list[str]]) -> dict[str, Any]:
     }
     children = {group: {"hosts": dict.fromkeys(members)} for group, members in groups.items()}
     return {"all": {"hosts": hosts, "children": children}}
+
+
+@cache
+def certified() -> dict[str, str]:
+    """Variables of a certificate of what observes, which promtool wants to be there, and its authority."""
+    directory = Path(MADE.name)
+    names = [certificates.general_name(name) for name in ("127.0.0.1", "monitoring.localhost")]
+    leaf = certificates.Leaf(directory, names, client=True)
+    certificates.make(directory, leaf, datetime.now(UTC))
+    return {
+        "face_authority": str(directory / "ca.crt"),
+        "face_observed_certificate": str(directory / "server.crt"),
+        "face_observed_key": str(directory / "server.key"),
+    }
 
 
 def _without_owners(task: dict[str, Any]) -> dict[str, Any]:
@@ -89,7 +109,7 @@ def play(
     (directory / "hosts.yml").write_text(yaml.safe_dump(inventory(groups)))
     return subprocess.run(
         [str(ROOT / ".venv/bin/ansible-playbook"), "-i", str(directory / "hosts.yml"), "--diff",
-         str(directory / "play.yml"), "-e", json.dumps(variables)],
+         str(directory / "play.yml"), "-e", json.dumps(certified() | variables)],
         cwd=directory,
         env={**os.environ, "PATH": f"{os.environ['PATH']}:{SERVICES / 'usr/bin'}", "ANSIBLE_NOCOLOR": "1"},
         capture_output=True,

@@ -23,8 +23,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+import yaml
 
-from tests.monitoring.rendering import ONE_HOST, PLACE, ROOT, THREE_HOSTS, play, told
+from tests.monitoring.rendering import ONE_HOST, PLACE, ROOT, THREE_HOSTS, certified, play, told
+from tests.services.process import free_port
 from tests.services.prometheus import Alertmanager
 
 MADE = TemporaryDirectory(prefix="alertmanager-role-")
@@ -138,7 +140,51 @@ def test_one_alertmanager_has_no_cluster_and_several_have_one() -> None:
         given = arguments(rendered("email", several=True), host)
         assert f"--web.listen-address={own}:9093" in given
         cluster = [each for each in given if "cluster" in each]
-        assert cluster == [f"--cluster.listen-address={own}:9094", f"--cluster.peer={other}:9094"]
+        assert cluster == [
+            f"--cluster.listen-address={own}:9094",
+            f"--cluster.peer={other}:9094",
+            f"--cluster.tls-config={rendered('email', several=True)}/{host}/etc/face-cluster-tls.yml",
+        ]
+
+
+def clustered(port: int, peer: int, *, proof: bool = True) -> Alertmanager:
+    """One of two, with what the role wrote for their talk; without `proof` it has no certificate to show."""
+    server = Alertmanager()
+    written = (rendered("email", several=True) / "data/etc/face-cluster-tls.yml").read_text()
+    for path in certified().values():
+        copy = server.write(Path(path).name, Path(path).read_text())
+        written = written.replace(path, str(copy))
+    if not proof:
+        client = {"ca_file": str(server.directory / "ca.crt")}
+        written = json.dumps({**yaml.safe_load(written), "tls_client_config": client})
+    server.write("alertmanager.yml", (rendered("none") / "one/etc/alertmanager.yml").read_text())
+    server.options = (
+        f"--cluster.listen-address=127.0.0.1:{port}",
+        f"--cluster.peer=127.0.0.1:{peer}",
+        f"--cluster.tls-config={server.write('cluster.yml', written)}",
+    )
+    return server
+
+
+@pytest.mark.parametrize("proof", [True, False])
+def test_alertmanagers_talk_to_each_other_by_tls_and_to_nobody_else(proof: bool) -> None:
+    ports = free_port(), free_port()
+    first, second = clustered(*ports), clustered(*reversed(ports), proof=proof)
+
+    def peers() -> int:
+        return len(second.get("/api/v2/status")["cluster"].get("peers", []))
+
+    try:
+        first.start()
+        second.start()
+        if proof:
+            wait(lambda: peers() == 2, "one to know the other")
+        else:
+            wait(lambda: "tls: certificate required" in second.log.read_text(), "a refusal")
+            assert peers() < 2
+    finally:
+        first.close()
+        second.close()
 
 
 FILTER = ROOT / "roles/alertmanager/filter_plugins/alertmanager_faults.py"

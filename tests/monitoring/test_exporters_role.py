@@ -16,6 +16,8 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 GROUPS = ("proxy", "web", "workers", "postgres", "redis", "monitoring")
 EXPORTERS = {"node", "nginx", "postgres", "redis", "blackbox"}
+# By which exporters are asked by TLS, where there are several hosts.
+OBSERVED = ["observed.crt", "observed.key", "observed.yml"]
 OF_A_HOST = ("ansible.builtin.apt", "ansible.builtin.systemd_service")
 OF_ROOT = ("owner", "group", "validate")
 
@@ -41,9 +43,9 @@ class Host:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.units, self.defaults = directory / "units", directory / "defaults"
-        for made in ("units", "defaults", "credentials", "prometheus"):
+        for made in ("units", "defaults", "credentials", "prometheus", "config"):
             (directory / made).mkdir()
-        for role in ("exporters", "hardening"):
+        for role in ("certificates", "exporters", "hardening"):
             (directory / "roles" / role / "tasks").mkdir(parents=True)
             for part in (ROOT / "roles" / role).iterdir():
                 if part.name != "tasks":
@@ -71,7 +73,9 @@ class Host:
             "exporters_postgres_config": str(self.directory / "none"),
             "exporters_blackbox_config": str(self.directory / "prometheus/blackbox.yml"),
             "exporters_blackbox_ca": str(self.directory / "prometheus/ca.crt"),
+            "face_config_dir": str(self.directory / "config"),
             "face_credentials_dir": str(self.directory / "credentials"),
+            "face_secrets_dir": str(self.directory / "secrets"),
             "face_private_address": "10.0.0.1",
             "face_tls_trusted": str(self.directory / "ca.crt"),
             "face_secrets": {"redis_password_exporter": "of-the-exporter"},
@@ -99,7 +103,7 @@ class Host:
 
     def files(self) -> list[str]:
         """What else they have."""
-        places = (self.directory / "credentials", self.directory / "prometheus")
+        places = (self.directory / name for name in ("credentials", "prometheus", "config"))
         return sorted(path.name for place in places for path in place.iterdir())
 
     def called_by(self, role: str, files: dict[str, str], table: dict[str, Any]) -> None:
@@ -126,6 +130,8 @@ def test_a_host_has_the_exporters_of_its_groups_and_loses_the_others(host: Host)
     host.run(*GROUPS)
     assert host.exporters() == EXPORTERS
     assert host.files() == ["blackbox.yml", "ca.crt", "redis_exporter.json"]
+    node = host.defaults / "prometheus-node-exporter"
+    assert "web.config" not in node.read_text()
     passwords = host.directory / "credentials/redis_exporter.json"
     assert json.loads(passwords.read_text()) == {
         "redis://exporter@127.0.0.1:6379": "of-the-exporter",
@@ -133,10 +139,14 @@ def test_a_host_has_the_exporters_of_its_groups_and_loses_the_others(host: Host)
     }  # fmt: skip
     assert passwords.stat().st_mode & 0o777 == 0o600
     assert (host.directory / "prometheus/ca.crt").read_text() == "the authority {{ as it is }}\n"
-    assert "changed=0 " in host.run(*GROUPS)
     host.run("workers", "postgres")
     assert host.exporters() == {"node", "postgres"}
-    assert host.files() == []
+    # Prometheus is elsewhere now.
+    assert f" --web.config.file={host.directory}/config/observed.yml'\n" in node.read_text()
+    assert host.files() == OBSERVED
+    modes = [(host.directory / "config" / name).stat().st_mode & 0o777 for name in OBSERVED]
+    assert modes == [0o644, 0o640, 0o644]
+    assert "changed=0 " in host.run("workers", "postgres")
 
 
 @pytest.mark.campaign("an operator does it once")
@@ -174,9 +184,9 @@ def test_another_role_brings_an_exporter_of_its_own_and_leaves_the_others_alone(
     assert host.exporters() == {"node", "redis", "elasticsearch"}
     assert (host.directory / "credentials/own.env").read_text() == "PASSWORD=hidden\n"
     arguments = (host.defaults / "prometheus-elasticsearch-exporter").read_text()
-    assert "ARGS='--web.listen-address=10.0.0.1:9114 --es.uri=https://a'\n" in arguments
+    assert "ARGS='--web.listen-address=10.0.0.1:9114 --es.uri=https://a --web.config.file=" in arguments
     drop_in = host.units / "prometheus-elasticsearch-exporter.service.d/face-hardening.conf"
     assert f"EnvironmentFile={host.directory}/credentials/own.env\n" in drop_in.read_text()
     host.run("postgres", **said)
     assert host.exporters() == {"node", "redis"}
-    assert host.files() == ["redis_exporter.json"]
+    assert host.files() == [*OBSERVED, "redis_exporter.json"]

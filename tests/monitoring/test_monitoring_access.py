@@ -10,14 +10,21 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pytest
 import requests
 import yaml
+from face_pipeline.network import http_pool
+from face_pipeline.observation.alertmanager import Alertmanager as Told
+from face_pipeline.observation.asking import Unobserved
+from face_pipeline.observation.prometheus import Prometheus as Asked
 
-from tests.monitoring.rendering import ONE_HOST, ROOT, play
+from tests.monitoring.rendering import ONE_HOST, ROOT, certificates, certified, play
+from tests.services.nginx import Nginx
 from tests.services.process import ServicesMissing
 from tests.services.prometheus import Alertmanager, Prometheus, bcrypt_hash
 
@@ -50,16 +57,23 @@ RULE = {"alert": "Own", "expr": "vector(1)", "labels": {"severity": "warning"}}
 
 @dataclass
 class Monitors:
-    """Both, with the files that the roles wrote, and what the roles were given."""
+    """Both, asked by TLS, with the files that the roles wrote, and what the roles were given."""
 
     directory: Path
     prometheus: Prometheus
     alertmanager: Alertmanager
     variables: dict[str, Any]
 
+    def given(self, role: str) -> dict[str, Any]:
+        """Its variables; what it reads lies in its own directory."""
+        files = {
+            name: str(getattr(self, role).directory / Path(path).name) for name, path in certified().items()
+        }
+        return self.variables | files
+
     def write(self, role: str) -> subprocess.CompletedProcess[str]:
         """Run the role's tasks on the files that the servers have."""
-        done = play(role, self.directory / role, ONE_HOST, **self.variables)
+        done = play(role, self.directory / role, ONE_HOST, **self.given(role))
         assert done.returncode == 0, done.stdout + done.stderr
         for server in (self.prometheus, self.alertmanager):
             for path in server.directory.rglob("*"):
@@ -74,7 +88,14 @@ class Monitors:
         self, name: str, method: str, path: str, known: tuple[str, str] | None = None
     ) -> requests.Response:
         server: Prometheus | Alertmanager = getattr(self, name)
-        return requests.request(method, server.url + path, auth=known, timeout=10, allow_redirects=False)
+        return requests.request(
+            method,
+            server.url + path,
+            auth=known,
+            timeout=10,
+            allow_redirects=False,
+            verify=str(server.authority),
+        )
 
 
 def wait(condition: Callable[[], Any], seconds: float, what: str) -> None:
@@ -98,6 +119,7 @@ def monitors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Monitors]:
     variables = {
         "face_ports": ports,
         "face_secrets_dir": str(directory / "secrets"),
+        "face_tls_between_hosts": True,
         "face_scrape_interval": "1s",
         "face_alert_group_wait": "0s",
         "face_extra_rule_files": [str(own)],
@@ -112,6 +134,9 @@ def monitors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Monitors]:
     }
     made = Monitors(directory, prometheus, alertmanager, variables)
     for role, server in (("alertmanager", alertmanager), ("prometheus", prometheus)):
+        for file in certified().values():
+            server.write(Path(file).name, Path(file).read_text())
+        server.authority = server.directory / "ca.crt"
         made.write(role)
         arguments = (server.directory / "arguments").read_text()
         server.options = tuple(re.findall(r"--(?:web[.]config|cluster[.]listen)\S*=[^\s\"]*", arguments))
@@ -194,11 +219,11 @@ def test_the_roles_wait_until_each_answers_them(monitors: Monitors) -> None:
     for role in ("prometheus", "alertmanager"):
         tasks = yaml.safe_load((ROOT / f"roles/{role}/tasks/service.yml").read_text())
         (waits,) = ({**task, "retries": 1} for task in tasks if "ansible.builtin.uri" in task)
-        done = play(role, monitors.directory / f"wait-{role}", ONE_HOST, [waits], **monitors.variables)
+        done = play(role, monitors.directory / f"wait-{role}", ONE_HOST, [waits], **monitors.given(role))
         assert done.returncode == 0, done.stdout
         away = {**monitors.variables["face_ports"], role: 9}
         done = play(role, monitors.directory / f"wait-{role}", ONE_HOST, [waits],
-                    **{**monitors.variables, "face_ports": away})  # fmt: skip
+                    **{**monitors.given(role), "face_ports": away})  # fmt: skip
         assert done.returncode == 2
         assert monitors.password("operator") not in done.stdout + done.stderr
 
@@ -217,7 +242,9 @@ def test_amtool_asks_as_the_operator_without_a_word_about_it(monitors: Monitors)
 
     amtool("silence", "add", "--author=me", "--comment=quiet at night", "--duration=1h", "alertname=Silent")
     assert "quiet at night" in amtool("silence", "query", "--output=json")
-    (home / "amtool.yml").write_text(f"alertmanager.url: {alertmanager.url}\n")
+    trusting = json.dumps({"tls_config": {"ca_file": str(alertmanager.authority)}})
+    access = alertmanager.write("access.json", trusting)
+    (home / "amtool.yml").write_text(f"alertmanager.url: {alertmanager.url}\nhttp.config.file: {access}\n")
     with pytest.raises(RuntimeError, match="401"):
         amtool("alert", "query")
 
@@ -234,5 +261,45 @@ def test_verify_asks_prometheus_as_the_operator(monitors: Monitors) -> None:
     done = ask(monitors.prometheus.directory / "operator.json", 60)
     assert done.returncode == 0, done.stderr
     other = monitors.directory / "other.json"
-    other.write_text(json.dumps({"basic_auth": {"username": "operator", "password": "wrong"}}))
+    known = json.loads((monitors.prometheus.directory / "operator.json").read_text())
+    other.write_text(json.dumps(known | {"basic_auth": {"username": "operator", "password": "wrong"}}))
     assert "401" in ask(other, 0).stderr
+    other.write_text(json.dumps({"basic_auth": known["basic_auth"]}))
+    assert "CERTIFICATE_VERIFY_FAILED" in ask(other, 0).stderr
+
+
+def test_neither_answers_without_tls(monitors: Monitors) -> None:
+    for server in (monitors.prometheus, monitors.alertmanager):
+        plain = requests.get(f"http://{server.host}:{server.port}/-/ready", auth=server.known, timeout=10)
+        assert (plain.status_code, plain.text) == (400, "Client sent an HTTP request to an HTTPS server.\n")
+
+
+def proof(name: str, authority: Path) -> str:
+    """What nginx' site says of who answers for Prometheus and Alertmanager."""
+    site = (ROOT / "roles/nginx/templates/face-pipeline.conf.j2").read_text()
+    assert site.count("{{ face_proof(face_monitoring_name) }}") == 2
+    (macro,) = re.findall(r"{% macro face_proof.*?{% endmacro %}", site, re.DOTALL)
+    environment = jinja2.Environment()
+    environment.filters["bool"] = bool
+    given = {"face_tls_between_hosts": True, "face_authority": str(authority), "name": name}
+    return environment.from_string(f"{macro}{{{{ face_proof(name) }}}}", given).render()
+
+
+def test_nginx_passes_on_to_a_monitoring_host_alone(monitors: Monitors) -> None:
+    prometheus = monitors.prometheus
+    for name, status in (("monitoring.localhost", 401), ("grafana.localhost", 502)):
+        passed = f"proxy_pass {prometheus.url}/; {proof(name, Path('{directory}/ca.crt'))}"
+        server = f"server {{ listen 127.0.0.1:{{port}}; location / {{ {passed} }} }}"
+        nginx = Nginx(f"events {{}} http {{ {server} }}")
+        nginx.write("ca.crt", Path(certified()["face_authority"]).read_text())
+        with nginx:
+            assert requests.get(f"http://127.0.0.1:{nginx.port}/-/ready", timeout=10).status_code == status
+
+
+def test_the_web_service_asks_who_can_prove_it_alone(monitors: Monitors, tmp_path: Path) -> None:
+    certificates.make(tmp_path, certificates.Leaf(tmp_path, []), datetime.now(UTC))
+    for server, client in ((monitors.prometheus, Asked), (monitors.alertmanager, Told)):
+        good, other = (http_pool(str(file)) for file in (server.authority, tmp_path / "ca.crt"))
+        assert isinstance(client(server.url, good, monitors.password("web")).firing(), list)
+        with pytest.raises(Unobserved, match=r"cannot prove who it is; run \./face-ansible site\.yml"):
+            client(server.url, other, monitors.password("web")).firing()

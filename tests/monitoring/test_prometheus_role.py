@@ -17,10 +17,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+import requests
 import yaml
 from face_pipeline.ops import workers
 
-from tests.monitoring.rendering import ONE_HOST, PLACE, ROOT, THREE_HOSTS, play, told
+from tests.monitoring.rendering import ONE_HOST, PLACE, ROOT, THREE_HOSTS, certified, play, told
 from tests.services.prometheus import Prometheus
 
 MADE = TemporaryDirectory(prefix="prometheus-role-")
@@ -116,7 +117,7 @@ def test_several_hosts_are_asked_at_their_private_addresses_and_say_which_worker
     assert targets(found["web"]) == {"front:9801": "10.0.0.3:9801"}
     assert targets(found["postgres"]) == {"data:9187": "10.0.0.2:9187"}
     assert len(found["celery"]["file_sd_configs"]) == 1
-    assert [each["url"] for each in found["celery"]["http_sd_configs"]] == ["http://10.0.0.1:9809/"]
+    assert [each["url"] for each in found["celery"]["http_sd_configs"]] == ["https://10.0.0.1:9809/"]
     probes = [group["labels"] for group in found["probe"]["static_configs"]]
     assert [each["target"] for each in probes] == ["/health/ready", "/health/live"]
     for each in probes:
@@ -130,10 +131,24 @@ def test_each_of_two_prometheus_asks_both_hosts_and_tells_both_alertmanagers() -
         assert set(targets(found["alertmanager"])) == {"data:9093", "front:9093"}
         assert set(targets(found["grafana"])) == {"data:3000"}
         asked = [each["url"] for each in found["celery"]["http_sd_configs"]]
-        assert asked == [f"http://{address}:9809/" for address in remote]
+        assert asked == [f"https://{address}:9809/" for address in remote]
         assert ("file_sd_configs" in found["celery"]) == file_sd
         told_of = configuration("two that ask", host)["alerting"]["alertmanagers"][0]["static_configs"]
         assert [each["targets"] for each in told_of] == [["10.0.0.2:9093"], ["10.0.0.3:9093"]]
+
+
+def test_what_other_hosts_have_proves_by_tls_who_it_is() -> None:
+    proof = {"ca_file": certified()["face_authority"], "min_version": "TLS13"}
+    for scenario, host, asked in (
+        ("three hosts", "data", ("https", proof)),
+        ("one host", "one", ("http", None)),
+    ):
+        found = jobs(scenario, host)
+        for name in {*JOBS, "redis_scratch", "celery", "probe"} - {"grafana"}:
+            job = found[name]
+            assert (job.get("scheme", "http"), job.get("tls_config")) == asked, name
+        (told_of,) = configuration(scenario, host)["alerting"]["alertmanagers"]
+        assert (told_of.get("scheme", "http"), told_of.get("tls_config")) == asked
 
 
 def test_what_is_not_there_is_not_asked() -> None:
@@ -280,6 +295,16 @@ def publish(place: Path, *numbers: int) -> None:
     workers.publish(host, [f"celery@{number}.service" for number in numbers])
 
 
+@cache
+def credentials() -> Path:
+    """What systemd shows to the answer: a certificate and its key."""
+    directory = Path(MADE.name) / "credentials"
+    directory.mkdir()
+    for name in ("certificate", "key"):
+        (directory / name).write_text(Path(certified()[f"face_observed_{name}"]).read_text())
+    return directory
+
+
 class _AsSystemd(socketserver.ThreadingTCPServer):
     """In the place of face-worker-targets.socket: a process for each connection, its in- and output."""
 
@@ -289,7 +314,11 @@ class _AsSystemd(socketserver.ThreadingTCPServer):
     def __init__(self, program: Path, peer: str = "") -> None:
         class Handler(socketserver.BaseRequestHandler):
             def handle(self) -> None:
-                environment = {**os.environ, "REMOTE_ADDR": peer or self.client_address[0]}
+                environment = {
+                    **os.environ,
+                    "REMOTE_ADDR": peer or self.client_address[0],
+                    "CREDENTIALS_DIRECTORY": str(credentials()),
+                }
                 subprocess.run(
                     [program], stdin=self.request, stdout=self.request, env=environment, check=True
                 )
@@ -316,13 +345,14 @@ def prometheus() -> Iterator[Prometheus]:
 def test_a_real_prometheus_follows_the_workers_of_another_host(
     prometheus: Prometheus, tmp_path: Path
 ) -> None:
-    place = worker(tmp_path / "worker", THREE_HOSTS, face_private_address="127.0.0.1")
+    plain = {"face_private_address": "127.0.0.1", "face_tls_between_hosts": False}
+    place = worker(tmp_path / "worker", THREE_HOSTS, **plain)
     publish(place, 1, 3)
     server = _AsSystemd(place / "face-worker-targets")
     ports = yaml.safe_load((ROOT / "group_vars/all/endpoints.yml").read_text())["face_ports"]
     ports |= {"worker_targets": server.server_address[1], "prometheus": prometheus.port}
     done = play("prometheus", tmp_path / "role", THREE_HOSTS, **{**PLACES, "face_ports": ports},
-                face_private_address="127.0.0.1", face_scrape_interval="1s")  # fmt: skip
+                face_scrape_interval="1s", **plain)  # fmt: skip
     assert done.returncode == 0, done.stdout
     text = (tmp_path / "role/data/etc/prometheus.yml").read_text()
     text = text.replace("refresh_interval: 15s", "refresh_interval: 1s").replace(
@@ -362,13 +392,17 @@ def test_the_list_of_workers_is_for_monitoring_hosts_alone(tmp_path: Path) -> No
     place = worker(tmp_path, THREE_HOSTS)
     (place / "targets/workers.json").write_text('[{"targets": ["10.0.0.1:9811"]}]')
     for peer, answered in (("10.0.0.2", True), ("10.0.0.3", False)):
-        environment = {"REMOTE_ADDR": peer, "PATH": os.environ["PATH"]}
-        request = b"GET / HTTP/1.1\r\nHost: compute\r\n\r\n"
-        program = place / "face-worker-targets"
-        done = subprocess.run([program], input=request, capture_output=True, env=environment, check=False)
-        assert done.returncode == 0
-        assert done.stdout.startswith(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n") == answered
-        assert (b"10.0.0.1:9811" in done.stdout) == answered
+        server = _AsSystemd(place / "face-worker-targets", peer)
+        address = f"127.0.0.1:{server.server_address[1]}"
+        trusted = certified()["face_authority"]
+        if answered:
+            answer = requests.get(f"https://{address}/", verify=trusted, timeout=10)
+            assert answer.json() == [{"targets": ["10.0.0.1:9811"]}]
+            assert answer.headers["Content-Type"] == "application/json"
+        for url in [f"http://{address}/"] if answered else [f"http://{address}/", f"https://{address}/"]:
+            with pytest.raises(requests.ConnectionError):
+                requests.get(url, verify=trusted, timeout=10)
+        server.shutdown()
     unit = (place / "face-worker-targets.socket").read_text()
     assert "ListenStream=10.0.0.1:9809\n" in unit
     filters = re.findall(r"^IPAddress(\w+=.*)$", unit, re.MULTILINE)

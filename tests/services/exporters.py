@@ -17,7 +17,10 @@ from tests.services.process import ROOT, Service
 
 
 class Program(Service):
-    """`binary` with the arguments of its /etc/default file; `contained` where it needs a package's files."""
+    """`binary` with the arguments of its /etc/default file; `contained` where it needs a package's files.
+
+    With `authority`, the file of one's certificate, it is asked by TLS.
+    """
 
     name = "exporter"
     system_user = "prometheus"
@@ -30,14 +33,16 @@ class Program(Service):
         environment: Mapping[str, str] | None = None,
         *,
         contained: bool = False,
+        authority: Path | None = None,
     ) -> None:
         super().__init__()
         self.binary, self.port, self.arguments, self._contained = binary, port, list(arguments), contained
         self.environment = dict(environment or {})
+        self.authority = authority
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}:{self.port}/metrics"
+        return f"{'https' if self.authority else 'http'}://{self.host}:{self.port}/metrics"
 
     @property
     def pid(self) -> int:
@@ -54,15 +59,19 @@ class Program(Service):
 
     def ready(self) -> bool:
         try:
-            return requests.get(self.url, timeout=10).ok
+            return self._get(self.url).ok
         except requests.ConnectionError:
             return False
 
     def text(self, path: str = "", **parameters: str) -> str:
         path = path or ("/probe" if parameters else "/metrics")
-        answer = requests.get(self.url.removesuffix("/metrics") + path, params=parameters, timeout=20)
+        answer = self._get(self.url.removesuffix("/metrics") + path, **parameters)
         answer.raise_for_status()
         return answer.text
+
+    def _get(self, url: str, **parameters: str) -> requests.Response:
+        trusted = str(self.authority) if self.authority else True
+        return requests.get(url, params=parameters, timeout=20, verify=trusted)
 
     def _wrap(self, arguments: Sequence[str]) -> list[str]:
         if self._contained or os.geteuid() != 0:

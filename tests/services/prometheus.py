@@ -4,6 +4,7 @@ import base64
 import importlib.util
 import json
 import shutil
+import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -14,7 +15,6 @@ from typing import Any
 from tests.services.process import ROOT, Service, ServicesMissing
 
 HASHES = Path(__file__).resolve().parents[2] / "roles/monitoring_access/filter_plugins/bcrypt_hash.py"
-_ask = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
 def bcrypt_hash(password: str, user: str) -> str:
@@ -29,7 +29,10 @@ def bcrypt_hash(password: str, user: str) -> str:
 
 
 class _Monitor(Service):
-    """With `users`, name -> password, it asks everybody for one; the first of them is who asks here."""
+    """With `users`, name -> password, it asks everybody for one; the first of them is who asks here.
+
+    With `authority`, the file of one's certificate, it is asked by TLS.
+    """
 
     system_user = "prometheus"
     program = ""
@@ -37,6 +40,7 @@ class _Monitor(Service):
     def __init__(self, users: Mapping[str, str] | None = None) -> None:
         super().__init__()
         self._users = users or {}
+        self.authority: Path | None = None
         # Name and password of who asks here.
         self.known = next(iter(self._users.items()), None)
         self.directory.chmod(0o755)
@@ -46,7 +50,7 @@ class _Monitor(Service):
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}:{self.port}"
+        return f"{'https' if self.authority else 'http'}://{self.host}:{self.port}"
 
     def _asks(self) -> Sequence[str]:
         if not self._users:
@@ -65,15 +69,20 @@ class _Monitor(Service):
         except OSError:
             return False
 
+    def _ask(self, request: urllib.request.Request) -> Any:
+        trusted = ssl.create_default_context(cafile=self.authority) if self.authority else None
+        handlers = [urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trusted)]
+        return urllib.request.build_opener(*handlers).open(request, timeout=5)
+
     def get(self, path: str, *, text: bool = False) -> Any:
-        with _ask(urllib.request.Request(self.url + path, headers=self._signed_in()), timeout=5) as answer:
+        with self._ask(urllib.request.Request(self.url + path, headers=self._signed_in())) as answer:
             said = answer.read().decode()
         return said if text else json.loads(said)
 
     def post(self, path: str, body: object) -> Any:
         headers = {"Content-Type": "application/json", **self._signed_in()}
         request = urllib.request.Request(self.url + path, json.dumps(body).encode(), headers)
-        with _ask(request, timeout=5) as answer:
+        with self._ask(request) as answer:
             return json.loads(answer.read() or "null")
 
 

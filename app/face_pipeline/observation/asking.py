@@ -7,7 +7,7 @@ from base64 import b64encode
 from typing import Any
 
 import urllib3
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, SSLError
 
 from face_pipeline.errors import Unavailable
 
@@ -65,6 +65,11 @@ class Asked:
                 (answer.close if len(data) > ANSWER_MAX_BYTES else answer.drain_conn)()
             finally:
                 answer.release_conn()
+        except SSLError as error:
+            raise Unobserved(
+                f"{self.name} cannot prove who it is; run ./face-ansible site.yml, "
+                "which gives it and this host certificates of one authority"
+            ) from error
         except (HTTPError, OSError) as error:
             raise Unobserved(f"{self.name} does not answer; see whether it runs") from error
         if answer.status == 401:

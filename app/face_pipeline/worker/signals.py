@@ -15,10 +15,11 @@ from typing import Any, NoReturn
 
 import celery.apps.worker
 from celery import signals
-from prometheus_client import REGISTRY, start_http_server
+from prometheus_client import REGISTRY
 
 from face_pipeline.broker import log_level
 from face_pipeline.broker.names import TASKS
+from face_pipeline.config import Settings
 from face_pipeline.engine import PackError, Turns, load_engine
 from face_pipeline.errors import ConfigurationError, FacePipelineError
 from face_pipeline.store import ledger
@@ -27,6 +28,7 @@ from face_pipeline.telemetry.gpu import GpuCollector
 from face_pipeline.telemetry.logging import configure_logging
 from face_pipeline.telemetry.metrics import MemoryCollector
 from face_pipeline.telemetry.metrics import worker as metrics
+from face_pipeline.telemetry.serving import serve_metrics
 from face_pipeline.telemetry.systemd import notify
 from face_pipeline.worker.presence import Presence, counts
 from face_pipeline.worker.runtime import Leases, runtime
@@ -88,7 +90,7 @@ def _start(sender: Any = None, **_: Any) -> None:
         runtime.engine.warm_up()
     except (PackError, FacePipelineError) as error:
         _refuse(str(error))
-    _serve_metrics(settings.metrics_host, settings.metrics_port_base + settings.worker_instance)
+    _serve_metrics(settings)
     runtime.leases = Leases(database, settings.lease_seconds, settings.task_deadline_seconds)
     runtime.leases.start()
     log_level.follow("face-worker", settings.log_level, lambda: parts.queue)
@@ -98,14 +100,13 @@ def _start(sender: Any = None, **_: Any) -> None:
     )
 
 
-def _serve_metrics(host: str, port: int) -> None:
+def _serve_metrics(settings: Settings) -> None:
+    port = settings.metrics_port_base + settings.worker_instance
+    shown = settings.metrics_certificate, settings.metrics_key
     try:
-        start_http_server(port, addr=host)
-    except OSError as error:
-        _refuse(
-            f"metrics: cannot listen on {host}:{port} ({error.strerror}); "
-            "end what holds the port or set FACE_METRICS_PORT_BASE"
-        )
+        serve_metrics(settings.metrics_host, port, REGISTRY, *shown)
+    except ConfigurationError as error:
+        _refuse(str(error))
     REGISTRY.register(MemoryCollector())
     REGISTRY.register(GpuCollector())
     metrics.worker_concurrency.set(runtime.parts.settings.worker_concurrency)

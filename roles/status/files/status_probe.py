@@ -20,7 +20,6 @@ from typing import Any
 
 SECONDS = 30
 PROPERTIES = "Id,LoadState,ActiveState,SubState,NRestarts"
-ask = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
 def said(*command: str, seconds: float = SECONDS) -> str:
@@ -126,14 +125,24 @@ def redis(options: list[str]) -> dict[str, int] | None:
         return None
 
 
+def opener(access: dict[str, Any]) -> urllib.request.OpenerDirector:
+    """Of who asks Alertmanager; by TLS it has to show a certificate of the authority that `access` names."""
+    handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
+    if "tls_config" in access:
+        trusted = ssl.create_default_context(cafile=access["tls_config"]["ca_file"])
+        handlers.append(urllib.request.HTTPSHandler(context=trusted))
+    return urllib.request.build_opener(*handlers)
+
+
 def alerts(url: str, access: str) -> list[dict[str, str]] | None:
     """What fires and is not silenced; the watchdog fires always."""
     try:
-        who = json.loads(Path(access).read_text(encoding="utf-8"))["basic_auth"]
+        given = json.loads(Path(access).read_text(encoding="utf-8"))
+        who = given["basic_auth"]
         known = base64.b64encode(f"{who['username']}:{who['password']}".encode()).decode()
         request = urllib.request.Request(f"{url}/api/v2/alerts?active=true&silenced=false&inhibited=false")
         request.add_header("Authorization", f"Basic {known}")
-        with ask(request, timeout=10) as answer:
+        with opener(given).open(request, timeout=10) as answer:
             fires = json.load(answer)
     except (OSError, ValueError, KeyError):
         return None

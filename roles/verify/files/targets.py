@@ -1,30 +1,40 @@
 """targets.py URL ACCESS SECONDS [JOB...]: waits until every target of a Prometheus is up; names the others.
 
 A target that was added or restarted a moment ago is asked with the next scrape. Targets of each JOB are
-left out. The file ACCESS says who asks: {"basic_auth": {"username": NAME, "password": PASSWORD}}.
+left out. The file ACCESS says who asks, and whose certificate it has to show where it is asked by TLS:
+{"basic_auth": {"username": NAME, "password": PASSWORD}, "tls_config": {"ca_file": FILE}}.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import ssl
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
-ask = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+
+def opener(access: dict[str, Any]) -> urllib.request.OpenerDirector:
+    handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
+    if "tls_config" in access:
+        trusted = ssl.create_default_context(cafile=access["tls_config"]["ca_file"])
+        handlers.append(urllib.request.HTTPSHandler(context=trusted))
+    return urllib.request.build_opener(*handlers)
 
 
 def troubles(url: str, access: Path, left_out: Collection[str]) -> list[str]:
     try:
-        who = json.loads(access.read_text(encoding="utf-8"))["basic_auth"]
+        given = json.loads(access.read_text(encoding="utf-8"))
+        who = given["basic_auth"]
         known = base64.b64encode(f"{who['username']}:{who['password']}".encode()).decode()
         request = urllib.request.Request(f"{url}/api/v1/targets?state=active")
         request.add_header("Authorization", f"Basic {known}")
-        with ask(request, timeout=10) as answer:
+        with opener(given).open(request, timeout=10) as answer:
             targets = json.load(answer)["data"]["activeTargets"]
     except (OSError, ValueError) as error:
         return [f"Prometheus at {url} does not answer: {error}"]

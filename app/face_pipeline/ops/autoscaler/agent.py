@@ -13,8 +13,6 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
-from prometheus_client import start_http_server
-
 from face_pipeline.broker import log_level
 from face_pipeline.broker.agreement import Agreement, Heartbeat
 from face_pipeline.broker.presence import remembered
@@ -29,6 +27,7 @@ from face_pipeline.parts import Parts
 from face_pipeline.store import ledger
 from face_pipeline.store.models import State
 from face_pipeline.telemetry.metrics import AutoscalerMetrics
+from face_pipeline.telemetry.serving import serve_metrics
 from face_pipeline.telemetry.systemd import notify
 from face_pipeline.words import counted
 
@@ -252,15 +251,13 @@ def run(parts: Parts) -> None:
     """Be this host's autoscaler until SIGTERM."""
     settings = parts.settings
     agent = Agent(parts)
-    try:
-        start_http_server(
-            settings.metrics_port_base, addr=settings.metrics_host, registry=agent.metrics.registry
-        )
-    except OSError as error:
-        raise ConfigurationError(
-            f"metrics: cannot listen on {settings.metrics_host}:{settings.metrics_port_base} "
-            f"({error.strerror}); end what holds the port or set FACE_METRICS_PORT_BASE"
-        ) from error
+    serve_metrics(
+        settings.metrics_host,
+        settings.metrics_port_base,
+        agent.metrics.registry,
+        settings.metrics_certificate,
+        settings.metrics_key,
+    )
     signal.signal(signal.SIGTERM, _end)
     log_level.follow("face-autoscaler", settings.log_level, lambda: parts.queue)
     notify("READY=1")
