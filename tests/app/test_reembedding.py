@@ -147,6 +147,10 @@ def test_all_is_moved_while_photos_come_in_and_back(
     assert found["agreement"] == {
         "searches": 3, "source": 3, "target": 3, "agreed": 3, "strangers_source": 0, "strangers_target": 0,
     }  # fmt: skip
+    metrics = live_app.get("/metrics").text
+    assert 'face_recognition_reembedding_photos{state="done"} 5.0' in metrics
+    assert "face_recognition_reembedding_agreement_ratio 1.0" in metrics
+    assert "face_recognition_reembedding_idle_seconds 0.0" in metrics
     told = run_("reembed", "status").stdout
     assert "photos: 5 of 5 looked at (100.0%), 0 to go" in told
     assert "both packs find the same person, or nobody, for 3 (100.0%)" in told
@@ -204,6 +208,7 @@ def test_all_is_moved_while_photos_come_in_and_back(
     assert best(live_app, ASKED) == "one"
     assert best(live_app, LATE) == "other"
     run_("reembed", "end", "--for-good")
+    assert "face_recognition_reembedding" not in live_app.get("/metrics").text
     assert rows(parts, "SELECT count(*) FROM face_embeddings") == [(0,)]
     actions = [each for (each,) in rows(parts, "SELECT action FROM audit WHERE action LIKE 'reembedding%'")]
     assert {f"reembedding.{each}" for each in ("start", "run", "switch", "back", "end")} == set(actions)
