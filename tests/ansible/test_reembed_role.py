@@ -13,8 +13,6 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.packs import insightface_pack
-
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = "/var/lib/face-pipeline/models"
 UNIT = ROOT / "roles/reembed/templates/face-reembed.service.j2"
@@ -47,7 +45,7 @@ ASKED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         "where you accept it, add -e face_accept_model_licence=buffalo_l",
     ),
     "another one": (
-        moving(), {"do": "start", "pack": str(insightface_pack())},
+        moving(), {"do": "start", "pack": "buffalo_l", "face_accept_model_licence": "buffalo_l"},
         f"collections are being moved to {MODELS}/dlib already",
     ),
     "photos that wait": (moving(through=False, waiting=7), {"do": "switch"}, "7 photos have to be looked at"),
@@ -82,6 +80,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
             "ansible.builtin.include_role": {"name": "reembed", "tasks_from": "asked"},
             "vars": {
                 "face_current": str(there / str(number)),
+                "face_accept_model_licence": given.get("face_accept_model_licence", ""),
                 "face_installed_pack": given.get("face_installed_pack", "yunet_sface"),
                 "reembed_verb": given.get("do", "status"),
                 "reembed_pack": given.get("pack", ""),
