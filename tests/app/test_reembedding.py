@@ -338,6 +338,23 @@ def test_what_is_left_behind_is_named_found_by_nobody_and_brought_back(parts: Pa
     assert all_faces(parts) == before
 
 
+def test_one_runtime_looks_at_all_that_needs_no_code_of_its_own(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The unit may not write code (MemoryDenyWriteExecute), whatever the pack was measured with."""
+    used: list[Any] = []
+
+    def load(*arguments: Any, **more: Any) -> Any:
+        used.append(more["runtime"])
+        return load_engine(*arguments, **more)
+
+    monkeypatch.setattr(reembedding, "load_engine", load)
+    portraits(parts, 1)
+    start(parts)
+    run(parts)
+    assert used == ["onnxruntime", "onnxruntime"]
+
+
 def test_who_is_erased_meanwhile_leaves_nothing(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     photos = portraits(parts, 3, stock.person(parts, "Eileen"))
     start(parts)

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -33,6 +33,8 @@ from face_pipeline.store.reembedding import Looked, NotYet, Progress, Side, Stor
 
 # Of one transaction: what is lost when this is killed, and made again.
 PHOTOS_AT_ONCE = 16
+# Whatever was measured as quicker: one makes them all, and OpenVINO writes code, which the unit may not.
+RUNTIME: Final = "onnxruntime"
 # Photos may come in while a collection is switched.
 ROUNDS = 10
 # Named faces that are searched by both packs, of one collection, and faces that they are searched among.
@@ -97,7 +99,7 @@ def start(parts: Parts, directory: Path, *, by: Actor) -> Way:
             f"{directory} makes the embeddings of the installed pack ({contract_id(other)}); name another one"
         )
     # That it can be used is found out now.
-    load_engine(directory, threads=1, memory=parts.memory)
+    load_engine(directory, threads=1, memory=parts.memory, runtime=RUNTIME)
     way = Way(_side(parts.pack, parts.settings.pack_dir), _side(other, directory))
     parts.database.in_transaction(partial(reembedding.begin, way=way, by=by))
     return way
@@ -205,7 +207,7 @@ def _engine(parts: Parts, side: Side, threads: int) -> Engine:
         raise ConfigurationError(
             f"{directory} has another pack by now ({contract_id(pack)}); put the one of {side.contract} back"
         )
-    return load_engine(directory, threads=threads, memory=parts.memory)
+    return load_engine(directory, threads=threads, memory=parts.memory, runtime=RUNTIME)
 
 
 def _look(parts: Parts, engine: Engine, photo: Waiting, stored: Sequence[Stored]) -> Looked:
