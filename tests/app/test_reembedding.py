@@ -7,6 +7,7 @@ import signal
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,14 @@ from face_pipeline.parts import Parts
 from face_pipeline.store import audit, collections, embeddings, indexes, ledger, vectors
 from face_pipeline.store import reembedding as store
 from face_pipeline.store.models import Collection, Face, FaceEmbedding
+from face_pipeline.store.rights import Role
 from sqlalchemy import insert, select, text, update
 
 from tests import packs
 from tests.app import stock
 from tests.app.test_ledger import a_face, add_photo
 from tests.app.test_vectors import DIMENSION, fill, make_collection, unit
-from tests.installation import App, Installation, start_web, wait_until
+from tests.installation import App, Installation, as_role, start_web, wait_until
 from tests.photos import LABELLED, astronaut_jpeg, labelled
 
 pytestmark = pytest.mark.usefixtures("clean", "nothing_moved")
@@ -146,6 +148,10 @@ def test_all_is_moved_while_photos_come_in_and_back(
     assert found["agreement"] == {
         "searches": 3, "source": 3, "target": 3, "agreed": 3, "strangers_source": 0, "strangers_target": 0,
     }  # fmt: skip
+    metrics = live_app.get("/metrics").text
+    assert 'face_recognition_reembedding_photos{state="done"} 5.0' in metrics
+    assert "face_recognition_reembedding_agreement_ratio 1.0" in metrics
+    assert "face_recognition_reembedding_idle_seconds 0.0" in metrics
     told = run_("reembed", "status").stdout
     assert "photos: 5 of 5 looked at (100.0%), 0 to go" in told
     assert "both packs find the same person, or nobody, for 3 (100.0%)" in told
@@ -203,6 +209,7 @@ def test_all_is_moved_while_photos_come_in_and_back(
     assert best(live_app, ASKED) == "one"
     assert best(live_app, LATE) == "other"
     run_("reembed", "end", "--for-good")
+    assert "face_recognition_reembedding" not in live_app.get("/metrics").text
     assert rows(parts, "SELECT count(*) FROM face_embeddings") == [(0,)]
     actions = [each for (each,) in rows(parts, "SELECT action FROM audit WHERE action LIKE 'reembedding%'")]
     assert {f"reembedding.{each}" for each in ("start", "run", "switch", "back", "end")} == set(actions)
@@ -230,6 +237,49 @@ def test_killed_at_any_moment_it_goes_on_where_it_was(clean: Installation, parts
     assert (found.progress.waiting, found.progress.left.all, found.progress.embedded) == (0, 0, 40)
     # Killed between two looks, and after all.
     assert run(parts) == 0
+
+
+def test_the_unit_looks_at_what_comes_in_until_all_is_switched(parts: Parts) -> None:
+    eileen = stock.person(parts, "Eileen")
+    (gone, *_) = portraits(parts, 5, eileen)
+    parts.originals.path(stock.sha256(parts, gone)).unlink()
+    start(parts)
+    told: list[int] = []
+    with as_role(parts, Role.REEMBED) as unit, ThreadPoolExecutor(1) as pool:
+
+        def told_now() -> store.Told:
+            with as_role(parts, Role.WEB) as web, web.database.reading() as session:
+                found = store.told(session)
+            assert found is not None
+            return found
+
+        before = told_now()
+        assert (before.photos["waiting"], before.photos["done"], before.idle_seconds > 0) == (0, 0, True)
+        ending = pool.submit(
+            reembedding.attend, unit, threads=1, every=0.1, by=SERVICE,
+            progress=lambda done, _: told.append(done),
+        )  # fmt: skip
+
+        def looked(number: int) -> bool:
+            assert not ending.done(), ending.result()
+            found = told_now()
+            return (sum(found.photos.values()), found.photos["waiting"]) == (
+                number,
+                0,
+            ) and not found.idle_seconds
+
+        wait_until(lambda: looked(5), 60, "all photos to be looked at")
+        found = told_now()
+        assert found.photos == {"waiting": 0, "done": 4, "missing": 1, "damaged": 0, "refused": 0}
+        assert (found.left, found.searches, found.agreed) == (1, 4, 4)
+        portraits(parts, 2, eileen, first=10)
+        wait_until(lambda: looked(7), 60, "those that came in to be looked at")
+        wait_until(lambda: _goes(parts, lambda each: switch(each, 1)), 30, "the unit to let others switch")
+        ending.result(60)
+    with parts.database.reading() as session:
+        assert store.told(session) is None
+    assert told
+    assert rows(parts, "SELECT DISTINCT actor_kind FROM audit WHERE action = 'reembedding.run'")
 
 
 def _goes(parts: Parts, work: Callable[[Parts], Any]) -> bool:
@@ -287,6 +337,23 @@ def test_what_is_left_behind_is_named_found_by_nobody_and_brought_back(parts: Pa
     assert back(parts, 4).left == 4
     assert back(parts).left == 0
     assert all_faces(parts) == before
+
+
+def test_one_runtime_looks_at_all_that_needs_no_code_of_its_own(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The unit may not write code (MemoryDenyWriteExecute), whatever the pack was measured with."""
+    used: list[Any] = []
+
+    def load(*arguments: Any, **more: Any) -> Any:
+        used.append(more["runtime"])
+        return load_engine(*arguments, **more)
+
+    monkeypatch.setattr(reembedding, "load_engine", load)
+    portraits(parts, 1)
+    start(parts)
+    run(parts)
+    assert used == ["onnxruntime", "onnxruntime"]
 
 
 def test_who_is_erased_meanwhile_leaves_nothing(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -452,7 +519,10 @@ def test_what_cannot_be_done_says_what_to_do(clean: Installation, parts: Parts) 
     with store.alone(parts.database):
         code, told = refused("run")
         assert (code, "another `face-pipeline reembed` is at work" in told) == (1, True), told
+    code, told = refused("run", "--every", "1s", "--again")
+    assert (code, "leave --every out" in told) == (1, True), told
     clean.run("reembed", "end")
+    clean.run("reembed", "run", "--every", "1s")
     with pytest.raises(NotFound):
         reembedding.status(parts)
     assert rows(parts, "SELECT count(*) FROM collections WHERE other_contract_id IS NOT NULL") == [(0,)]

@@ -17,6 +17,7 @@ ALL = ".+"
 _NO_GPU = "exists only where a worker sees an NVIDIA card"
 _NO_AUTOSCALER = "exists only where face_autoscale_enabled is true"
 _NO_ALERT = "no alert fires"
+_NO_MOVE = "exists only while collections are moved to another model pack"
 _NO_INDEX = "exists only where a collection is large enough for a vector index"
 # Panels without a value on a healthy host, by title or by dashboard and title, and why.
 MAY_BE_EMPTY: dict[str | tuple[str, str], str] = {
@@ -33,6 +34,8 @@ MAY_BE_EMPTY: dict[str | tuple[str, str], str] = {
     ("workers", "Paused"): _NO_AUTOSCALER,
     ("search", "True matches found by the index"): _NO_INDEX,
     ("search", "Candidates of a search in the index"): _NO_INDEX,
+    ("search", "Move to another pack: photos"): _NO_MOVE,
+    ("search", "Move to another pack: agreement"): _NO_MOVE,
 }
 
 

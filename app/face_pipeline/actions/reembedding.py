@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -21,7 +23,7 @@ from face_pipeline.engine import (
     load_engine,
     read_pack,
 )
-from face_pipeline.errors import BadRequest, ConfigurationError, Conflict
+from face_pipeline.errors import BadRequest, ConfigurationError, Conflict, DatabaseBusy, NotFound
 from face_pipeline.parts import Parts
 from face_pipeline.store import reembedding
 from face_pipeline.store.audit import Actor
@@ -31,13 +33,20 @@ from face_pipeline.store.reembedding import Looked, NotYet, Progress, Side, Stor
 
 # Of one transaction: what is lost when this is killed, and made again.
 PHOTOS_AT_ONCE = 16
+# Whatever was measured as quicker: one makes them all, and OpenVINO writes code, which the unit may not.
+RUNTIME: Final = "onnxruntime"
 # Photos may come in while a collection is switched.
 ROUNDS = 10
 # Named faces that are searched by both packs, of one collection, and faces that they are searched among.
 QUESTIONS = 500
 AMONG = 50_000
 
+# Seconds after which those who ask often are told again how the packs agree: it takes seconds to find out.
+TELL_SECONDS = 600.0
+
 Told = Callable[[int, int], None]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -90,7 +99,7 @@ def start(parts: Parts, directory: Path, *, by: Actor) -> Way:
             f"{directory} makes the embeddings of the installed pack ({contract_id(other)}); name another one"
         )
     # That it can be used is found out now.
-    load_engine(directory, threads=1, memory=parts.memory)
+    load_engine(directory, threads=1, memory=parts.memory, runtime=RUNTIME)
     way = Way(_side(parts.pack, parts.settings.pack_dir), _side(other, directory))
     parts.database.in_transaction(partial(reembedding.begin, way=way, by=by))
     return way
@@ -118,10 +127,45 @@ def run(parts: Parts, *, threads: int = 1, again: bool = False, by: Actor, progr
             way = reembedding.find(session)
         if again:
             parts.database.in_transaction(reembedding.look_again)
-        return _look_at_all(parts, way, threads, by, progress)
+        return _look_at_all(parts, way, threads, by, progress, partial(_tell, parts, way))
 
 
-def _look_at_all(parts: Parts, way: Way, threads: int, by: Actor, progress: Told) -> int:
+def attend(parts: Parts, *, threads: int, every: float, by: Actor, progress: Told) -> None:
+    """`run`, and look each `every` seconds for photos that came in meanwhile, until nothing is left to move.
+
+    Whoever switches in between is not disturbed. Raises what `run` does, but for NotFound and DatabaseBusy.
+    """
+    _check_host(parts)
+    while True:
+        try:
+            with reembedding.alone(parts.database):
+                with parts.database.reading() as session:
+                    way = reembedding.find(session)
+                    if not reembedding.to_move(session, way):
+                        return
+                _look_at_all(parts, way, threads, by, progress, partial(_tell, parts, way))
+        except NotFound:
+            return
+        except DatabaseBusy as error:
+            log.info("photos are looked at later: %s", error.message, extra={"operation": "reembed"})
+        time.sleep(every)
+
+
+def _tell(parts: Parts, way: Way) -> None:
+    with parts.database.reading() as session:
+        found = reembedding.progress(session, way)
+    agreement = _agreement(parts, way)
+    parts.database.in_transaction(
+        partial(
+            reembedding.tell, found=found, searches=agreement.searches, agreed=agreement.agreed
+        )
+    )  # fmt: skip
+
+
+def _look_at_all(
+    parts: Parts, way: Way, threads: int, by: Actor, progress: Told, tell: Callable[[], None] = lambda: None
+) -> int:
+    """`tell`: keeps how far it is for those who ask often, now and then."""
     parts.database.in_transaction(partial(reembedding.mark, way=way))
     with parts.database.reading() as session:
         expected = reembedding.count_waiting(session, way)
@@ -131,7 +175,9 @@ def _look_at_all(parts: Parts, way: Way, threads: int, by: Actor, progress: Told
     engine = _engine(parts, way.target, threads)
     # Written before anything is read.
     parts.database.in_transaction(partial(reembedding.tell_run, way=way, by=by, photos=expected))
+    tell()
     done, before, after = 0, -1, reembedding.FIRST
+    told = time.monotonic()
     with ThreadPoolExecutor(threads) as pool:
         # Once more from the beginning, until none came in meanwhile.
         while done != before or after != reembedding.FIRST:
@@ -146,7 +192,11 @@ def _look_at_all(parts: Parts, way: Way, threads: int, by: Actor, progress: Told
             done += len(some)
             after = some[-1].photo_id if some else reembedding.FIRST
             progress(done, max(done, expected))
+            if time.monotonic() > told + TELL_SECONDS:
+                tell()
+                told = time.monotonic()
     parts.database.in_transaction(reembedding.is_through)
+    tell()
     return done
 
 
@@ -157,7 +207,7 @@ def _engine(parts: Parts, side: Side, threads: int) -> Engine:
         raise ConfigurationError(
             f"{directory} has another pack by now ({contract_id(pack)}); put the one of {side.contract} back"
         )
-    return load_engine(directory, threads=threads, memory=parts.memory)
+    return load_engine(directory, threads=threads, memory=parts.memory, runtime=RUNTIME)
 
 
 def _look(parts: Parts, engine: Engine, photo: Waiting, stored: Sequence[Stored]) -> Looked:
@@ -185,10 +235,19 @@ def status(parts: Parts) -> Status:
     with parts.database.reading() as session:
         way = reembedding.find(session)
         found = reembedding.progress(session, way)
-        agreement = Agreement()
-        for collection_id, _ in reembedding.to_move(session, way):
-            _compare(reembedding.twins(session, collection_id, AMONG), way, agreement)
-        return Status(way, found, agreement, reembedding.without_embedding(session, way))
+        without = reembedding.without_embedding(session, way)
+    return Status(way, found, _agreement(parts, way), without)
+
+
+def _agreement(parts: Parts, way: Way) -> Agreement:
+    agreement = Agreement()
+    with parts.database.reading() as session:
+        collections = reembedding.to_move(session, way)
+    for collection_id, _ in collections:
+        with parts.database.reading() as session:
+            twins = reembedding.twins(session, collection_id, AMONG)
+        _compare(twins, way, agreement)
+    return agreement
 
 
 def _compare(twins: Twins, way: Way, agreement: Agreement) -> None:

@@ -301,7 +301,7 @@ def _parser() -> argparse.ArgumentParser:
     audit.add_commands(commands, _parts, _duration)
     erasures.add_commands(commands, _parts)
     packs.add_commands(commands, _parts)
-    reembedding.add_commands(commands, _parts)
+    reembedding.add_commands(commands, _parts, _begin_service, _duration)
     tune.add_command(commands, _parts)
     return parser
 

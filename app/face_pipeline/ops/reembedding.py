@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -13,22 +15,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from face_pipeline.engine import EngineError, PackError
-from face_pipeline.errors import ConfigurationError, Unavailable
-from face_pipeline.ops.keys import MakeParts, operator
+from face_pipeline.errors import BadRequest, ConfigurationError, Unavailable
+from face_pipeline.ops.keys import Duration, MakeParts, operator
 from face_pipeline.words import counted
 
 if TYPE_CHECKING:
     from face_pipeline.actions.reembedding import Agreement, Status, Switched
+    from face_pipeline.parts import Parts
 
 # Searches and uploads go first.
 NICENESS = 19
 # Of a list that `--format json` has whole.
 SHOWN = 10
+# Between two lines of the log on how far it is.
+TELL_SECONDS = 600.0
 NEXT = "install that pack now (./face-ansible site.yml): until then uploads and searches are answered 503"
 
 
-def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser], parts: MakeParts) -> None:
-    """Add `reembed`, with an action for each step."""
+log = logging.getLogger(__name__)
+
+
+def add_commands(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    parts: MakeParts,
+    begin_service: Callable[[str], Parts],
+    duration: Duration,
+) -> None:
+    """Add `reembed`, with an action for each step; `begin_service` makes the parts of a unit."""
     text = "move what is stored to another model pack (on the web host)"
     actions = commands.add_parser("reembed", help=text, description=text).add_subparsers(
         required=True, metavar="ACTION"
@@ -43,7 +56,12 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser], 
 
     start = add("start", _start, "begin to move all collections to another pack; searches change nothing yet")
     start.add_argument("directory", type=Path, help="the other pack")
-    look = add("run", _run, "look at all photos with the other pack; may be ended at any time, and run again")
+    text = "look at all photos with the other pack; may be ended at any time, and run again"
+    look = add("run", lambda parts, options: _run(parts, options, begin_service), text)
+    look.add_argument(
+        "--every", metavar="AGE", type=duration,
+        help="stay, and look again every 60s, 5m, until all are moved (face-reembed.service does)",
+    )  # fmt: skip
     look.add_argument(
         "--again", action="store_true", help="also at those whose original was gone or of no use to it"
     )
@@ -92,9 +110,21 @@ def _start(parts: MakeParts, options: argparse.Namespace) -> None:
     print("`face-pipeline reembed run` makes the embeddings; searches stay as they are until the switch")
 
 
-def _run(parts: MakeParts, options: argparse.Namespace) -> None:
+def _run(
+    parts: MakeParts, options: argparse.Namespace, begin_service: Callable[[str], Parts]
+) -> None:  # fmt: skip
     from face_pipeline.actions import reembedding
+    from face_pipeline.store.audit import SERVICE
 
+    if options.every:
+        if options.again:
+            raise BadRequest("--again is for one run: leave --every out")
+        reembedding.attend(
+            begin_service("face-reembed"), threads=max(1, options.threads), every=options.every,
+            by=SERVICE, progress=_logged(),
+        )  # fmt: skip
+        log.info("nothing is left to be moved", extra={"operation": "reembed"})
+        return
     done = reembedding.run(
         parts(), threads=max(1, options.threads), again=options.again, by=operator(), progress=_progress
     )
@@ -105,6 +135,19 @@ def _progress(done: int, of: int) -> None:
     """Where somebody looks at it."""
     if sys.stderr.isatty():
         print(f"\r{done} of {of} photos", end="\n" if done == of else "", file=sys.stderr, flush=True)
+
+
+def _logged() -> Callable[[int, int], None]:
+    """For who reads the journal."""
+    said, last = time.monotonic(), 0
+
+    def progress(done: int, of: int) -> None:
+        nonlocal said, last
+        if done != last and (done == of or time.monotonic() > said + TELL_SECONDS):
+            log.info("%d of %d photos looked at", done, of, extra={"operation": "reembed", "count": done})
+            said, last = time.monotonic(), done
+
+    return progress
 
 
 def _status(parts: MakeParts, options: argparse.Namespace) -> None:

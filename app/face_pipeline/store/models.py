@@ -678,6 +678,9 @@ class Reembedding(Base):
 
     `source_*` is what they are moved from, `target_*` what to; the way back is the other way round. `pack`:
     the directory of each; `threshold`: its own. `through_at`: when all photos had been looked at, last.
+    What follows is as whoever looks at photos left it (`looked_at`): photos by what became of them, faces
+    that would be left behind, and of how many `searches` both packs find the same person, or nobody
+    (`agreed`).
     """
 
     __tablename__ = "reembeddings"
@@ -693,6 +696,15 @@ class Reembedding(Base):
     target_threshold: Mapped[float]
     began_at: Mapped[datetime] = mapped_column(server_default=func.now())
     through_at: Mapped[datetime | None]
+    looked_at: Mapped[datetime | None]
+    photos_waiting: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    photos_done: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    photos_missing: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    photos_damaged: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    photos_refused: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    faces_left: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    searches: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    agreed: Mapped[int] = mapped_column(BigInteger, server_default="0")
 
 
 class ReembeddingPhoto(Base):

@@ -39,6 +39,12 @@ LOCK = 7_312_021
 FIRST = uuid.UUID(int=0)
 
 Embedding = npt.NDArray[np.float32]
+_COUNTED = {
+    LookOutcome.DONE: Reembedding.photos_done,
+    LookOutcome.MISSING: Reembedding.photos_missing,
+    LookOutcome.DAMAGED: Reembedding.photos_damaged,
+    LookOutcome.REFUSED: Reembedding.photos_refused,
+}
 
 
 @dataclass(frozen=True)
@@ -132,6 +138,22 @@ class Twins:
     persons: list[uuid.UUID | None]
     own: Embedding
     other: Embedding
+
+
+@dataclass(frozen=True)
+class Told:
+    """How far it is, as whoever looks at photos told last.
+
+    `photos`: by what became of them, and those that `waiting`; `left`: faces without an embedding to move to.
+    Both packs find the same person, or nobody, in `agreed` of `searches`. `idle_seconds`: since when nobody
+    looked at the photos, though some have to be looked at; 0 once all were.
+    """
+
+    photos: dict[str, int]
+    left: int
+    searches: int
+    agreed: int
+    idle_seconds: float
 
 
 class NotYet(Conflict):
@@ -284,11 +306,58 @@ def keep(session: Session, looked: Sequence[Looked]) -> None:
             for each in held
         ]
         session.execute(upsert(ReembeddingPhoto).values(outcomes).on_conflict_do_nothing())
+    _count(session, [each.outcome for each in looked])
+
+
+def _count(session: Session, outcomes: Sequence[LookOutcome]) -> None:
+    """Tell of these photos; `tell` puts right what was erased or looked at again meanwhile."""
+    more = {
+        column: column + outcomes.count(outcome)
+        for outcome, column in _COUNTED.items()
+        if outcome in outcomes
+    }
+    left = func.greatest(Reembedding.photos_waiting - len(outcomes), 0)
+    session.execute(
+        update(Reembedding).values(
+            {Reembedding.looked_at: func.now(), Reembedding.photos_waiting: left, **more}
+        )
+    )
 
 
 def is_through(session: Session) -> None:
     """All photos were looked at."""
-    session.execute(update(Reembedding).values(through_at=func.now()))
+    session.execute(update(Reembedding).values(through_at=func.now(), looked_at=func.now()))
+
+
+def tell(session: Session, found: Progress, searches: int, agreed: int) -> None:
+    """Keep how far it is for those who ask often."""
+    lost = {name: len(ids) for name, ids in found.lost.items()}
+    session.execute(
+        update(Reembedding).values(
+            looked_at=func.now(), photos_waiting=found.waiting,
+            photos_done=found.photos - found.waiting - sum(lost.values()),
+            **{f"photos_{name}": number for name, number in lost.items()},
+            faces_left=found.left.all, searches=searches, agreed=agreed,
+        )
+    )  # fmt: skip
+
+
+def told(session: Session) -> Told | None:
+    """None: nothing is left to be moved."""
+    idle = func.extract("epoch", func.now() - func.coalesce(Reembedding.looked_at, Reembedding.began_at))
+    to_move = exists().where(Collection.contract_id == Reembedding.source_contract)
+    found = session.execute(select(Reembedding, idle).where(to_move)).one_or_none()
+    if found is None:
+        return None
+    row, seconds = found
+    return Told(
+        {
+            "waiting": row.photos_waiting,
+            **{outcome.value: getattr(row, column.key) for outcome, column in _COUNTED.items()},
+        },
+        row.faces_left, row.searches, row.agreed,
+        0.0 if row.through_at is not None else max(0.0, float(seconds)),
+    )  # fmt: skip
 
 
 def look_again(session: Session) -> None:
@@ -497,7 +566,7 @@ def turn(session: Session, by: Actor) -> Way:
     if not session.scalar(moved):
         raise Conflict("no collection was switched, so that there is no way back; `reembed end` gives it up")
     back = Way(way.target, way.source)
-    session.execute(update(Reembedding).values(**_columns(back)))
+    session.execute(update(Reembedding).values(**_columns(back), looked_at=func.now()))
     mark(session, back)
     _tell(session, by, "back", back)
     return back

@@ -31,6 +31,7 @@ class Role(StrEnum):
     UPKEEP = "face_upkeep"
     HOOKS = "face_hooks"
     AUTOSCALER = "face_autoscaler"
+    REEMBED = "face_reembed"
 
 
 READ = "SELECT"
@@ -66,6 +67,7 @@ RIGHTS: dict[Role, dict[str, str]] = {
         "persons": ALL,
         "photo_usage": READ,
         "photos": ALL,
+        "reembeddings": READ,
         "removals": "SELECT, INSERT, DELETE",
         "sessions": CHANGE,
         "thumbnails": CHANGE,
@@ -110,10 +112,21 @@ RIGHTS: dict[Role, dict[str, str]] = {
     Role.AUTOSCALER: {
         "photos": "SELECT (state)",
     },
+    # It decodes photos, and writes what another pack makes of them beside what is searched.
+    Role.REEMBED: {
+        "audit": "SELECT (id), INSERT",
+        "collections": "SELECT, UPDATE (other_contract_id)",
+        "face_embeddings": CHANGE,
+        "faces": "SELECT, UPDATE (position)",
+        "photos": "SELECT, UPDATE (lease_until)",
+        "reembedding_photos": ADD,
+        "reembeddings": (
+            "SELECT, UPDATE (agreed, faces_left, looked_at, photos_damaged, photos_done, photos_missing,"
+            " photos_refused, photos_waiting, searches, through_at)"
+        ),
+    },
 }
 
-# The owner's alone: who moves collections to another model pack is an operator on a host.
-OWNERS_TABLES = ("face_embeddings", "reembedding_photos", "reembeddings")
 # What the database does itself when rows of others change, in tables that those may not write to.
 OWNERS_FUNCTIONS = (
     "audit_to_be_sealed",

@@ -12,7 +12,8 @@ from face_pipeline.telemetry import context, streams
 from face_pipeline.telemetry.redact import clean
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
-# Whose level can be chosen at run time (broker/log_level.py), and the word for all of them.
+# Whose level can be chosen at run time (broker/log_level.py), and the word for all of them. face-reembed is
+# none of them: it is let in to no Redis.
 SERVICES = (
     "face-web",
     "face-worker",

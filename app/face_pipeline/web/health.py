@@ -19,6 +19,7 @@ from face_pipeline.store import (
     key_addresses,
     ledger,
     original_faults,
+    reembedding,
     retention,
 )
 from face_pipeline.store.models import UNFINISHED, State
@@ -89,6 +90,7 @@ def installation() -> Iterable[Metric]:
         _of_keys,
         _of_retention,
         _of_originals,
+        _of_reembedding,
     ):
         try:
             yield from list(read())
@@ -214,3 +216,34 @@ def _of_originals() -> Iterator[Metric]:
     for fault, number in found.items():
         family.add_metric([fault], number)
     yield family
+
+
+def _of_reembedding() -> Iterator[Metric]:
+    with parts().database.reading() as session:
+        told = reembedding.told(session)
+    if told is None:
+        return
+    photos = GaugeMetricFamily(
+        "face_recognition_reembedding_photos",
+        "Photos of collections that are being moved to another model pack, by what became of them.",
+        labels=["state"],
+    )
+    for state, number in told.photos.items():
+        photos.add_metric([state], number)
+    yield photos
+    yield GaugeMetricFamily(
+        "face_recognition_reembedding_faces_left",
+        "Faces that the other pack has no embedding of, of photos that it looked at.",
+        value=told.left,
+    )
+    if told.searches:
+        yield GaugeMetricFamily(
+            "face_recognition_reembedding_agreement_ratio",
+            "Searches of stored faces by which both packs find the same person, or nobody, 0 to 1.",
+            value=told.agreed / told.searches,
+        )
+    yield GaugeMetricFamily(
+        "face_recognition_reembedding_idle_seconds",
+        "For how long nobody has looked at photos though some have to be looked at.",
+        value=told.idle_seconds,
+    )

@@ -25,6 +25,7 @@ SECRETS = {
     "database_password_upkeep": ("", 40),
     "database_password_hooks": ("", 40),
     "database_password_autoscaler": ("", 40),
+    "database_password_reembed": ("", 40),
     "redis_password_web": ("", 40),
     "redis_password_worker": ("", 40),
     "redis_password_upkeep": ("", 40),
