@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sys
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -214,10 +216,17 @@ def test_all_is_moved_while_photos_come_in_and_back(
     assert {f"reembedding.{each}" for each in ("start", "run", "switch", "back", "end")} == set(actions)
 
 
-def test_killed_at_any_moment_it_goes_on_where_it_was(clean: Installation, parts: Parts) -> None:
+def test_killed_at_any_moment_it_goes_on_where_it_was(
+    clean: Installation, parts: Parts, tmp_path: Path
+) -> None:
     portraits(parts, 40, stock.person(parts, "Eileen"))
     start(parts)
-    process = clean.spawn("reembed.log", sys.executable, "-m", "face_pipeline.cli", "reembed", "run")
+    # As systemd starts it: with one secret.
+    unit = clean.signed_in_as(Role.REEMBED)
+    shutil.copy(Path(unit["FACE_CREDENTIALS_DIR"]) / "database_password", tmp_path)
+    unit["CREDENTIALS_DIRECTORY"] = str(tmp_path)
+    command = (sys.executable, "-m", "face_pipeline.cli", "reembed", "run", "--every", "1s")
+    process = clean.spawn("reembed.log", *command, **unit)
 
     def begun() -> bool:
         assert process.poll() is None, clean.log("reembed.log")
@@ -236,6 +245,11 @@ def test_killed_at_any_moment_it_goes_on_where_it_was(clean: Installation, parts
     assert (found.progress.waiting, found.progress.left.all, found.progress.embedded) == (0, 0, 40)
     # Killed between two looks, and after all.
     assert run(parts) == 0
+    switch(parts)
+    process = clean.spawn("reembed.log", *command, **unit)
+    assert process.wait(60) == 0
+    (line,) = map(json.loads, clean.log("reembed.log").splitlines())
+    assert (line["service_name"], line["message"]) == ("face-reembed", "nothing is left to be moved")
 
 
 def test_the_unit_looks_at_what_comes_in_until_all_is_switched(parts: Parts) -> None:
