@@ -201,7 +201,8 @@ def test_all_is_moved_while_photos_come_in_and_back(
         live_app.workers.clear()
 
     # Back: the one that came in is looked at by the former pack.
-    told = run_("reembed", "back").stdout
+    told = run_("reembed", "back", "--index-later").stdout
+    assert "left to face-indexer.timer" in told
     assert f"default: embeddings of {contract_id(parts.pack)} now; 0 faces left behind" in told
     again = {row[0]: row for row in all_faces(parts)}
     assert [again[row[0]] for row in before] == before, "the very embeddings that they had"
