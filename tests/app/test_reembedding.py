@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sys
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,9 +21,9 @@ from face_pipeline.ops import clusterer, indexer
 from face_pipeline.parts import Parts
 from face_pipeline.store import audit, collections, embeddings, indexes, ledger, vectors
 from face_pipeline.store import reembedding as store
-from face_pipeline.store.models import Collection, Face, FaceEmbedding
+from face_pipeline.store.models import Collection, Face, FaceEmbedding, Reembedding
 from face_pipeline.store.rights import Role
-from sqlalchemy import insert, select, text, update
+from sqlalchemy import delete, insert, select, text, update
 
 from tests import packs
 from tests.app import stock
@@ -200,7 +202,8 @@ def test_all_is_moved_while_photos_come_in_and_back(
         live_app.workers.clear()
 
     # Back: the one that came in is looked at by the former pack.
-    told = run_("reembed", "back").stdout
+    told = run_("reembed", "back", "--index-later").stdout
+    assert "left to face-indexer.timer" in told
     assert f"default: embeddings of {contract_id(parts.pack)} now; 0 faces left behind" in told
     again = {row[0]: row for row in all_faces(parts)}
     assert [again[row[0]] for row in before] == before, "the very embeddings that they had"
@@ -215,10 +218,17 @@ def test_all_is_moved_while_photos_come_in_and_back(
     assert {f"reembedding.{each}" for each in ("start", "run", "switch", "back", "end")} == set(actions)
 
 
-def test_killed_at_any_moment_it_goes_on_where_it_was(clean: Installation, parts: Parts) -> None:
+def test_killed_at_any_moment_it_goes_on_where_it_was(
+    clean: Installation, parts: Parts, tmp_path: Path
+) -> None:
     portraits(parts, 40, stock.person(parts, "Eileen"))
     start(parts)
-    process = clean.spawn("reembed.log", sys.executable, "-m", "face_pipeline.cli", "reembed", "run")
+    # As systemd starts it: with one secret.
+    unit = clean.signed_in_as(Role.REEMBED)
+    shutil.copy(Path(unit["FACE_CREDENTIALS_DIR"]) / "database_password", tmp_path)
+    unit["CREDENTIALS_DIRECTORY"] = str(tmp_path)
+    command = (sys.executable, "-m", "face_pipeline.cli", "reembed", "run", "--every", "1s")
+    process = clean.spawn("reembed.log", *command, **unit)
 
     def begun() -> bool:
         assert process.poll() is None, clean.log("reembed.log")
@@ -237,6 +247,11 @@ def test_killed_at_any_moment_it_goes_on_where_it_was(clean: Installation, parts
     assert (found.progress.waiting, found.progress.left.all, found.progress.embedded) == (0, 0, 40)
     # Killed between two looks, and after all.
     assert run(parts) == 0
+    switch(parts)
+    process = clean.spawn("reembed.log", *command, **unit)
+    assert process.wait(60) == 0
+    (line,) = map(json.loads, clean.log("reembed.log").splitlines())
+    assert (line["service_name"], line["message"]) == ("face-reembed", "nothing is left to be moved")
 
 
 def test_the_unit_looks_at_what_comes_in_until_all_is_switched(parts: Parts) -> None:
@@ -263,19 +278,24 @@ def test_the_unit_looks_at_what_comes_in_until_all_is_switched(parts: Parts) -> 
         def looked(number: int) -> bool:
             assert not ending.done(), ending.result()
             found = told_now()
-            return (sum(found.photos.values()), found.photos["waiting"]) == (
-                number,
-                0,
-            ) and not found.idle_seconds
+            looked_at = sum(found.photos.values())
+            return (looked_at, found.photos["waiting"], found.idle_seconds) == (number, 0, 0)
 
-        wait_until(lambda: looked(5), 60, "all photos to be looked at")
-        found = told_now()
-        assert found.photos == {"waiting": 0, "done": 4, "missing": 1, "damaged": 0, "refused": 0}
-        assert (found.left, found.searches, found.agreed) == (1, 4, 4)
-        portraits(parts, 2, eileen, first=10)
-        wait_until(lambda: looked(7), 60, "those that came in to be looked at")
-        wait_until(lambda: _goes(parts, lambda each: switch(each, 1)), 30, "the unit to let others switch")
-        ending.result(60)
+        try:
+            wait_until(lambda: looked(5), 60, "all photos to be looked at")
+            found = told_now()
+            assert found.photos == {"waiting": 0, "done": 4, "missing": 1, "damaged": 0, "refused": 0}
+            assert (found.left, found.searches, found.agreed) == (1, 4, 4)
+            portraits(parts, 2, eileen, first=10)
+            wait_until(lambda: looked(7), 60, "those that came in to be looked at")
+            wait_until(
+                lambda: _goes(parts, lambda each: switch(each, 1)), 30, "the unit to let others switch"
+            )
+            ending.result(60)
+        except BaseException:
+            # Whoever attends to it ends then, and can be waited for.
+            parts.database.in_transaction(lambda session: session.execute(delete(Reembedding)))
+            raise
     with parts.database.reading() as session:
         assert store.told(session) is None
     assert told

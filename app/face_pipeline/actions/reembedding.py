@@ -195,8 +195,8 @@ def _look_at_all(
             if time.monotonic() > told + TELL_SECONDS:
                 tell()
                 told = time.monotonic()
-    parts.database.in_transaction(reembedding.is_through)
     tell()
+    parts.database.in_transaction(reembedding.is_through)
     return done
 
 

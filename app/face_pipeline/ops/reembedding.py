@@ -78,6 +78,10 @@ def add_commands(
             "--leave-behind", type=_number, default=0, metavar="N",
             help="faces that nobody finds any more, at most (default: 0)",
         )  # fmt: skip
+        action.add_argument(
+            "--index-later", action="store_true",
+            help="build no index now: face-indexer.timer does, and the pack can be installed at once",
+        )  # fmt: skip
     end = add("end", _end, "forget the other embeddings: before a switch give up, after it keep to it")
     end.add_argument("--for-good", action="store_true", help="even where collections were switched")
 
@@ -228,6 +232,7 @@ def _switch(parts: MakeParts, options: argparse.Namespace) -> None:
             parts(), leave_behind=options.leave_behind, threads=max(1, options.threads),
             by=operator(), progress=_progress,
         ),
+        index_later=options.index_later,
     )  # fmt: skip
 
 
@@ -240,10 +245,11 @@ def _back(parts: MakeParts, options: argparse.Namespace) -> None:
             parts(), leave_behind=options.leave_behind, threads=max(1, options.threads),
             by=operator(), progress=_progress,
         ),
+        index_later=options.index_later,
     )  # fmt: skip
 
 
-def _after(parts: MakeParts, done: Switched) -> None:
+def _after(parts: MakeParts, done: Switched, *, index_later: bool) -> None:
     from face_pipeline.ops import indexer
 
     print(
@@ -251,6 +257,9 @@ def _after(parts: MakeParts, done: Switched) -> None:
         f" {counted(done.left, 'face')} left behind without one"
     )
     print(NEXT, flush=True)
+    if index_later:
+        print("indexes of large collections are left to face-indexer.timer; until then searches are exact")
+        return
     try:
         for name in indexer.build_indexes(parts()):
             print(f"index {name} built")
