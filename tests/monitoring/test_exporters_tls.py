@@ -25,8 +25,9 @@ certificates = load("roles/certificates/files/make_certificate.py")
 class Host:
     """One of several, whose exporters find nothing to observe."""
 
-    def __init__(self, there: Path, directory: Path) -> None:
-        self.there, self.directory = there, directory
+    def __init__(self, there: Path, directory: Path, group: str) -> None:
+        """`there`: where the exporters may look; `group`: theirs."""
+        self.there, self.directory, self.group = there, directory, group
         known = yaml.safe_load((ROLES.parent / "group_vars/all/endpoints.yml").read_text())["face_ports"]
         self.ports = known | {f"{name}_exporter": free_port() for name in EXPORTERS}
         self.variables: dict[str, Any] = {
@@ -48,9 +49,12 @@ class Host:
         certificate = yaml.safe_load((ROLE / "tasks/certificate.yml").read_text())
         install = certificate[0]["block"][0]
         install["ansible.builtin.import_role"]["name"] = str(ROLES / "certificates")
-        # The user that runs them here.
-        install["vars"]["certificates_group"] = str(Program("prometheus-node-exporter", 1, [])._identity()[1])
-        written = certificate[0]["block"][1]["ansible.builtin.template"]
+        install["vars"]["certificates_group"] = self.group
+        (written,) = (
+            each["ansible.builtin.template"]
+            for each in certificate[0]["block"]
+            if "ansible.builtin.template" in each
+        )
         written["src"] = str(ROLE / "templates" / written["src"])
         tasks = [*certificate, *(defaults(name, self.directory / f"{name}.default") for name in EXPORTERS)]
         done = play(self.directory / "play", tasks, **self.variables)
@@ -71,7 +75,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     """Its files lie where the exporters' user may look."""
     holder = Program("prometheus-node-exporter", 1, [])
     holder.directory.chmod(0o755)
-    made = Host(holder.directory, tmp_path_factory.mktemp("exporters-tls"))
+    made = Host(holder.directory, tmp_path_factory.mktemp("exporters-tls"), str(holder._identity()[1]))
     made.write()
     yield made
     holder.close()
