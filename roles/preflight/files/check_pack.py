@@ -58,8 +58,8 @@ def main(
     if installed not in ("", pack.name):
         print(
             f"the model pack {installed} is exchanged for {pack.name}, as the inventory says: collections"
-            f" that were made with {installed} answer 409 contract_mismatch until their photos are uploaded"
-            f" again, or {installed} is back"
+            f" that still have embeddings of {installed} answer 409 contract_mismatch until it is back;"
+            " docs/reembedding.md says how to move them without another upload"
         )
     return 0
 
