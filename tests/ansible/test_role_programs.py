@@ -126,7 +126,7 @@ def test_a_workers_tasks_are_those_of_all_its_series() -> None:
     )
     status = load("roles/worker/files/worker_status.py")
     with answering(lambda _: (200, page)) as port:
-        told = status.describe(a_unit(), "127.0.0.1", port - 2)
+        told = status.describe(a_unit(), "127.0.0.1", port - 2, "")
     assert (told["concurrency"], told["active"], told["processed"]) == (3, 2, 42)
     assert (told["restarts"], told["enabled"]) == (3, True)
     # systemd counts no memory here: the process says what it takes.
@@ -135,14 +135,14 @@ def test_a_workers_tasks_are_those_of_all_its_series() -> None:
 
 def test_a_worker_that_does_not_answer_is_told_without_numbers() -> None:
     status = load("roles/worker/files/worker_status.py")
-    told = status.describe(a_unit(MemoryCurrent="77"), "127.0.0.1", -1)
+    told = status.describe(a_unit(MemoryCurrent="77"), "127.0.0.1", -1, "")
     assert (told["state"], told["active"], told["processed"], told["memory_bytes"]) == (
         "active",
         None,
         None,
         77,
     )
-    stopped = status.describe(a_unit(ActiveState="inactive", NRestarts=""), "127.0.0.1", -1)
+    stopped = status.describe(a_unit(ActiveState="inactive", NRestarts=""), "127.0.0.1", -1, "")
     assert (stopped["since"], stopped["memory_bytes"], stopped["restarts"]) == (None, None, 0)
 
 

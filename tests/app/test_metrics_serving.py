@@ -67,6 +67,18 @@ def test_it_answers_by_tls_alone_and_proves_who_it_is(
     assert capfd.readouterr().err == ""
 
 
+def test_the_table_of_a_hosts_workers_reads_it(
+    server: WSGIServer, registry: CollectorRegistry, tmp_path: Path
+) -> None:
+    Gauge("celery_tasks_active", "Tasks.", registry=registry).set(3)
+    told = load("roles/worker/files/worker_status.py").told
+    asked = "127.0.0.1", server.server_port
+    assert told(*asked, str(tmp_path / "ca.crt")) == {"concurrency": 0, "active": 3, "processed": 0}
+    # Workers of the release before, until they are restarted; and those of a host that is new.
+    for authority in ("", str(tmp_path / "absent.crt")):
+        assert set(told(*asked, authority).values()) == {None}
+
+
 def test_who_says_nothing_keeps_nobody_waiting(server: WSGIServer, tmp_path: Path) -> None:
     with socket.create_connection(("127.0.0.1", server.server_port)):
         began = time.monotonic()

@@ -1,7 +1,12 @@
-"""worker_status.py {"address": …, "port_base": …}: this host's workers as JSON. Standard library only."""
+"""worker_status.py {"address": …, "port_base": …, "authority": …}: this host's workers as JSON.
+
+authority: a file with the certificates by which workers that are asked by TLS are known; empty: they are
+asked without. Standard library only.
+"""
 
 import json
 import re
+import ssl
 import subprocess
 import sys
 import urllib.error
@@ -42,10 +47,12 @@ METRICS = {
 }
 
 
-def told(address: str, port: int) -> dict[str, int | None]:
+def told(address: str, port: int, authority: str) -> dict[str, int | None]:
     """Photos at once, tasks under way and tasks done, as a worker's own metrics say; None: no answer."""
+    url = f"{'https' if authority else 'http'}://{address}:{port}/metrics"
     try:
-        with urllib.request.urlopen(f"http://{address}:{port}/metrics", timeout=3) as answer:
+        trusted = ssl.create_default_context(cafile=authority) if authority else None
+        with urllib.request.urlopen(url, timeout=3, context=trusted) as answer:
             lines = answer.read().decode().splitlines()
     except (urllib.error.URLError, OSError):
         return dict.fromkeys(METRICS)
@@ -67,7 +74,7 @@ def memory(unit: dict[str, str]) -> int | None:
         return None
 
 
-def describe(unit: dict[str, str], address: str, port_base: int) -> dict[str, Any]:
+def describe(unit: dict[str, str], address: str, port_base: int, authority: str) -> dict[str, Any]:
     up = unit["ActiveState"] == "active"
     instance = number(unit["Id"])
     return {
@@ -78,13 +85,14 @@ def describe(unit: dict[str, str], address: str, port_base: int) -> dict[str, An
         "since": unit["ActiveEnterTimestamp"] if up else None,
         "memory_bytes": memory(unit) if up else None,
         "restarts": int(unit["NRestarts"] or 0),
-        **(told(address, port_base + instance) if up else dict.fromkeys(METRICS)),
+        **(told(address, port_base + instance, authority) if up else dict.fromkeys(METRICS)),
     }
 
 
 def main() -> None:
     wanted = json.loads(sys.argv[1])
-    workers = [describe(unit, wanted["address"], wanted["port_base"]) for unit in units()]
+    asked = wanted["address"], wanted["port_base"], wanted["authority"]
+    workers = [describe(unit, *asked) for unit in units()]
     print(json.dumps([each for each in workers if each["state"] != "inactive" or each["enabled"]]))
 
 
