@@ -47,7 +47,7 @@ SHAPES = """
     - {name: Noted, set_fact: {noted: "{{ inventory_hostname }} of {{ several }}"}, register: note}
     - {name: Noted once, set_fact: {noted_once: "{{ inventory_hostname }}"}, run_once: true}
     - {name: Kept to oneself, set_fact: {hidden: secret}, no_log: true}
-    - {name: As it should be, assert: {that: [noted != noted_once, several | length == 2], quiet: true}}
+    - {name: As it should be, ansible.builtin.assert: {that: noted != noted_once, quiet: true}}
     - name: Show all
       debug:
         msg: "{{ [skipped, other, each, empty, once, elsewhere, role, note, noted, noted_once] }}"
@@ -62,7 +62,10 @@ SHAPES = """
         - {name: Lacks its file, include_tasks: "{{ wanted_file }}"}
       rescue:
         - {name: Say why, debug: {msg: "{{ ansible_failed_task.name }}: {{ ansible_failed_result.msg }}"}}
-    - {name: Is ignored, assert: {that: wanted, fail_msg: "{{ noted }}"}, ignore_errors: true, register: said}
+    - name: Fails, and the play goes on
+      ansible.builtin.assert: {that: wanted, fail_msg: "{{ noted }}"}
+      ignore_errors: true
+      register: said
     - {name: Fails on one, include_tasks: missing.yml, when: inventory_hostname == 'a'}
     - {name: On the other, debug: {msg: "{{ said }}"}}
   handlers:
