@@ -140,12 +140,28 @@ def test_all_is_well_where_a_worker_answers_and_nothing_failed(live_app: App) ->
     assert told["numbers"]["done_today"] == 1
 
 
-def test_a_new_installation_is_told_what_to_try_and_then_no_more(live_app: App) -> None:
+@pytest.fixture
+def nobody_searched(parts: Parts) -> Iterator[None]:
+    """The audit without searches of tests before, and with them again: others seal it and check its chain."""
+    own = f"search.run before {uuid.uuid4().hex}"
+
+    def rename(action: str, to: str) -> None:
+        with parts.database.transaction() as session:
+            session.execute(text("ALTER TABLE audit DISABLE TRIGGER audit_only_added"))
+            session.execute(
+                text("UPDATE audit SET action = :to WHERE action = :action"), {"action": action, "to": to}
+            )
+            session.execute(text("ALTER TABLE audit ENABLE TRIGGER audit_only_added"))
+
+    rename("search.run", own)
+    yield
+    rename(own, "search.run")
+
+
+def test_a_new_installation_is_told_what_to_try_and_then_no_more(
+    live_app: App, nobody_searched: None
+) -> None:
     parts = live_app.installation.parts
-    with parts.database.transaction() as session:
-        session.execute(text("ALTER TABLE audit DISABLE TRIGGER USER"))
-        session.execute(text("DELETE FROM audit WHERE action = 'search.run'"))
-        session.execute(text("ALTER TABLE audit ENABLE TRIGGER USER"))
 
     def done() -> dict[str, bool]:
         return {each["code"]: each["done"] for each in visit(live_app.installation).look()["first_steps"]}
