@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ import requests
 import yaml
 
 from tests.logs.elastic import ROOT, SECRETS, Host, made, ran
+from tests.monitoring.passing import passed_on
 
 SETTINGS = "https://www.elastic.co/docs/reference/kibana/configuration-reference/"
 # Every key of our kibana.yml and keystore, and the page of the vendor's documentation that has it.
@@ -39,6 +42,14 @@ SOURCES = {
     "xpack.encryptedSavedObjects.encryptionKey": SETTINGS + "security-settings",
     "xpack.security.encryptionKey": SETTINGS + "security-settings",
     "xpack.reporting.encryptionKey": SETTINGS + "reporting-settings",
+}
+# Those with which it is asked by TLS.
+BETWEEN_HOSTS = {
+    "server.protocol": SETTINGS + "general-settings",
+    "server.ssl.enabled": SETTINGS + "general-settings",
+    "server.ssl.certificate": SETTINGS + "general-settings",
+    "server.ssl.key": SETTINGS + "general-settings",
+    "server.ssl.supportedProtocols": SETTINGS + "general-settings",
 }
 VIEW = {
     "id": "face-recognition-logs",
@@ -101,6 +112,21 @@ def ask(host: Host, method: str, path: str, user: str = "elastic", **more: Any) 
 
 def objects(host: Host, file: str, **variables: Any) -> subprocess.CompletedProcess[str]:
     return host.play("kibana", "objects", kibana_objects=file, **variables)
+
+
+def imported(host: Host, authority: Path, content: bytes) -> subprocess.CompletedProcess[str]:
+    """The role's program alone, by TLS."""
+    wishes = {
+        "url": f"https://127.0.0.1:{host.ports['kibana']}/kibana",
+        "ca": str(authority),
+        "password": SECRETS["elastic_password"],
+        "seconds": 20,
+        "patience": 1,
+        "imported": "",
+        "objects": base64.b64encode(content).decode(),
+    }
+    program = [sys.executable, str(ROOT / "roles/kibana/files/import.py")]
+    return subprocess.run(program, input=json.dumps(wishes), capture_output=True, text=True, check=False)
 
 
 def test_every_key_has_a_source_and_no_source_is_left_over(host: Host) -> None:
@@ -290,6 +316,47 @@ def test_nobody_asked_what_the_standins_do_not_know(host: Host, tmp_path: Path) 
     assert ask(host, "GET", "/api/fleet/setup").status_code == 501
     assert "GET /kibana/api/fleet/setup" in host.unknown("data-kibana")
     (host.directory / "data-kibana/standin-unknown").unlink()
+
+
+def test_between_hosts_it_speaks_tls_alone_and_nginx_knows_it_by_its_name(host: Host, tmp_path: Path) -> None:
+    other = Host(tmp_path / "host")
+    other.ports |= {"elasticsearch": host.ports["elasticsearch"]}
+    # With its keystore, which takes long to fill.
+    for part in ("secrets", "etc/kibana"):
+        shutil.copytree(host.directory / part, other.directory / part, dirs_exist_ok=True)
+    authority = other.directory / "secrets/ca.crt"
+    given = {"face_tls_between_hosts": True, "face_authority": str(authority)}
+    ran(other.play("kibana", "configure", **given))
+    settings = other.directory / "etc/kibana/kibana.yml"
+    text = settings.read_text()
+    plain = yaml.safe_load((host.directory / "etc/kibana/kibana.yml").read_text())
+    assert set(yaml.safe_load(text)) - set(plain) == set(BETWEEN_HOSTS)
+    assert (other.directory / "etc/kibana/face.key").stat().st_mode & 0o777 == 0o640
+    other.start("kibana", lambda: "server running at https" in other.said("kibana"))
+    address = f"127.0.0.1:{other.ports['kibana']}/kibana/api/status"
+    try:
+        done = imported(other, authority, json.dumps(VIEW).encode())
+        assert (done.returncode, len(done.stdout.strip())) == (0, 64), done.stderr
+        for url in (f"http://{address}", f"https://{address}"):
+            with pytest.raises(requests.ConnectionError):
+                requests.get(url, timeout=5)
+        for name, status in (("kibana.localhost", 200), ("grafana.localhost", 502)):
+            assert passed_on(f"https://{address}", name, authority) == status
+    finally:
+        other.close()
+    for old, new, words in (
+        ("server.ssl.key:", "#", "must specify [certificate] and [key]"),
+        (
+            "server.protocol: http1\nserver.ssl.enabled: true",
+            "server.protocol: http2",
+            "requires TLS to be enabled",
+        ),
+        ("[TLSv1.3]", "[TLSv1.4]", "supportedProtocols"),
+        ("face.key", "no.key", "ENOENT"),
+    ):
+        assert old in text
+        settings.write_text(text.replace(old, new))
+        assert words in other.tool("kibana", "kibana").stderr
 
 
 @pytest.mark.parametrize(

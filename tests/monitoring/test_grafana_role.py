@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -21,6 +23,7 @@ import requests
 import yaml
 
 from tests.hardening import drop_in
+from tests.monitoring.passing import passed_on
 from tests.services.process import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,10 +73,16 @@ class Grafana:
 
     directory: Path
     port: int
+    # Of the authority by which it is asked, where that is by TLS.
+    authority: Path | None = None
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.authority else 'http'}://127.0.0.1:{self.port}"
+
+    @property
+    def verified(self) -> str | bool:
+        return str(self.authority or True)
 
     @property
     def settings(self) -> Path:
@@ -93,7 +102,7 @@ class Grafana:
         )
         while process.poll() is None:
             try:
-                requests.get(f"{self.url}/api/health", timeout=1)
+                requests.get(f"{self.url}/api/health", timeout=1, verify=self.verified)
                 break
             except requests.ConnectionError:
                 time.sleep(0.05)
@@ -110,7 +119,9 @@ class Grafana:
 
     def get(self, path: str, password: str | None = PASSWORD) -> requests.Response:
         known = ("admin", password) if password else None
-        return requests.get(self.url + path, auth=known, timeout=5, allow_redirects=False)
+        return requests.get(
+            self.url + path, auth=known, timeout=5, allow_redirects=False, verify=self.verified
+        )
 
     def change(self, file: str, old: str, new: str) -> None:
         path = self.directory / file
@@ -119,8 +130,11 @@ class Grafana:
         path.write_text(text.replace(old, new))
 
 
-def install(directory: Path, authority: str = "the authority", **ports: int) -> Grafana:
-    """What the role's templates and secrets make, below `directory`, with these ports of the product."""
+def install(directory: Path, authority: str = "the authority", tls: bool = False, **ports: int) -> Grafana:
+    """What the role's templates and secrets make, below `directory`, with these ports of the product.
+
+    With `tls` as between hosts, with a certificate of an authority that is made.
+    """
     etc, port = directory / "etc", free_port()
     shown = etc / "dashboards/face-pipeline"
     for made in (shown, etc / "provisioning/datasources", etc / "provisioning/dashboards"):
@@ -146,6 +160,10 @@ def install(directory: Path, authority: str = "the authority", **ports: int) -> 
         for source, target in written.items()
     ]
     tasks.append(drop_in("grafana", etc / "face-hardening.conf"))
+    if tls:
+        configure = yaml.safe_load((ROLE / "tasks/configure.yml").read_text())
+        tasks += [task for task in configure if "certificates_name" in task.get("vars", {})]
+        del tasks[-1]["notify"]
     done = play(
         directory / "play",
         tasks,
@@ -153,9 +171,13 @@ def install(directory: Path, authority: str = "the authority", **ports: int) -> 
         grafana_data_dir=str(directory / "data"),
         grafana_dashboard_files=[str(sample) for sample in samples],
         face_ports={**known, **ports, "grafana": port},
+        face_tls_between_hosts=tls,
+        face_secrets_dir=str(directory / "secrets"),
+        certificates_owner=os.getuid(),
+        certificates_group=os.getgid(),
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return Grafana(directory, port)
+    return Grafana(directory, port, directory / "secrets/ca.crt" if tls else None)
 
 
 @pytest.fixture(scope="module")
@@ -284,6 +306,43 @@ def test_the_stand_in_starts_with_nothing_it_does_not_know(
 ) -> None:
     grafana.change(file, old, new)
     assert words in grafana.refusal()
+
+
+def test_between_hosts_it_speaks_tls_alone_and_nginx_knows_it_by_its_name(tmp_path: Path) -> None:
+    grafana = install(tmp_path / "grafana", tls=True)
+    assert grafana.authority
+    process = grafana.start()
+    try:
+        assert grafana.get("/api/user").json()["login"] == "admin"
+        for url, verified in ((grafana.url.replace("https", "http"), True), (grafana.url, True)):
+            with pytest.raises(requests.ConnectionError):
+                requests.get(f"{url}/api/health", timeout=5, verify=verified)
+        old = ssl.create_default_context(cafile=grafana.authority)
+        old.maximum_version = ssl.TLSVersion.TLSv1_2
+        with (
+            socket.create_connection(("127.0.0.1", grafana.port)) as plain,
+            pytest.raises(ssl.SSLError, match="ALERT_PROTOCOL_VERSION"),
+        ):
+            old.wrap_socket(plain, server_hostname="127.0.0.1")
+        for name, status in (("grafana.localhost", 200), ("monitoring.localhost", 502)):
+            assert passed_on(f"{grafana.url}/api/health", name, grafana.authority) == status
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+    modes = {
+        name: (tmp_path / "grafana/etc" / name).stat().st_mode & 0o777 for name in ("face.key", "face.crt")
+    }
+    assert set(modes.values()) == {0o640}
+    for old_words, new, words in (
+        ("TLS1.3", "TLS1.1", "allowed values are TLS1.2 and TLS1.3"),
+        ("TLS1.1", "TLS1.4", 'unknown tls version: "TLS1.4"'),
+        ("/face.key", "/no.key", "cannot find SSL key_file at"),
+        ("/no.key", "/face.crt", "could not load SSL certificate"),
+    ):
+        grafana.change("etc/grafana.ini", old_words, new)
+        assert words in grafana.refusal()
+        if new == "TLS1.4":
+            grafana.change("etc/grafana.ini", new, "TLS1.3")
 
 
 @pytest.mark.skipif(not DASHBOARDS, reason="no dashboards")

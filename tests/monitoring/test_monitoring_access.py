@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pytest
 import requests
 import yaml
@@ -23,8 +22,8 @@ from face_pipeline.observation.alertmanager import Alertmanager as Told
 from face_pipeline.observation.asking import Unobserved
 from face_pipeline.observation.prometheus import Prometheus as Asked
 
+from tests.monitoring.passing import passed_on, passes_on_to
 from tests.monitoring.rendering import ONE_HOST, ROOT, certificates, certified, play
-from tests.services.nginx import Nginx
 from tests.services.process import ServicesMissing
 from tests.services.prometheus import Alertmanager, Prometheus, bcrypt_hash
 
@@ -274,26 +273,13 @@ def test_neither_answers_without_tls(monitors: Monitors) -> None:
         assert (plain.status_code, plain.text) == (400, "Client sent an HTTP request to an HTTPS server.\n")
 
 
-def proof(name: str, authority: Path) -> str:
-    """What nginx' site says of who answers for Prometheus and Alertmanager."""
-    site = (ROOT / "roles/nginx/templates/face-pipeline.conf.j2").read_text()
-    assert site.count("{{ face_proof(face_monitoring_name) }}") == 2
-    (macro,) = re.findall(r"{% macro face_proof.*?{% endmacro %}", site, re.DOTALL)
-    environment = jinja2.Environment()
-    environment.filters["bool"] = bool
-    given = {"face_tls_between_hosts": True, "face_authority": str(authority), "name": name}
-    return environment.from_string(f"{macro}{{{{ face_proof(name) }}}}", given).render()
-
-
 def test_nginx_passes_on_to_a_monitoring_host_alone(monitors: Monitors) -> None:
-    prometheus = monitors.prometheus
+    assert passes_on_to().count("face_monitoring_name") == 2
     for name, status in (("monitoring.localhost", 401), ("grafana.localhost", 502)):
-        passed = f"proxy_pass {prometheus.url}/; {proof(name, Path('{directory}/ca.crt'))}"
-        server = f"server {{ listen 127.0.0.1:{{port}}; location / {{ {passed} }} }}"
-        nginx = Nginx(f"events {{}} http {{ {server} }}")
-        nginx.write("ca.crt", Path(certified()["face_authority"]).read_text())
-        with nginx:
-            assert requests.get(f"http://127.0.0.1:{nginx.port}/-/ready", timeout=10).status_code == status
+        assert (
+            passed_on(f"{monitors.prometheus.url}/-/ready", name, Path(certified()["face_authority"]))
+            == status
+        )
 
 
 def test_the_web_service_asks_who_can_prove_it_alone(monitors: Monitors, tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def test_what_other_hosts_have_proves_by_tls_who_it_is() -> None:
         ("one host", "one", ("http", None)),
     ):
         found = jobs(scenario, host)
-        for name in {*JOBS, "redis_scratch", "celery", "probe"} - {"grafana"}:
+        for name in {*JOBS, "redis_scratch", "celery", "probe"}:
             job = found[name]
             assert (job.get("scheme", "http"), job.get("tls_config")) == asked, name
         (told_of,) = configuration(scenario, host)["alerting"]["alertmanagers"]

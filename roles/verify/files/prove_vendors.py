@@ -104,8 +104,8 @@ class Logs:
         ca = wishes["ca"]
         self.elastic = Client(wishes["elasticsearch"], "elastic", wishes["elastic_password"], ca)
         self.reader = Client(wishes["elasticsearch"], "grafana_reader", wishes["grafana_password"], ca)
-        self.kibana = Client(wishes["kibana"], "operator", wishes["operator_password"])
-        self.kibana_admin = Client(wishes["kibana"], "elastic", wishes["elastic_password"])
+        self.kibana = Client(wishes["kibana"], "operator", wishes["operator_password"], ca)
+        self.kibana_admin = Client(wishes["kibana"], "elastic", wishes["elastic_password"], ca)
         self.logstash = Client(wishes["logstash"], "", "")
 
     def documents(self, mark: str) -> list[dict[str, Any]]:
@@ -220,7 +220,7 @@ class Logs:
 
 class Grafana:
     def __init__(self, wishes: dict[str, Any]) -> None:
-        self.client = Client(wishes["url"], "admin", wishes["password"])
+        self.client = Client(wishes["url"], "admin", wishes["password"], wishes["ca"])
         self.sources, self.dashboards = wishes["sources"], wishes["dashboards"]
 
     def healthy(self, uid: str) -> None:
