@@ -25,6 +25,8 @@ MACHINE = (
 )  # fmt: skip
 # Such a rate of losses in each direction, in percent.
 LOSSY = 20
+# A process that the fault before killed may not be back yet.
+FIND_TRIES = 60
 # Beyond a fault's time: then what it froze is woken even where the campaign itself was ended.
 LEFT_FROZEN = 30
 
@@ -110,26 +112,31 @@ def run_of(unit: str) -> Process:
 
     def find(_: Place) -> str:
         return (
-            f"unit={unit}; pid=0; systemctl start --no-block $unit\n"
+            f"unit={unit}; pid=0\n"
+            # On a busy machine a run may be over before it was seen: then another.
             "for try in $(seq 500); do pid=$(systemctl show -P MainPID $unit);"
-            ' [ "$pid" = 0 ] || break; sleep 0.01; done\n'
+            ' [ "$pid" = 0 ] || break; systemctl start --no-block $unit; sleep 0.01; done\n'
         )
 
     return find
 
 
-FOUND = (
-    '[ "${pid:-0}" -gt 1 ] || { echo "no such process of ${unit:-any unit}" >&2; exit 3; }\n'
-    'echo "$unit, process $pid ($(cat /proc/$pid/comm))"\n'
-)
+def found(process: Process, place: Place) -> str:
+    """Shell that sets $unit and $pid, and says what they are."""
+    return (
+        f"look() {{\n{process(place)}}}\n"
+        f'for try in $(seq {FIND_TRIES}); do look; [ "${{pid:-0}}" -le 1 ] || break; sleep 1; done\n'
+        '[ "${pid:-0}" -gt 1 ] || { echo "no such process of ${unit:-any unit}" >&2; exit 3; }\n'
+        'echo "$unit, process $pid ($(cat /proc/$pid/comm))"\n'
+    )
 
 
 def kill(process: Process) -> Break:
     @contextmanager
     def do(place: Place) -> Iterator[str]:
         yield place.guest.run(
-            f"{process(place)}{FOUND}kill -KILL $pid\n"
-            'for try in $(seq 100); do [ -d /proc/$pid ] || exit 0; sleep 0.1; done\n'
+            f"{found(process, place)}kill -KILL $pid\n"
+            'for try in $(seq 600); do [ -d /proc/$pid ] || exit 0; sleep 0.1; done\n'
             'echo "$pid still lives" >&2; exit 4'
         ).strip()  # fmt: skip
 
@@ -153,9 +160,11 @@ def freeze(process: Process) -> Break:
     def do(place: Place) -> Iterator[str]:
         late = round(place.seconds) + LEFT_FROZEN
         said = place.guest.run(
-            f"{process(place)}{FOUND}kill -STOP $pid; echo $pid\n"
+            f"{found(process, place)}kill -STOP $pid; echo $pid\n"
             f"systemd-run --quiet --collect --on-active={late} kill -CONT $pid\n"
-            "for try in $(seq 50); do grep -q '^State:.*T' /proc/$pid/status && exit 0; sleep 0.1; done\n"
+            # One that waits for a busy disk stops when it has its answer; one that ended was hit, too.
+            "for try in $(seq 600); do [ -d /proc/$pid ] || exit 0;"
+            " grep -q '^State:.*T' /proc/$pid/status && exit 0; sleep 0.1; done\n"
             'echo "$pid does not stop" >&2; exit 4'
         )  # fmt: skip
         hit, pid = said.strip().splitlines()
@@ -229,7 +238,7 @@ END
 @contextmanager
 def spoil_original(place: Place) -> Iterator[str]:
     """Of a photo that has ended: what a worker reads meanwhile is as it was sent."""
-    done = "SELECT sha256 FROM photos WHERE state = 'done' ORDER BY sha256"
+    done = "SELECT sha256 FROM photos WHERE state = 'done' AND original_removed_at IS NULL ORDER BY sha256"
     sha256 = place.site.database.run(
         f'runuser -u postgres -- psql -qAt face -c "{done}" | {_pick(place)}'
     ).strip()
@@ -251,15 +260,21 @@ def spoil_model(place: Place) -> Iterator[str]:
     unit, path = said.split()
     place.guest.run(FLIP.format(path=path))
     try:
-        # It never becomes active, so that nobody waits for it here.
-        place.guest.run(f"systemctl restart --no-block {unit}")
+        # It never becomes active, so that nobody waits for it here. Its end may take as long as a photo.
         state = place.guest.run(
-            f"for try in $(seq 60); do sleep 1; state=$(systemctl is-active {unit});"
-            ' [ "$state" != active ] && [ "$state" != failed ] || break; done; echo $state',
+            f"unit={unit}; show() {{ systemctl show -P $1 $unit; }}\n"
+            "before=$(show InvocationID); systemctl restart --no-block $unit\n"
+            "for try in $(seq 600); do sleep 0.5\n"
+            '  [ "$(show InvocationID)" != "$before" ] || continue\n'
+            "  case $(show ActiveState)/$(show SubState) in\n"
+            "    active/*) echo active; exit ;;\n"
+            "    failed/* | */auto-restart*) echo refused; exit ;;\n"
+            "  esac\n"
+            "done; show ActiveState",
         ).strip()
-        if state == "active":
-            raise CommandFailed(f"{unit} works with a damaged {path}")
-        yield f"{path}, {unit} is {state}"
+        if state != "refused":
+            raise CommandFailed(f"{unit} is {state} with a damaged {path}")
+        yield f"{path}, {unit} refuses to start"
     finally:
         place.guest.run(f"{FLIP.format(path=path)}systemctl reset-failed {unit}; systemctl restart {unit}")
 

@@ -24,8 +24,12 @@ def judge(
     faults: Sequence[Happened],
     reference: tuple[tuple[int, ...], ...],
     patience: float = 1,
+    alerts: bool = True,
 ) -> list[str]:
-    """All that is wrong. `reference`: the faces that each photo of the clients shows."""
+    """All that is wrong. `reference`: the faces that each photo of the clients shows.
+
+    `alerts`: whether those of the evidence are all that there were.
+    """
     history = list(operations)
     return [
         *_photos(history, evidence),
@@ -33,7 +37,7 @@ def judge(
         *_deleted(history, evidence),
         *_files(history, evidence),
         *_chain(evidence),
-        *_alerts(evidence, faults, patience),
+        *(_alerts(evidence, faults, patience) if alerts else ()),
         *_outages(history, faults, patience),
         *(f"heal: fault {fault.number}, {fault.kind} of {fault.target}: {fault.error}"
           for fault in faults if fault.error),
