@@ -22,9 +22,10 @@ from random import Random
 import requests
 
 from tests.campaign import hosts, schedule
+from tests.campaign.breaks import Place
 from tests.campaign.clients import Clients
 from tests.campaign.evidence import Evidence, Happened
-from tests.campaign.faults import ANY, FAULTS, MACHINE, Place
+from tests.campaign.faults import ANY, FAULTS, MACHINE
 from tests.campaign.history import History
 from tests.campaign.hosts import CommandFailed, Site
 from tests.campaign.judge import judge
@@ -138,7 +139,11 @@ class Campaign:
     def _happen(self, planned: Planned) -> None:
         fault = FAULTS[planned.kind][planned.target]
         chance = Random(f"{self.report.seed} {planned.number}")
-        where = [guest for guest in self.site.of(fault.group) if guest.is_here or not fault.machine]
+        where = [
+            guest
+            for guest in self.site.of(fault.group)
+            if (guest.is_here or not fault.machine) and guest.has(fault.needs)
+        ]
         began, hit, error = time.time(), "", ""
         if not where:
             print(f"{planned.number:4} {planned.kind} of {planned.target}: left out, no such host here")

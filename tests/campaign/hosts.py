@@ -65,6 +65,10 @@ class Guest:
         """Whether it is a guest of this machine, whose power and cable can be pulled."""
         return (MACHINES / self.name).is_dir()
 
+    def has(self, condition: str) -> bool:
+        """Whether a condition of the shell holds on it."""
+        return self.run(f"{{ {condition}; }} >/dev/null 2>&1 && echo yes", check=False).strip() == "yes"
+
     @property
     def has_power(self) -> bool:
         running = [str(ROOT / "roles/machine/files/running"), self.name, str(MACHINES / self.name)]
@@ -93,8 +97,25 @@ class Guest:
         finally:
             self.mend()
 
+    @contextmanager
+    def thin_cable(self, kbit: int, late: int) -> Iterator[None]:
+        """So many bits pass in each direction, for the block, and for `late` seconds at most on the guest."""
+        limit = f"root tbf rate {kbit}kbit burst 16kb latency 3s"
+        here("tc", "qdisc", "replace", "dev", f"vb-{self.name}", *limit.split())
+        try:
+            self.run(
+                f"systemd-run --quiet --collect --on-active={late} tc qdisc del dev host0 root\n"
+                f"tc qdisc replace dev host0 {limit}"
+            )
+            yield
+        finally:
+            self.mend()
+            self.run("tc qdisc del dev host0 root", check=False)
+
     def mend(self) -> None:
-        """Undo what `cut_cable` did, also in an earlier campaign that was ended in the middle."""
+        """Undo what `cut_cable` and `thin_cable` did, also in a campaign that was ended in the middle."""
+        if " tbf " in here("tc", "qdisc", "show", "dev", f"vb-{self.name}"):
+            here("tc", "qdisc", "del", "dev", f"vb-{self.name}", "root")
         if f"table bridge {CUT}_{self.name}" in here("nft", "list", "tables").splitlines():
             here("nft", "delete", "table", "bridge", f"{CUT}_{self.name}")
 
