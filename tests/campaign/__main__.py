@@ -123,8 +123,9 @@ class Campaign:
         self.report.findings += [f"at the end: {each}" for each in wrong]
         evidence = self._evidence(before)
         self.report.findings += judge(
-            self.report.operations, evidence, self.report.faults, reference, PATIENCE, not self.pace.hurried
-        )
+            self.report.operations, evidence, self.report.faults, reference,
+            patience=PATIENCE * (2 if self.pace.hurried else 1), alerts=not self.pace.hurried,
+        )  # fmt: skip
 
     def _reference(self) -> tuple[tuple[int, ...], ...]:
         """The faces of a photo before any fault."""
@@ -201,8 +202,8 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.campaign", description=__doc__)
     seed = int(environment("FACE_SEED") or random.randrange(10**6))
     parser.add_argument("--seed", type=int, default=seed, help="of the schedule (FACE_SEED, or by chance)")
-    count = int(environment("FACE_FAULTS") or 60)
-    parser.add_argument("--count", type=int, default=count, help="of faults (FACE_FAULTS, or 60)")
+    count = int(environment("FACE_FAULTS") or 75)
+    parser.add_argument("--count", type=int, default=count, help="of faults (FACE_FAULTS, or 75)")
     parser.add_argument("--from", dest="first", type=int, default=1, help="the number of the first fault")
     parser.add_argument("--kinds", help=f"of {', '.join(FAULTS)} (all)")
     parser.add_argument("--short", action="store_true", help="what is over in moments, in 6 minutes at most")
