@@ -40,3 +40,16 @@ def test_the_last_guest_that_goes_leaves_the_root_to_those_that_come(tmp_path: P
         (machines / f"face-{guest}").rmdir()
     run("network", *down)
     assert not base.exists()
+
+
+def test_a_host_without_loop_devices_says_so_and_has_its_guests(tmp_path: Path) -> None:
+    (tmp_path / "losetup").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "losetup").chmod(0o755)
+    done = subprocess.run(
+        [FILES / "mount-disk", tmp_path, "/var/lib/redis", "64"],
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == ""
+    assert "no loop devices: /var/lib/redis stays on the root" in done.stderr
+    assert not list(tmp_path.glob("disk-*"))

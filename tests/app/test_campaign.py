@@ -24,10 +24,11 @@ from face_pipeline.store import audit
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from tests.campaign import history, schedule
+from tests.campaign import breaks, history, schedule
+from tests.campaign.breaks import FLIP, Place, kill
 from tests.campaign.clients import Api, Clients
 from tests.campaign.evidence import ROWS, Alert, Evidence, Happened, rows
-from tests.campaign.faults import ANY, FAULTS, FLIP, MACHINE, Place, kill
+from tests.campaign.faults import ANY, FAULTS, MACHINE
 from tests.campaign.history import History, Operation
 from tests.campaign.hosts import CommandFailed, Guest, Site, alerts, cut_rules, here
 from tests.campaign.judge import ALERT_AFTER, BUDGETS, judge
@@ -207,6 +208,7 @@ def test_a_schedule_follows_its_seed_and_has_each_fault_once_before_any_again() 
     assert first == schedule.plan(1, len(first), kinds)
     # The one of which a finding says the number is the same in a shorter one.
     assert first[:7] == schedule.plan(1, 7, kinds)
+    assert all(each.seconds <= 3 for each in schedule.plan(1, len(first), kinds, longest=3))
     assert first != schedule.plan(2, len(first), kinds)
     assert {(each.kind, each.target) for each in first[: len(every)]} == every
     assert set(kinds) == set(BUDGETS)
@@ -216,11 +218,11 @@ def test_a_schedule_follows_its_seed_and_has_each_fault_once_before_any_again() 
 def test_faults_name_alerts_that_there_are() -> None:
     rules = (ROOT / "files/prometheus/rules").glob("*.yml")
     there = set(re.findall(r"alert: (\w+)", "".join(file.read_text() for file in rules)))
-    faults = [fault for targets in FAULTS.values() for fault in targets.values()]
-    named = {*ANY, *MACHINE, *(name for fault in faults for name in (*fault.may, *fault.must))}
+    every = [fault for targets in FAULTS.values() for fault in targets.values()]
+    named = {*ANY, *MACHINE, *(name for fault in every for name in (*fault.may, *fault.must))}
     assert named <= there, named - there
     # A minute is what goes by before one has to fire.
-    assert all(fault.must for fault in faults if fault.seconds[0] > ALERT_AFTER)
+    assert all(fault.must for fault in every if fault.seconds[0] > ALERT_AFTER)
 
 
 def _this_machine() -> Place:
@@ -241,12 +243,20 @@ def test_a_kill_ends_the_process_and_says_which() -> None:
     assert hit == f"a.service, process {victim.pid} (sleep)"
 
 
-def test_a_fault_that_hits_nothing_is_no_fault() -> None:
+def test_a_fault_that_hits_nothing_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(breaks, "FIND_TRIES", 1)
     with (
         pytest.raises(CommandFailed, match="no such process of a"),
         kill(lambda _: "unit=a.service; pid=\n")(_this_machine()),
     ):
         pass
+
+
+def test_a_condition_of_a_host_is_asked_on_it(tmp_path: Path) -> None:
+    guest = _this_machine().guest
+    assert guest.has(f"ls {tmp_path}")
+    assert not guest.has(f"mountpoint -q {tmp_path}; exit 1")
+    assert not guest.has(f"ls {tmp_path}/nothing")
 
 
 def test_a_file_is_spoiled_and_mended(tmp_path: Path) -> None:
@@ -266,7 +276,7 @@ def test_a_file_is_spoiled_and_mended(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("nft") is None, reason="needs root and nft")
 @pytest.mark.parametrize(("toward", "back"), [(100, 100), (100, 0), (0, 100), (20, 20)])
 def test_the_rules_that_cut_a_network_are_rules(toward: int, back: int) -> None:
-    here("nft", "--check", "-f", "-", stdin=cut_rules("vb-nobody", toward, back))
+    here("nft", "--check", "-f", "-", stdin=cut_rules("no-body", toward, back))
 
 
 def test_alerts_are_read_with_their_times() -> None:

@@ -1,17 +1,39 @@
-"""The faults: where each happens, what it does and undoes, and which alerts it may or has to raise.
-
-What a fault hits is found out when it begins: a unit of the site's inventory, a process of it, a file.
-"""
+"""The faults: where each happens, what it does, and which alerts it may or has to raise."""
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from random import Random
 
-from tests.campaign.hosts import ORIGINALS, CommandFailed, Guest, Site
+from tests.campaign.breaks import (
+    FAKE_TIME,
+    Break,
+    Process,
+    backend,
+    child_of,
+    cut,
+    cut_power,
+    empty,
+    fill,
+    freeze,
+    kill,
+    kill_run,
+    main_of,
+    restart,
+    shift_clock,
+    spoil_model,
+    spoil_original,
+    stop,
+    stutter,
+    thin_line,
+)  # fmt: skip  # isort: skip
+from tests.campaign.hosts import ORIGINALS
+from tests.campaign.operators import deploy_broken, install_twice
+
+# Such a rate of losses in each direction, in percent.
+LOSSY = 20
+# By so many seconds is a clock wrong.
+SHIFT = 300
 
 # With so many faults, what looks at rates and restarts over minutes may notice any of them.
 ANY = (
@@ -23,24 +45,6 @@ MACHINE = (
     "HighCPUUsage", "HighDiskUsage", "DiskFullIn4Hours", "HighMemoryUsage", "LowCacheHitRate",
     "BackupMissing", "BackupTooOld", "KeyUsedFromNewAddress",
 )  # fmt: skip
-# Such a rate of losses in each direction, in percent.
-LOSSY = 20
-# Beyond a fault's time: then what it froze is woken even where the campaign itself was ended.
-LEFT_FROZEN = 30
-
-
-@dataclass
-class Place:
-    """Where a fault happens, and for how long."""
-
-    site: Site
-    guest: Guest
-    chance: Random
-    seconds: float
-
-
-# A block: what is broken is so until its end; it gives what was hit, in words.
-Break = Callable[[Place], AbstractContextManager[str]]
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class Fault:
     """`group`: of the inventory, on one host of which it happens. `seconds`: how long, from and to.
 
     `users`: what they may notice; the judge holds the rest. `machine`: where the host is a guest of it alone.
+    `needs`: where this condition of the shell holds on the host.
     """
 
     group: str
@@ -57,233 +62,13 @@ class Fault:
     may: tuple[str, ...] = ()
     must: tuple[str, ...] = ()
     machine: bool = False
-
-
-def _pick(place: Place) -> str:
-    """One line of many, by chance; shell."""
-    number = place.chance.randrange(10**6)
-    return f"awk '{{l[NR] = $0}} END {{if (NR) print l[{number} % NR + 1]}}'"
-
-
-# A process: shell that sets $unit and $pid.
-Process = Callable[[Place], str]
-
-
-def main_of(pattern: str) -> Process:
-    def find(place: Place) -> str:
-        listed = (
-            f"systemctl list-units --plain --no-legend --state=active --type=service {shlex.quote(pattern)}"
-        )
-        return (
-            f"unit=$({listed} | awk '{{print $1}}' | {_pick(place)})\n"
-            'pid=$(systemctl show -P MainPID "$unit")\n'
-        )
-
-    return find
-
-
-def child_of(pattern: str) -> Process:
-    """Another process of the unit, of the same program."""
-
-    def find(place: Place) -> str:
-        return main_of(pattern)(place) + (
-            'main=$pid; group=/sys/fs/cgroup$(systemctl show -P ControlGroup "$unit")\n'
-            'pid=$(find "$group" -name cgroup.procs -exec cat {} + | grep -vx "$main" | sort -n'
-            " | while read -r each; do cmp -s /proc/$each/comm /proc/$main/comm && echo $each; done"
-            f" | {_pick(place)})\n"
-        )
-
-    return find
-
-
-def backend(place: Place) -> str:
-    """A process of PostgreSQL that serves a client."""
-    query = (
-        "SELECT pid FROM pg_stat_activity WHERE datname = 'face' AND backend_type = 'client backend'"
-        " AND pid <> pg_backend_pid() ORDER BY pid"
-    )
-    return f'unit=postgresql\npid=$(runuser -u postgres -- psql -qAt face -c "{query}" | {_pick(place)})\n'
-
-
-def run_of(unit: str) -> Process:
-    """A unit that runs for a moment now and then: in its next run, which is asked for."""
-
-    def find(_: Place) -> str:
-        return (
-            f"unit={unit}; pid=0; systemctl start --no-block $unit\n"
-            "for try in $(seq 500); do pid=$(systemctl show -P MainPID $unit);"
-            ' [ "$pid" = 0 ] || break; sleep 0.01; done\n'
-        )
-
-    return find
-
-
-FOUND = (
-    '[ "${pid:-0}" -gt 1 ] || { echo "no such process of ${unit:-any unit}" >&2; exit 3; }\n'
-    'echo "$unit, process $pid ($(cat /proc/$pid/comm))"\n'
-)
-
-
-def kill(process: Process) -> Break:
-    @contextmanager
-    def do(place: Place) -> Iterator[str]:
-        yield place.guest.run(
-            f"{process(place)}{FOUND}kill -KILL $pid\n"
-            'for try in $(seq 100); do [ -d /proc/$pid ] || exit 0; sleep 0.1; done\n'
-            'echo "$pid still lives" >&2; exit 4'
-        ).strip()  # fmt: skip
-
-    return do
-
-
-def kill_run(unit: str) -> Break:
-    """And let it run again, which its timer may do minutes later."""
-
-    @contextmanager
-    def do(place: Place) -> Iterator[str]:
-        with kill(run_of(unit))(place) as hit:
-            yield hit
-        place.guest.run(f"systemctl start {unit}")
-
-    return do
-
-
-def freeze(process: Process) -> Break:
-    @contextmanager
-    def do(place: Place) -> Iterator[str]:
-        late = round(place.seconds) + LEFT_FROZEN
-        said = place.guest.run(
-            f"{process(place)}{FOUND}kill -STOP $pid; echo $pid\n"
-            f"systemd-run --quiet --collect --on-active={late} kill -CONT $pid\n"
-            "for try in $(seq 50); do grep -q '^State:.*T' /proc/$pid/status && exit 0; sleep 0.1; done\n"
-            'echo "$pid does not stop" >&2; exit 4'
-        )  # fmt: skip
-        hit, pid = said.strip().splitlines()
-        try:
-            yield hit
-        finally:
-            # What waited for it may have killed it.
-            place.guest.run(f"kill -CONT {pid}", check=False)
-
-    return do
-
-
-def restart(unit: str) -> Break:
-    @contextmanager
-    def do(place: Place) -> Iterator[str]:
-        place.guest.run(f"systemctl restart {shlex.quote(unit)}")
-        yield unit
-
-    return do
-
-
-def stop(unit: str) -> Break:
-    """As an operator may, and forget it for minutes."""
-
-    @contextmanager
-    def do(place: Place) -> Iterator[str]:
-        listed = f"systemctl list-units --plain --no-legend --state=active {shlex.quote(unit)}"
-        units = " ".join(place.guest.run(f"{listed} | awk '{{print $1}}'").split())
-        try:
-            place.guest.run(f"systemctl stop {units}")
-            yield units
-        finally:
-            place.guest.run(f"systemctl start {units}")
-
-    return do
-
-
-def empty(users: str, option: str = "") -> Break:
-    """FLUSHALL, which no user of this Redis may: as root does that, with its file of users."""
-
-    @contextmanager
-    def do(place: Place) -> Iterator[str]:
-        redis = f"face-redis {option}"
-        size = place.guest.run(
-            f"set -e; cp -p {users} {users}.campaign\n"
-            f"trap 'cat {users}.campaign > {users}; rm {users}.campaign; {redis} ACL LOAD >/dev/null' EXIT\n"
-            f"sed -i '/^user operator /s/$/ +flushall/' {users}; {redis} ACL LOAD >/dev/null\n"
-            f"{redis} DBSIZE; {redis} FLUSHALL >/dev/null"
-        )
-        yield f"{size.split()[-1]} keys"
-
-    return do
-
-
-# flip PATH: the bits of the byte in the middle; twice is as before. A file that is gone stays so.
-FLIP = """python3 - {path} <<'END'
-import os, sys
-try:
-    with open(sys.argv[1], "r+b") as file:
-        middle = os.fstat(file.fileno()).st_size // 2
-        file.seek(middle)
-        byte = file.read(1)[0] ^ 255
-        file.seek(middle)
-        file.write(bytes([byte]))
-except FileNotFoundError:
-    pass
-END
-"""
-
-
-@contextmanager
-def spoil_original(place: Place) -> Iterator[str]:
-    """Of a photo that has ended: what a worker reads meanwhile is as it was sent."""
-    done = "SELECT sha256 FROM photos WHERE state = 'done' ORDER BY sha256"
-    sha256 = place.site.database.run(
-        f'runuser -u postgres -- psql -qAt face -c "{done}" | {_pick(place)}'
-    ).strip()
-    path = f"{ORIGINALS}/{sha256[:2]}/{sha256[2:4]}/{sha256}"
-    place.guest.run(FLIP.format(path=path))
-    try:
-        yield f"original {sha256[:12]}"
-    finally:
-        place.guest.run(FLIP.format(path=path))
-
-
-@contextmanager
-def spoil_model(place: Place) -> Iterator[str]:
-    """A file of the models, and a worker that is started again: it must not work with it."""
-    said = place.guest.run(
-        f"{main_of('celery@*')(place)}echo $unit\n"
-        f"find /var/lib/face-pipeline/models -type f -size +100k | sort | {_pick(place)}"
-    )
-    unit, path = said.split()
-    place.guest.run(FLIP.format(path=path))
-    try:
-        # It never becomes active, so that nobody waits for it here.
-        place.guest.run(f"systemctl restart --no-block {unit}")
-        state = place.guest.run(
-            f"for try in $(seq 60); do sleep 1; state=$(systemctl is-active {unit});"
-            ' [ "$state" != active ] && [ "$state" != failed ] || break; done; echo $state',
-        ).strip()
-        if state == "active":
-            raise CommandFailed(f"{unit} works with a damaged {path}")
-        yield f"{path}, {unit} is {state}"
-    finally:
-        place.guest.run(f"{FLIP.format(path=path)}systemctl reset-failed {unit}; systemctl restart {unit}")
-
-
-def cut(toward: int = 0, back: int = 0) -> Break:
-    @contextmanager
-    def do(place: Place) -> Iterator[str]:
-        with place.guest.cut_cable(toward, back):
-            yield f"{toward} % of the frames to {place.guest.name}, {back} % of those from it"
-
-    return do
-
-
-@contextmanager
-def cut_power(place: Place) -> Iterator[str]:
-    place.guest.cut_power()
-    try:
-        yield place.guest.name
-    finally:
-        place.site.start()
+    needs: str = "true"
 
 
 FROZEN = (1.0, 25.0)
 CUT_SECONDS = (2.0, 15.0)
+DISK_SECONDS = (10.0, 25.0)
+CLOCK_SECONDS = (10.0, 20.0)
 # Longer than the alert's own wait, and a scrape and an evaluation before it.
 STOPPED = (130.0, 150.0)
 
@@ -350,6 +135,26 @@ def _cut(toward: int, back: int, users: str) -> Fault:
     return Fault("proxy", cut(toward, back), users, CUT_SECONDS, OF_DATA, machine=True)
 
 
+# Directories with data: whose, and where. What fills one or slows it down needs a disk of its own there.
+DISKS = {
+    "originals": ("web", ORIGINALS),
+    "postgres": ("postgres", "/var/lib/postgresql"),
+    "redis": ("redis", "/var/lib/redis"),
+    "prometheus": ("monitoring", "/var/lib/prometheus"),
+}
+
+
+def _disk(name: str, do: Callable[[str], Break], users: str) -> Fault:
+    group, directory = DISKS[name]
+    may = (*OF_DATA, *OF_MONITORING, "RedisNotPersisting")
+    return Fault(group, do(directory), users, DISK_SECONDS, may, needs=f"mountpoint -q {directory}")
+
+
+def _clock(group: str, unit: str, seconds: int) -> Fault:
+    may = (*OF_NGINX, *OF_WORKERS)
+    return Fault(group, shift_clock(unit, seconds), LATER, CLOCK_SECONDS, may, needs=f"ls {FAKE_TIME}")
+
+
 FAULTS: Mapping[str, Mapping[str, Fault]] = {
     "kill": {
         name: Fault(each.group, kill(each.process), each.users, may=each.may)
@@ -393,6 +198,26 @@ FAULTS: Mapping[str, Mapping[str, Fault]] = {
         "from the host": _cut(0, 100, "no answer, and what was asked may have been done"),
         "lossy": _cut(LOSSY, LOSSY, "slow answers"),
     },
+    "full": {
+        "originals": _disk("originals", fill, "uploads are answered 507 until there is room"),
+        "postgres": _disk("postgres", fill, "503 or 507 until there is room"),
+        "redis": _disk("redis", fill, UNAVAILABLE),
+        "prometheus": _disk("prometheus", fill, CHARTS),
+    },
+    "slow": {name: _disk(name, stutter, "late answers") for name in DISKS} | {
+        "network": Fault("proxy", thin_line, "late answers", CUT_SECONDS, OF_DATA, machine=True),
+    },
+    "clock": {
+        "web ahead": _clock("web", "face-web.service", SHIFT),
+        "web behind": _clock("web", "face-web.service", -SHIFT),
+        "workers ahead": _clock("workers", WORKERS, SHIFT),
+        "workers behind": _clock("workers", WORKERS, -SHIFT),
+    },
+    "release": {
+        name: Fault("web", deploy_broken(f"{name}/__init__.py"), NOTHING, may=OF_WORKERS)
+        for name in ("web", "worker")
+    },
+    "install": {"twice": Fault("web", install_twice, NOTHING, may=(*OF_DATA, *OF_MONITORING))},
     "power": {
         "host": Fault(
             "all", cut_power, "no answer until it has booted",

@@ -29,6 +29,8 @@ ORIGINALS = "/var/lib/face-pipeline/originals"
 UNITS = (
     "face-*", "celery@*", "postgresql@*", "redis-server*", "nginx.service", "prometheus*",
 )  # fmt: skip
+# Of those: nobody who uses the site waits for them.
+BESIDE = ("prometheus", "face-flower")
 # From the machine on which the guests run: of each the machinery of roles/machine.
 MACHINES = Path("/run/face-machines")
 CUT = "face_campaign"
@@ -63,6 +65,10 @@ class Guest:
         """Whether it is a guest of this machine, whose power and cable can be pulled."""
         return (MACHINES / self.name).is_dir()
 
+    def has(self, condition: str) -> bool:
+        """Whether a condition of the shell holds on it."""
+        return self.run(f"{{ {condition}; }} >/dev/null 2>&1 && echo yes", check=False).strip() == "yes"
+
     @property
     def has_power(self) -> bool:
         running = [str(ROOT / "roles/machine/files/running"), self.name, str(MACHINES / self.name)]
@@ -84,23 +90,46 @@ class Guest:
     @contextmanager
     def cut_cable(self, toward: int = 0, back: int = 0) -> Iterator[None]:
         """So many of a hundred frames to it and from it are lost, for the block."""
-        mend()
-        here("nft", "-f", "-", stdin=cut_rules(f"vb-{self.name}", toward, back))
+        self.mend()
+        here("nft", "-f", "-", stdin=cut_rules(self.name, toward, back))
         try:
             yield
         finally:
-            mend()
+            self.mend()
+
+    @contextmanager
+    def thin_cable(self, kbit: int, late: int) -> Iterator[None]:
+        """So many bits pass in each direction, for the block, and for `late` seconds at most on the guest."""
+        limit = f"root tbf rate {kbit}kbit burst 16kb latency 3s"
+        here("tc", "qdisc", "replace", "dev", f"vb-{self.name}", *limit.split())
+        try:
+            self.run(
+                f"systemd-run --quiet --collect --on-active={late} tc qdisc del dev host0 root\n"
+                f"tc qdisc replace dev host0 {limit}"
+            )
+            yield
+        finally:
+            self.mend()
+            self.run("tc qdisc del dev host0 root", check=False)
+
+    def mend(self) -> None:
+        """Undo what `cut_cable` and `thin_cable` did, also in a campaign that was ended in the middle."""
+        if " tbf " in here("tc", "qdisc", "show", "dev", f"vb-{self.name}"):
+            here("tc", "qdisc", "del", "dev", f"vb-{self.name}", "root")
+        if f"table bridge {CUT}_{self.name}" in here("nft", "list", "tables").splitlines():
+            here("nft", "delete", "table", "bridge", f"{CUT}_{self.name}")
 
 
-def cut_rules(port: str, toward: int, back: int) -> str:
-    """Of nft: so many of a hundred frames that go to a port of a bridge, and come from it, are lost."""
+def cut_rules(name: str, toward: int, back: int) -> str:
+    """Of nft: so many of a hundred frames that go to this guest, and come from it, are lost."""
+    port = f"vb-{name}"
     # nft takes no comparison that is always or never true.
     lost = {0: "counter", 100: "drop"}
     some = "numgen random mod 100 < {} drop"
     to = f"oifname {port} {lost.get(toward) or some.format(toward)}"
     of = f"iifname {port} {lost.get(back) or some.format(back)}"
     return f"""
-        table bridge {CUT} {{
+        table bridge {CUT}_{name} {{
           chain to {{
             type filter hook output priority 0; policy accept;
             {to}
@@ -130,12 +159,6 @@ def here(*command: str, stdin: str = "", seconds: float = 60) -> str:
     if done.returncode:
         raise CommandFailed(f"{shlex.join(command)}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
     return done.stdout
-
-
-def mend() -> None:
-    """Undo what `cut_cable` did, also in an earlier campaign that was ended in the middle."""
-    if "table bridge " + CUT in here("nft", "list", "tables"):
-        here("nft", "delete", "table", "bridge", CUT)
 
 
 def ansible(tool: str = "ansible-playbook") -> str:
@@ -178,8 +201,11 @@ class Site:
             )
             self.units[guest.name] = said.split()
 
-    def unwell(self, sent_until: float | None = None) -> list[str]:
-        """Why the site is not whole: it answers, its units are up, and what was sent by then has ended."""
+    def unwell(self, sent_until: float | None = None, serving: bool = False) -> list[str]:
+        """Why the site is not whole: it answers, its units are up, and what was sent by then has ended.
+
+        `serving`: what is beside it may still come back.
+        """
         wrong = []
         try:
             answer = self.api.call("GET", "/health/ready")
@@ -189,7 +215,10 @@ class Site:
             wrong.append(f"no answer: {type(error).__name__}")
         for guest in self.guests:
             try:
-                wrong += [f"{guest.name}: {each}" for each in self._units_down(guest)]
+                down = self._units_down(guest)
+                wrong += [
+                    f"{guest.name}: {each}" for each in down if not (serving and each.startswith(BESIDE))
+                ]
             except CommandFailed as error:
                 wrong.append(str(error))
         if not wrong:
@@ -221,11 +250,11 @@ class Site:
             return [f"the ledger cannot be read: {error}"]
         return [f"{number} photos have not ended"] if number else []
 
-    def wait_whole(self, seconds: float, sent_until: float | None = None) -> list[str]:
+    def wait_whole(self, seconds: float, sent_until: float | None = None, serving: bool = False) -> list[str]:
         """What is still wrong when the time is over; nothing as soon as all is whole."""
         until = time.monotonic() + seconds
         self.waited_for = []
-        while wrong := self.unwell(sent_until):
+        while wrong := self.unwell(sent_until, serving):
             self.waited_for = wrong
             if time.monotonic() > until:
                 return wrong

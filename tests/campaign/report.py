@@ -21,6 +21,7 @@ class Report:
     seed: int
     kinds: list[str]
     began: float
+    short: bool = False
     ended: float = 0.0
     faults: list[Happened] = field(default_factory=list)
     alerts: list[Alert] = field(default_factory=list)
@@ -28,8 +29,8 @@ class Report:
     operations: list[Operation] = field(default_factory=list)
 
     def command(self, number: int) -> str:
-        kinds = ",".join(self.kinds)
-        return f"python -m tests.campaign --seed {self.seed} --from {number} --count 1 --kinds {kinds}"
+        chosen = "--short" if self.short else f"--kinds {','.join(self.kinds)}"
+        return f"python -m tests.campaign --seed {self.seed} --from {number} --count 1 {chosen}"
 
     def blamed(self, finding: str) -> Happened | None:
         """The fault in whose time a finding began, where it names one, or a photo of one."""

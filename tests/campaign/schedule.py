@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import inf
 from pathlib import Path
 
 from tests.campaign.faults import FAULTS, Fault
@@ -20,16 +21,21 @@ class Planned:
 
 
 def plan(
-    seed: int, count: int, kinds: Sequence[str], table: Mapping[str, Mapping[str, Fault]] = FAULTS
+    seed: int,
+    count: int,
+    kinds: Sequence[str],
+    table: Mapping[str, Mapping[str, Fault]] = FAULTS,
+    longest: float = inf,
 ) -> list[Planned]:
-    """Each target of these kinds once, in any order, before one of them comes again."""
+    """Each target of these kinds once, in any order, before one of them comes again; none over `longest`."""
     chance = random.Random(seed)
     all_of_them = [(kind, target) for kind in kinds for target in table[kind]]
     made: list[Planned] = []
     while len(made) < count:
         chance.shuffle(all_of_them)
         for kind, target in all_of_them:
-            seconds = round(chance.uniform(*table[kind][target].seconds), 1)
+            at_least, at_most = table[kind][target].seconds
+            seconds = round(min(chance.uniform(at_least, min(at_most, longest)), longest), 1)
             made.append(Planned(len(made) + 1, kind, target, seconds))
     return made[:count]
 

@@ -92,9 +92,8 @@ class Clients:
         wait(lambda: not left(), 240, f"{len(self.photos)} photos to be done")
 
 
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """A copy of this checkout, for a release of its own."""
+def copy_of_checkout(directory: Path) -> None:
+    """For a release of its own."""
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard", "-z"],
         cwd=ROOT,
@@ -103,12 +102,17 @@ def checkout(tmp_path: Path) -> Path:
         check=True,
     ).stdout
     for name in filter(None, listed.split("\0")):
-        source, target = ROOT / name, tmp_path / name
+        source, target = ROOT / name, directory / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_symlink():
             target.symlink_to(source.readlink())
         elif source.is_file():
             shutil.copy2(source, target)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    copy_of_checkout(tmp_path)
     return tmp_path
 
 

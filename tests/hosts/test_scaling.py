@@ -53,6 +53,10 @@ def running(host: Host) -> int:
     return len(units.splitlines())
 
 
+def wait_until_finished(host: Host, batch: str) -> None:
+    wait(lambda: (host.batch(batch) or {}).get("finished"), 240, f"batch {batch}")
+
+
 def test_scaling_under_load_loses_no_photo_and_ends_none_twice(host: Host) -> None:
     began = host.run("date +%s").strip()
     batches = [host.upload_many("scaling") for _ in range(4)]
@@ -60,7 +64,7 @@ def test_scaling_under_load_loses_no_photo_and_ends_none_twice(host: Host) -> No
         scale(workers)
         assert running(host) == workers
     for batch in batches:
-        wait(lambda batch=batch: (host.batch(batch) or {}).get("finished"), 240, f"batch {batch}")
+        wait_until_finished(host, batch)
         photos = host.call("GET", f"/api/v1/photos?batch={batch}&limit=200").json()["photos"]
         assert {photo["state"] for photo in photos} == {"done"}
         assert {photo["face_count"] for photo in photos} == {1}
