@@ -174,7 +174,7 @@ def test_the_campaign_is_no_part_of_it_and_does_more(checkout: Checkout) -> None
     assert status == 0, said
     assert any("test_meeting_uploads" in call and "test_api_fuzz" in call for call in checkout.calls)
     assert {"molecule default, bookworm", "molecule faults", "molecule cluster, in turn"} < set(table(said))
-    assert "molecule update              NOT RUN: no earlier release is tagged here" in said
+    assert "molecule update              NOT RUN: no earlier release is in the history here" in said
     assert checkout.run("campaign", FACE_PREVIOUS="1234567")[0] == 0
     assert "molecule test -s update" in checkout.calls
     assert checkout.run("all of it")[0] == 2

@@ -6,12 +6,9 @@ It runs with this release's Python packages and settings; that its own work is w
 from __future__ import annotations
 
 import io
-import secrets
-import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,21 +20,21 @@ from face_pipeline.parts import Parts
 from face_pipeline.store import collections, quotas, schema
 from sqlalchemy import text
 
-from tests.installation import App, Installation, start_web
+from tests import previous
+from tests.installation import App, start_web
 from tests.photos import ROOT, astronaut_jpeg
-
-# The last commit with the schema that `schema.WORKS_WITH` names.
-PREVIOUS = "e7be990"
 
 
 @pytest.fixture(scope="module")
 def earlier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The application's directory as it was in the release before."""
+    try:
+        commit = previous.commit()
+    except previous.NotHereError as error:
+        pytest.skip(f"no earlier release is in the history here: {error}")
     packed = subprocess.run(
-        ["git", "archive", "--format=tar", PREVIOUS, "app"], cwd=ROOT, capture_output=True, check=False
+        ["git", "archive", "--format=tar", commit, "app"], cwd=ROOT, capture_output=True, check=True
     )
-    if packed.returncode:
-        pytest.skip(f"this checkout lacks the commit {PREVIOUS}: {packed.stderr.decode().strip()}")
     directory = tmp_path_factory.mktemp("earlier")
     with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:
         archive.extractall(directory, filter="data")
@@ -45,33 +42,8 @@ def earlier(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def environment(
-    installation: Installation, earlier: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, str]]:
-    """What sets the release before apart: to PostgreSQL it is the owner, and to both Redises it is everybody,
-    as on a host until each unit of the release after it is a user of its own."""
-    credentials = tmp_path_factory.mktemp("credentials-earlier")
-    shutil.copytree(installation.parts.settings.credentials_dir, credentials, dirs_exist_ok=True)
-    password = secrets.token_urlsafe(24)
-    for name in ("redis_password", "scratch_redis_password"):
-        (credentials / name).write_text(password)
-    servers = (installation.parts.queue, installation.parts.scratch)
-    for server in servers:
-        server.acl_setuser(
-            "default",
-            enabled=True,
-            passwords=[f"+{password}"],
-            categories=["+@all"],
-            keys=["*"],
-            channels=["*"],
-            reset=True,
-        )
-    yield {
-        "PYTHONPATH": str(earlier), "FACE_CREDENTIALS_DIR": str(credentials),
-        "FACE_DATABASE_USER": installation.postgres.user,
-    }  # fmt: skip
-    for server in servers:
-        server.acl_load()
+def environment(earlier: Path) -> dict[str, str]:
+    return {"PYTHONPATH": str(earlier)}
 
 
 @pytest.fixture

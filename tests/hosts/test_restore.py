@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import io
+import os
+import subprocess
+import tarfile
 import time
 import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
+from tests.hosts.given import check, give
 from tests.hosts.test_host import SUMMARY, Host, wait
 from tests.hosts.test_releasing import words
 from tests.hosts.test_scaling import INVENTORY, playbook
 from tests.photos import astronaut_jpeg
 
+RECIPIENT = os.environ.get("FACE_HOST_RECIPIENT")
 pytestmark = [
     pytest.mark.hosts,
     pytest.mark.skipif(
@@ -27,6 +34,12 @@ pytestmark = [
 def backups(host: Host) -> None:
     if host.run("test -e /etc/face-pipeline/backup.json && echo yes || true").strip() != "yes":
         pytest.skip("this host has no backups (face_backup_enabled); molecule/restore has")
+
+
+def over_ssh(host: Host, command: str, stdin: bytes = b"") -> bytes:
+    done = subprocess.run([*host.ssh, command], input=stdin, capture_output=True, check=False)
+    assert done.returncode == 0, f"{command}: {done.stderr.decode()}"
+    return done.stdout
 
 
 def put_in(host: Host, collection: str) -> str:
@@ -172,3 +185,43 @@ def test_a_repository_whose_files_are_damaged_fails_the_trial_and_the_other_does
         assert "repository 1: restored in" in words(done)
     finally:
         host.run(f"mv {place}.away {place}; systemctl reset-failed face-backup-drill")
+
+
+# The last one: the host is another one afterwards.
+def test_a_host_that_is_lost_with_its_controller_comes_back_on_an_empty_one(host: Host) -> None:
+    """Left are the disk with a repository, whose users had other numbers, and one private key."""
+    if not RECIPIENT:
+        pytest.skip(
+            "needs a private key that opens the sealed secrets (FACE_HOST_RECIPIENT): molecule/restore"
+        )
+    given = give(host)
+    saved = playbook("backup")
+    assert saved.returncode == 0, saved.stdout + saved.stderr
+    disk = over_ssh(host, "tar -C /mnt -cz backup")
+    secrets = Path(host.ca).parent
+    for verb in ("destroy", "create"):
+        done = playbook(f"machines/{verb}")
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert not secrets.exists()
+
+    host.run("apt-get -qq update && apt-get -qq install -y age >/dev/null && mkdir /mnt/second")
+    over_ssh(host, "tar -C /mnt -xz && chown -R 4711:4711 /mnt/backup/database", disk)
+    key = Path(RECIPIENT).read_bytes()
+    opened = over_ssh(host, "age --decrypt -i - /mnt/backup/sealed/secrets.tar.age", key)
+    secrets.mkdir(mode=0o700)
+    with tarfile.open(fileobj=io.BytesIO(opened)) as archive:
+        archive.extractall(secrets, filter="data")
+
+    installed = playbook("../site")
+    assert installed.returncode == 0, installed.stdout + installed.stderr
+    assert host.call("GET", f"/api/v1/photos/{given['erased']}").status_code == 404
+    done = restore()
+    assert done.returncode == 0, done.stdout + done.stderr
+    check(host, given)
+    assert whole(host)
+    put_in(host, given["collection"])
+    accepted = restore(do="forget")
+    assert accepted.returncode == 0, accepted.stdout + accepted.stderr
+    # Both repositories take what comes from now on.
+    saved = playbook("backup")
+    assert saved.returncode == 0, saved.stdout + saved.stderr
