@@ -1,6 +1,6 @@
 """The oldest release that this one can be taken back to: `python -m tests.previous` prints its commit.
 
-Found by what it is, the last commit with the schema that `schema.WORKS_WITH` names, and not by a number
+Found by what it is, the last commit with the schema that `compatible.WORKS_WITH` names, and not by a number
 that a clone may lack. The exit status is 1, with a line that says why, where history does not reach so far.
 """
 
@@ -28,9 +28,9 @@ def _git(*arguments: str) -> str:
 
 def commit() -> str:
     """Raises NotHereError where this checkout has no such commit: it is no clone, or a shallow one."""
-    found = re.search(r'^WORKS_WITH = "(\d{4})"', (ROOT / STORE / "schema.py").read_text(), re.MULTILINE)
+    found = re.search(r'^WORKS_WITH = "(\d{4})"', (ROOT / STORE / "compatible.py").read_text(), re.MULTILINE)
     if found is None:
-        raise NotHereError(f"{STORE}/schema.py names no WORKS_WITH")
+        raise NotHereError(f"{STORE}/compatible.py names no WORKS_WITH")
     versions = sorted(each.name for each in (ROOT / STORE / "migrations/versions").glob("[0-9]*.py"))
     later = [name for name in versions if name[:4] > found[1]]
     if not later:

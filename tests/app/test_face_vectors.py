@@ -164,7 +164,7 @@ def test_a_copy_that_was_broken_off_is_completed(monkeypatch: pytest.MonkeyPatch
     other = large(parts, "other", build=False)
     plain, seen = indexes._copy_some, []
 
-    def breaks(connection: Any, of: Collection, after: uuid.UUID) -> uuid.UUID | None:
+    def breaks(connection: Any, of: indexes.Side, after: uuid.UUID) -> uuid.UUID | None:
         seen.append(after)
         if len(seen) == 3:
             raise InterruptedError

@@ -65,8 +65,8 @@ def test_many_faces_of_few_dimensions_get_a_graph_of_more_ways_where_memory_hold
     monkeypatch: pytest.MonkeyPatch, dimension: int, faces: int, memory_mb: int, graph: Graph
 ) -> None:
     monkeypatch.undo()
-    collection = Collection(dimension=dimension, face_count=faces)
-    assert indexes.graph_of(collection, memory_mb * 2**20) == graph
+    collection = Collection(face_count=faces)
+    assert indexes.graph_of(collection, dimension, memory_mb * 2**20) == graph
 
 
 def test_a_collection_that_outgrew_its_graph_gets_a_larger_one_once(parts: Parts) -> None:

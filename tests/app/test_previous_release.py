@@ -17,7 +17,7 @@ import requests
 from face_pipeline.errors import ConfigurationError
 from face_pipeline.ops.reconciler import seal
 from face_pipeline.parts import Parts
-from face_pipeline.store import collections, quotas, schema
+from face_pipeline.store import collections, compatible, quotas, schema
 from sqlalchemy import text
 
 from tests import previous
@@ -57,8 +57,8 @@ def before(web_app: App, environment: dict[str, str]) -> App:
 
 def test_the_release_before_is_the_oldest_that_is_said_to_work(earlier: Path) -> None:
     revisions = sorted((earlier / "face_pipeline/store/migrations/versions").glob("[0-9]*.py"))
-    assert revisions[-1].name[:4] == schema.WORKS_WITH
-    assert schema.head_revision() > schema.WORKS_WITH
+    assert revisions[-1].name[:4] == compatible.WORKS_WITH
+    assert schema.head_revision() > compatible.WORKS_WITH
 
 
 def test_the_release_before_takes_finds_and_erases_on_this_schema(
@@ -123,6 +123,6 @@ def test_a_release_leaves_the_schema_of_a_later_one_alone_or_says_what_to_do(
             schema.migrate(parts.database)
         assert not schema.state(parts.database).fits
     finally:
-        as_if(head, f"'works with releases from schema {schema.WORKS_WITH}'")
+        as_if(head, f"'works with releases from schema {compatible.WORKS_WITH}'")
     assert schema.migrate(parts.database).after == head
     assert schema.state(parts.database).pending == ()

@@ -19,11 +19,11 @@ from face_pipeline.engine import contract_id, load_engine, read_pack
 from face_pipeline.errors import Conflict, FacePipelineError, NotFound, Unavailable
 from face_pipeline.ops import clusterer, indexer
 from face_pipeline.parts import Parts
-from face_pipeline.store import audit, collections, embeddings, indexes, ledger, vectors
+from face_pipeline.store import audit, collections, compatible, embeddings, indexes, ledger, vectors
 from face_pipeline.store import reembedding as store
-from face_pipeline.store.models import Collection, Face, FaceEmbedding, Reembedding
+from face_pipeline.store.models import Collection, Face, LookOutcome, Reembedding
 from face_pipeline.store.rights import Role
-from sqlalchemy import delete, insert, select, text, update
+from sqlalchemy import delete, select, text, update
 
 from tests import packs
 from tests.app import stock
@@ -203,7 +203,6 @@ def test_all_is_moved_while_photos_come_in_and_back(
 
     # Back: the one that came in is looked at by the former pack.
     told = run_("reembed", "back", "--index-later").stdout
-    assert "left to face-indexer.timer" in told
     assert f"default: embeddings of {contract_id(parts.pack)} now; 0 faces left behind" in told
     again = {row[0]: row for row in all_faces(parts)}
     assert [again[row[0]] for row in before] == before, "the very embeddings that they had"
@@ -411,53 +410,203 @@ def test_who_is_erased_meanwhile_leaves_nothing(parts: Parts, monkeypatch: pytes
     ) == [(0,)]
 
 
-def test_a_large_collection_is_moved_to_another_dimension_with_its_index(
-    parts: Parts, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    random = np.random.default_rng(4)
+@pytest.fixture
+def large(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> Large:
+    """A collection with an index, all of whose photos another pack of other dimensions has looked at."""
     monkeypatch.setattr(indexes, "INDEX_FROM_FACES", 500)
     collection = make_collection(parts, "default")
-    fill(parts, collection, unit(random.normal(size=(600, DIMENSION)).astype(np.float32)))
+    fill(parts, collection, normal(600, DIMENSION))
     indexer.build_indexes(parts)
-    before = all_faces(parts)
-    source = store.Side(contract_id(parts.pack), "/a", DIMENSION, 0.91)
-    way = store.Way(source, store.Side("other-1", "/b", 64, 0.4))
+    way = store.Way(
+        store.Side(contract_id(parts.pack), "/a", DIMENSION, 0.91), store.Side("other-1", "/b", 64, 0.4)
+    )
     with parts.database.transaction() as session:
         store.begin(session, way, SERVICE)
-        other = {row[0]: each for row, each in zip(before, random.normal(size=(600, 64)), strict=True)}
-        session.execute(
-            insert(FaceEmbedding), [{"face_id": face, "embedding": each} for face, each in other.items()]
-        )
-        session.execute(text("INSERT INTO reembedding_photos SELECT id, 'done', 0 FROM photos"))
-    parts.database.in_transaction(lambda session: store.switch(session, way, collection.id, 0, SERVICE))
+    made = Large(parts, way)
+    made.look(64)
+    return made
 
-    def moved() -> Collection:
-        with parts.database.reading() as session:
+
+def normal(number: int, dimension: int, seed: int = 0) -> Any:
+    return unit(np.random.default_rng(seed).normal(size=(number, dimension)).astype(np.float32))
+
+
+class Large:
+    """A large collection; `other`: what the other pack made of its faces."""
+
+    def __init__(self, parts: Parts, way: store.Way) -> None:
+        self.parts, self.way = parts, way
+        self.other: dict[uuid.UUID, Any] = {}
+
+    @property
+    def collection(self) -> Collection:
+        with self.parts.database.reading() as session:
             return collections.by_name(session, "default")
 
-    def nearest(embedding: Any, *, exact: bool) -> uuid.UUID:
-        with parts.database.reading() as session:
-            embedding = np.asarray(embedding / np.linalg.norm(embedding), np.float32)
-            (match,) = vectors.nearest(session, moved(), embedding, limit=1, threshold=0.1, exact=exact)
-            return match.face_id
+    def look(self, dimension: int) -> None:
+        """As the unit does, in its role: the pack that makes so many dimensions looks at what is new."""
+        waiting = rows(
+            self.parts,
+            "SELECT id, photo_id FROM faces WHERE photo_id NOT IN (SELECT photo_id FROM reembedding_photos)",
+        )
+        made = dict(
+            zip(
+                (face for face, _ in waiting),
+                normal(len(waiting), dimension, dimension + len(waiting)),
+                strict=True,
+            )
+        )
+        self.other |= made
+        ((photo,),) = {(photo,) for _, photo in waiting}
+        looked = [store.Looked(photo, LookOutcome.DONE, made)]
+        with as_role(self.parts, Role.REEMBED) as unit_:
+            unit_.database.in_transaction(lambda session: store.keep(session, looked))
+            unit_.database.in_transaction(store.is_through)
 
-    face = before[7][0]
-    now = moved()
-    assert (now.contract_id, now.dimension, now.index_ready) == ("other-1", 64, False)
-    assert nearest(other[face], exact=True) == face
-    # New faces come in before the index is there.
-    fill(parts, now, unit(random.normal(size=(3, 64)).astype(np.float32)))
-    assert indexer.build_indexes(parts) == [indexes.index_name(collection.id)]
-    assert moved().index_ready
-    assert nearest(other[face], exact=False) == face
-    with parts.database.transaction() as session:
-        session.execute(text("DELETE FROM photos WHERE id NOT IN (SELECT photo_id FROM reembedding_photos)"))
-        turned = store.turn(session, SERVICE)
-    parts.database.in_transaction(lambda session: store.switch(session, turned, collection.id, 0, SERVICE))
+    def nearest(self, embedding: Any) -> uuid.UUID | None:
+        """Whom the index finds, and an exact scan too."""
+        found = set()
+        with self.parts.database.reading() as session:
+            for exact in (True, False):
+                embedding = np.asarray(embedding / np.linalg.norm(embedding), np.float32)
+                matches = vectors.nearest(
+                    session, self.collection, embedding, limit=1, threshold=0.9, exact=exact
+                )
+                found.add(matches[0].face_id if matches else None)
+        (one,) = found
+        return one
+
+    def finds_what_the_other_made(self) -> bool:
+        some = list(self.other)[::100]
+        return [self.nearest(self.other[face]) for face in some] == some
+
+    def kept(self) -> dict[str, int]:
+        """How many vectors there are, by their table and dimensions."""
+        counts = rows(
+            self.parts,
+            "SELECT 'first', vector_dims(embedding), count(*) FROM face_vectors GROUP BY 2 UNION ALL"
+            " SELECT 'second', vector_dims(embedding), count(*) FROM second_vectors GROUP BY 2",
+        )
+        return {f"{table} {dimension}": count for table, dimension, count in counts}
+
+    def indexed(self) -> list[str]:
+        found = rows(self.parts, "SELECT indexname FROM pg_indexes WHERE indexname ~ '_hnsw_' ORDER BY 1")
+        return [name for (name,) in found]
+
+    def works_with(self) -> str | None:
+        with self.parts.database.single_statements() as connection:
+            return compatible.said(connection)
+
+
+def test_a_large_collection_has_both_indexes_before_it_is_switched_and_back(
+    parts: Parts, large: Large
+) -> None:
+    before = all_faces(parts)
+    face, own = before[7][0], np.array(json.loads(before[7][4]))
+    with pytest.raises(Conflict, match="default: no index yet of what the other pack made"):
+        switch(parts)
+    assert reembedding.status(parts).unindexed == ["default"]
+    assert large.works_with() == compatible.WORKS_WITH
+    number = large.collection.id
+    first, second = indexes.index_name(number), indexes.index_name(number, second=True)
+    assert indexer.build_indexes(parts) == [second]
+    assert indexer.build_indexes(parts) == []
+    assert large.works_with() == compatible.SECOND_VECTORS, "no earlier release comes back meanwhile"
+    assert reembedding.status(parts).unindexed == []
+    # One that comes in before the switch gets both.
+    fill(parts, large.collection, normal(1, DIMENSION))
+    large.look(64)
+    assert large.kept() == {"first 128": 601, "second 64": 601}
+    with as_role(parts, Role.WEB) as web:
+        assert Large(web, large.way).nearest(own) == face
+
+    switch(parts)
+    with as_role(parts, Role.WEB) as web:
+        assert Large(web, large.way).nearest(large.other[face]) == face
+    now = large.collection
+    assert (now.contract_id, now.dimension) == ("other-1", 64)
+    assert (now.index_ready, now.other_index_ready) == (True, True)
+    assert large.indexed() == [first, second]
+    assert indexer.build_indexes(parts) == [], "nothing is left to be built"
+    assert large.finds_what_the_other_made()
+    indexer.measure_indexes(parts)
+    # One that comes in after it is found at once, and by the former pack after the way back.
+    (new,) = normal(1, 64)
+    fill(parts, now, np.array([new]))
+    ((late,),) = rows(parts, "SELECT id FROM faces WHERE id NOT IN (SELECT face_id FROM face_vectors)")
+    assert large.nearest(new) == late
+    large.other.clear()
+    large.look(DIMENSION)
+    assert large.kept() == {"first 128": 602, "second 64": 602}
+
+    back(parts)
+    assert large.indexed() == [first, second]
+    assert indexer.build_indexes(parts) == []
+    assert large.nearest(own) == face
+    assert large.nearest(large.other[late]) == late
+    again = {row[0]: row for row in all_faces(parts)}
+    assert [again[row[0]] for row in before] == before
+    reembedding.end(parts, for_good=True, by=SERVICE)
+    assert large.kept() == {"first 128": 602}
+    assert large.indexed() == [first]
+    assert large.works_with() == compatible.WORKS_WITH
+    assert large.nearest(own) == face
+
+
+def test_who_is_moved_or_erased_is_in_no_index_of_either_pack(parts: Parts, large: Large) -> None:
+    indexer.build_indexes(parts)
+    there = make_collection(parts, "there")
+
+    def erased(number: int) -> None:
+        face, other = next(iter(large.other.items()))
+        del large.other[face]
+        with parts.database.transaction() as session:
+            session.execute(delete(Face).where(Face.id == face))
+        if large.collection.dimension == 64:
+            assert large.nearest(other) is None
+        assert set(large.kept().values()) == {number}
+
+    def moved(number: int) -> None:
+        face, other = next(iter(large.other.items()))
+
+        def move(to: Collection) -> None:
+            with parts.database.transaction() as session:
+                session.execute(update(Face).where(Face.id == face).values(collection_id=to.id))
+
+        move(there)
+        assert set(large.kept().values()) == {number}
+        move(large.collection)
+        assert set(large.kept().values()) == {number + 1}
+        if large.collection.dimension == 64:
+            assert large.nearest(other) == face
+
+    erased(599)
+    moved(598)
+    switch(parts)
+    erased(598)
+    moved(597)
+    reembedding.end(parts, for_good=True, by=SERVICE)
+    assert large.kept() == {"second 64": 598}
+    assert large.indexed() == [indexes.index_name(large.collection.id, second=True)]
+    assert large.works_with() == compatible.SECOND_VECTORS, "an earlier release would not find them"
+    erasure.collection(parts, "default", dry_run=False, by=SERVICE)
+    indexer.build_indexes(parts)
+    assert (large.kept(), large.indexed()) == ({}, [])
+    assert large.works_with() == compatible.WORKS_WITH
+
+
+def test_a_switch_without_the_other_index_keeps_the_one_for_the_way_back(parts: Parts, large: Large) -> None:
+    before = all_faces(parts)
+    reembedding.switch(parts, index_later=True, by=SERVICE, progress=quiet)
+    now = large.collection
+    assert (now.index_ready, now.other_index_ready) == (False, True)
+    back(parts)
+    assert large.collection.index_ready
     assert all_faces(parts) == before
-    assert indexer.build_indexes(parts) == [indexes.index_name(collection.id)]
-    own = np.array(json.loads(before[7][4]))
-    assert nearest(own, exact=False) == face
+    assert large.nearest(np.array(json.loads(before[7][4]))) == before[7][0]
+    reembedding.back(parts, index_later=True, by=SERVICE, progress=quiet)
+    assert indexer.build_indexes(parts) == [indexes.index_name(now.id, second=True)]
+    assert large.finds_what_the_other_made()
 
 
 def test_a_worker_of_the_former_pack_writes_nothing_into_a_collection_that_was_moved(parts: Parts) -> None:

@@ -168,12 +168,12 @@ def test_a_build_whose_connection_breaks_says_so(monkeypatch: pytest.MonkeyPatch
     collection = make_collection(parts, "default")
     fill(parts, collection, unit(np.random.default_rng(3).normal(size=(600, DIMENSION)).astype(np.float32)))
 
-    def hang_up(connection: Connection, _: Collection) -> str:
+    def hang_up(connection: Connection, _: indexes.Side) -> str:
         connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
         raise AssertionError
 
     with monkeypatch.context() as broken:
-        broken.setattr(indexes, "build", hang_up)
+        broken.setattr(indexes, "build_side", hang_up)
         with pytest.raises(DatabaseUnavailable):
             indexer.build_indexes(parts)
     assert len(indexer.build_indexes(parts)) == 1

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ from face_pipeline.engine import (
 )
 from face_pipeline.errors import BadRequest, ConfigurationError, Conflict, DatabaseBusy, NotFound
 from face_pipeline.parts import Parts
-from face_pipeline.store import reembedding
+from face_pipeline.store import indexes, reembedding
 from face_pipeline.store.audit import Actor
 from face_pipeline.store.models import LookOutcome
 from face_pipeline.store.originals import OriginalDamaged, OriginalMissing
@@ -41,6 +42,8 @@ ROUNDS = 10
 QUESTIONS = 500
 AMONG = 50_000
 
+# Seconds that a switch waits for an index that is being built or measured.
+BUILDER_SECONDS = 600.0
 # Seconds after which those who ask often are told again how the packs agree: it takes seconds to find out.
 TELL_SECONDS = 600.0
 
@@ -68,12 +71,16 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Status:
-    """`without_embedding`: faces of collections that were moved, which nobody finds there."""
+    """`without_embedding`: faces of collections that were moved, which nobody finds there.
+
+    `unindexed`: large collections that are to be moved and have no index yet of what the other pack made.
+    """
 
     way: Way
     progress: Progress
     agreement: Agreement
     without_embedding: int
+    unindexed: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -236,7 +243,8 @@ def status(parts: Parts) -> Status:
         way = reembedding.find(session)
         found = reembedding.progress(session, way)
         without = reembedding.without_embedding(session, way)
-    return Status(way, found, _agreement(parts, way), without)
+        unindexed = indexes.without_other(session, way.source.contract)
+    return Status(way, found, _agreement(parts, way), without, unindexed)
 
 
 def _agreement(parts: Parts, way: Way) -> Agreement:
@@ -282,11 +290,15 @@ def _whose(
     return int(persons[best]) if similar[best] >= threshold else 0
 
 
-def switch(parts: Parts, *, leave_behind: int = 0, threads: int = 1, by: Actor, progress: Told) -> Switched:
+def switch(
+    parts: Parts, *, leave_behind: int = 0, index_later: bool = False, threads: int = 1, by: Actor,
+    progress: Told,
+) -> Switched:  # fmt: skip
     """Exchange the embeddings of all collections for those of the other pack, collection by collection.
 
     Photos that came in since the last look are looked at first. Raises what `run` does, and Conflict where
-    all were never looked at, or more than `leave_behind` faces would be found by nobody any more.
+    all were never looked at, where more than `leave_behind` faces would be found by nobody any more, and,
+    unless `index_later`, where a large collection has no index of what the other pack made.
     """
     _check_host(parts)
     with reembedding.alone(parts.database):
@@ -294,25 +306,53 @@ def switch(parts: Parts, *, leave_behind: int = 0, threads: int = 1, by: Actor, 
             way = reembedding.find(session)
         if not way.through:
             raise Conflict("not all photos were looked at; run `face-pipeline reembed run` to its end first")
-        return _switch(parts, way, leave_behind, threads, by, progress)
+        look = partial(_look_at_all, parts, way, threads, by, progress)
+        return _switch(parts, way, leave_behind, index_later, look, by)
 
 
-def _switch(parts: Parts, way: Way, leave_behind: int, threads: int, by: Actor, progress: Told) -> Switched:
-    _look_at_all(parts, way, threads, by, progress)
-    with parts.database.reading() as session:
-        collections = reembedding.to_move(session, way)
-        expected = reembedding.left_behind(session, way).all
-    if expected > leave_behind:
-        raise reembedding.too_many(expected, leave_behind)
-    left = 0
-    for collection_id, _ in collections:
-        left += _switch_one(
-            parts, partial(_look_at_all, parts, way, threads, by, progress),
-            partial(
-                reembedding.switch, way=way, collection_id=collection_id, allowed=leave_behind - left, by=by
-            ),
-        )  # fmt: skip
+def _switch(
+    parts: Parts, way: Way, leave_behind: int, index_later: bool, look: Callable[[], int], by: Actor
+) -> Switched:
+    look()
+    with _no_builder(parts):
+        with parts.database.reading() as session:
+            collections = reembedding.to_move(session, way)
+            expected = reembedding.left_behind(session, way).all
+            unindexed = indexes.without_other(session, way.source.contract)
+        if expected > leave_behind:
+            raise reembedding.too_many(expected, leave_behind)
+        if unindexed and not index_later:
+            raise Conflict(
+                f"{', '.join(unindexed)}: no index yet of what the other pack made; face-indexer.service "
+                "builds it, every ten minutes. Where exact searches will do until then, add --index-later"
+            )
+        left = 0
+        for collection_id, _ in collections:
+            left += _switch_one(
+                parts, look,
+                partial(
+                    reembedding.switch,
+                    way=way, collection_id=collection_id, allowed=leave_behind - left, by=by,
+                ),
+            )  # fmt: skip
     return Switched(way, [name for _, name in collections], left)
+
+
+@contextmanager
+def _no_builder(parts: Parts) -> Iterator[None]:
+    """While nobody builds or measures indexes; raises DatabaseBusy where that lasts too long."""
+    until = time.monotonic() + BUILDER_SECONDS
+    with parts.database.single_statements() as connection:
+        while True:
+            with indexes.only_builder(connection) as alone:
+                if alone:
+                    yield
+                    return
+            if time.monotonic() > until:
+                raise DatabaseBusy(
+                    "indexes are being built or measured; try again once face-indexer.service has ended"
+                )
+            time.sleep(1)
 
 
 def _switch_one(parts: Parts, look: Callable[[], int], exchange: Callable[[Any], int]) -> int:
@@ -325,7 +365,10 @@ def _switch_one(parts: Parts, look: Callable[[], int], exchange: Callable[[Any],
     raise late
 
 
-def back(parts: Parts, *, leave_behind: int = 0, threads: int = 1, by: Actor, progress: Told) -> Switched:
+def back(
+    parts: Parts, *, leave_behind: int = 0, index_later: bool = False, threads: int = 1, by: Actor,
+    progress: Told,
+) -> Switched:  # fmt: skip
     """Exchange the embeddings again, for those that the collections had before.
 
     Faces that came in since are looked at by the former pack. Where it is refused once the way is turned,
@@ -334,7 +377,8 @@ def back(parts: Parts, *, leave_behind: int = 0, threads: int = 1, by: Actor, pr
     _check_host(parts)
     with reembedding.alone(parts.database):
         way = parts.database.in_transaction(partial(reembedding.turn, by=by))
-        return _switch(parts, way, leave_behind, threads, by, progress)
+        look = partial(_look_at_all, parts, way, threads, by, progress)
+        return _switch(parts, way, leave_behind, index_later, look, by)
 
 
 def end(parts: Parts, *, for_good: bool, by: Actor) -> None:
@@ -353,4 +397,5 @@ def end(parts: Parts, *, for_good: bool, by: Actor) -> None:
                 f"embeddings that this forgets, also of the {without} faces that have no other: where that "
                 "is meant, add --for-good"
             )
-        parts.database.in_transaction(partial(reembedding.end, by=by))
+        with _no_builder(parts):
+            parts.database.in_transaction(partial(reembedding.end, by=by))

@@ -37,7 +37,8 @@ ORIGINALS_AT_ONCE = 1000
 
 
 def build_indexes(parts: Parts) -> list[str]:
-    """Build the index of each collection that outgrew exact search or its graph; drop those nobody reads.
+    """Build the index of each collection that outgrew exact search or its graph, then those of what another
+    pack made; drop those nobody reads.
 
     Returns the names of what was built.
     """
@@ -45,17 +46,17 @@ def build_indexes(parts: Parts) -> list[str]:
     with parts.database.single_statements() as connection, indexes.only_builder(connection) as alone:
         if alone and (dropped := indexes.drop_abandoned(connection)):
             log.info("indexes that nobody reads dropped", extra={"operation": "index", "count": dropped})
-        for collection in indexes.outgrown(connection) if alone else ():
+        for side in indexes.to_build(connection) if alone else ():
             started = time.monotonic()
             try:
-                built.append(indexes.build(connection, collection))
+                built.append(indexes.build_side(connection, side))
             except DatabaseBusy:
                 log.warning("an index is left to the next run", extra={"operation": "index"})
                 continue
             log.info(
                 "index built",
                 extra={
-                    "operation": "index", "count": collection.face_count,
+                    "operation": "index", "count": side.collection.face_count,
                     "duration_seconds": round(time.monotonic() - started, 1),
                 },
             )  # fmt: skip

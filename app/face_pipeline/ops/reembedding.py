@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from face_pipeline.engine import EngineError, PackError
-from face_pipeline.errors import BadRequest, ConfigurationError, Unavailable
+from face_pipeline.errors import BadRequest, ConfigurationError
 from face_pipeline.ops.keys import Duration, MakeParts, operator
 from face_pipeline.words import counted
 
@@ -80,7 +80,7 @@ def add_commands(
         )  # fmt: skip
         action.add_argument(
             "--index-later", action="store_true",
-            help="build no index now: face-indexer.timer does, and the pack can be installed at once",
+            help="where a large collection has no index of the other pack yet: search exactly until it has",
         )  # fmt: skip
     end = add("end", _end, "forget the other embeddings: before a switch give up, after it keep to it")
     end.add_argument("--for-good", action="store_true", help="even where collections were switched")
@@ -199,6 +199,11 @@ def _told(found: Status) -> Iterator[str]:
     ):
         if ids:
             yield _listed(words, ids)
+    if found.unindexed:
+        yield (
+            f"without an index of the other pack yet: {', '.join(found.unindexed)};"
+            " face-indexer.timer builds it once all photos were looked at"
+        )
     yield from _agreement(found.agreement)
 
 
@@ -226,48 +231,31 @@ def _listed(words: str, ids: Sequence[uuid.UUID]) -> str:
 def _switch(parts: MakeParts, options: argparse.Namespace) -> None:
     from face_pipeline.actions import reembedding
 
-    _after(
-        parts,
-        reembedding.switch(
-            parts(), leave_behind=options.leave_behind, threads=max(1, options.threads),
-            by=operator(), progress=_progress,
-        ),
-        index_later=options.index_later,
-    )  # fmt: skip
+    _exchange(reembedding.switch, parts(), options)
 
 
 def _back(parts: MakeParts, options: argparse.Namespace) -> None:
     from face_pipeline.actions import reembedding
 
-    _after(
-        parts,
-        reembedding.back(
-            parts(), leave_behind=options.leave_behind, threads=max(1, options.threads),
-            by=operator(), progress=_progress,
-        ),
-        index_later=options.index_later,
-    )  # fmt: skip
+    _exchange(reembedding.back, parts(), options)
 
 
-def _after(parts: MakeParts, done: Switched, *, index_later: bool) -> None:
+def _exchange(exchange: Callable[..., Switched], parts: Parts, options: argparse.Namespace) -> None:
     from face_pipeline.ops import indexer
 
+    if not options.index_later:
+        # Before it, while all goes on as it is.
+        for name in indexer.build_indexes(parts):
+            print(f"index {name} built", flush=True)
+    done = exchange(
+        parts, leave_behind=options.leave_behind, index_later=options.index_later,
+        threads=max(1, options.threads), by=operator(), progress=_progress,
+    )  # fmt: skip
     print(
         f"{', '.join(done.collections) or 'no collection'}: embeddings of {done.way.target.contract} now;"
         f" {counted(done.left, 'face')} left behind without one"
     )
     print(NEXT, flush=True)
-    if index_later:
-        print("indexes of large collections are left to face-indexer.timer; until then searches are exact")
-        return
-    try:
-        for name in indexer.build_indexes(parts()):
-            print(f"index {name} built")
-    except Unavailable as error:
-        print(
-            f"indexes are left to face-indexer.timer ({error}); until then searches are exact",
-            file=sys.stderr,
-        )
 
 
 def _end(parts: MakeParts, options: argparse.Namespace) -> None:

@@ -33,7 +33,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
-from face_pipeline.store.models import Cluster, ClusterFace, ClusterRun, Collection, Face, FaceVector
+from face_pipeline.store import vectors
+from face_pipeline.store.models import Cluster, ClusterFace, ClusterRun, Collection, Face
 
 CLUSTERER_LOCK = 7_312_006
 # Of an index: how many candidates are kept, and the most that are looked at for unknown ones among them.
@@ -123,18 +124,18 @@ def neighbours(
 
     In a session that commits each statement by itself (`database.reading`).
     """
-    other, row = aliased(Face), aliased(ClusterFace)
+    other, row, indexed = aliased(Face), aliased(ClusterFace), vectors.table_of(collection)
     theirs: Any = other.embedding
     own: Any = Face.embedding
     near_ones = select(other.id).where(other.person_id.is_(None), other.quality >= min_quality)
     if collection.index_ready:
         # As the collection's index has it.
-        theirs, own = (cast(each, HALFVEC(collection.dimension)) for each in (FaceVector.embedding, own))
-        near_ones = near_ones.join(FaceVector, FaceVector.face_id == other.id)
+        theirs, own = (cast(each, HALFVEC(collection.dimension)) for each in (indexed.embedding, own))
+        near_ones = near_ones.join(indexed, indexed.face_id == other.id)
     distance = theirs.max_inner_product(own).label("distance")
     near = (
         near_ones.add_columns(distance)
-        .where((FaceVector if collection.index_ready else other).collection_id == collection.id)
+        .where((indexed if collection.index_ready else other).collection_id == collection.id)
         .order_by(distance)
         # The face itself is the nearest.
         .limit(limit + 1)

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from face_pipeline.engine import DetectedFace
 from face_pipeline.store import vectors
-from face_pipeline.store.models import Collection, Face, FaceVector
+from face_pipeline.store.models import Collection, Face, Vector
 from face_pipeline.words import counted
 
 
@@ -161,15 +161,16 @@ def _nearest_other(
     session: Session, collection: Collection, person_id: uuid.UUID, embedding: Any
 ) -> tuple[uuid.UUID, float] | None:
     """The other person of the most similar face, and that similarity."""
+    rows = vectors.table_of(collection)
     # The index may end its scan among faces of nobody, or of this person: then all are looked at.
     for indexed in (True, False) if collection.index_ready else (False,):
-        distance = _distance(collection.dimension if indexed else None).label("distance")
+        distance = _distance((rows, collection.dimension) if indexed else None).label("distance")
         query = select(Face.person_id, distance)
         if indexed:
-            query = query.join(FaceVector, FaceVector.face_id == Face.id)
+            query = query.join(rows, rows.face_id == Face.id)
         row = session.execute(
             query.where(
-                (FaceVector if indexed else Face).collection_id == collection.id,
+                (rows if indexed else Face).collection_id == collection.id,
                 Face.person_id.is_not(None),
                 Face.person_id != person_id,
             )
@@ -183,11 +184,12 @@ def _nearest_other(
     return None
 
 
-def _distance(index_dimension: int | None = None) -> Any:
-    """The negative cosine, as vectors.py has it; with a dimension, of the expression that is indexed."""
+def _distance(indexed: tuple[type[Vector], int] | None = None) -> Any:
+    """The negative cosine, as vectors.py has it; with a table and a dimension, of what is indexed."""
     column: Any = Face.embedding
-    if index_dimension is not None:
-        column = cast(FaceVector.embedding, HALFVEC(index_dimension))
+    if indexed is not None:
+        table, dimension = indexed
+        column = cast(table.embedding, HALFVEC(dimension))
     return column.max_inner_product(bindparam("searched", type_=HALFVEC()))
 
 

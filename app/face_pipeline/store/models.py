@@ -236,6 +236,8 @@ class Collection(Base):
     `version` grows with every change of its faces, in the same transaction: cached answers carry it.
     `vectors_kept`: the database copies its faces' embeddings into `face_vectors`; `index_ready`: they are all
     there, and indexed. The column `index_ready` is the release's before, whose index was on `faces`.
+    `other_vectors_kept`, `other_index_ready`: the same of what the other pack made, in `second_vectors`.
+    `vectors_turned`: the two tables have changed places.
     `index_found`: the share (0 to 1) of true matches that the index found with `index_ef` candidates, when it
     was measured and the collection had `index_faces` faces (probing.py); all None: it was not measured yet.
     `originals_days`, `unknown_faces_days`: how long they are kept (retention.py), None: for good.
@@ -254,6 +256,9 @@ class Collection(Base):
     face_count: Mapped[int] = mapped_column(BigInteger, default=0)
     vectors_kept: Mapped[bool] = mapped_column(server_default=false())
     index_ready: Mapped[bool] = mapped_column("vectors_indexed", server_default=false())
+    vectors_turned: Mapped[bool] = mapped_column(server_default=false())
+    other_vectors_kept: Mapped[bool] = mapped_column(server_default=false())
+    other_index_ready: Mapped[bool] = mapped_column("other_vectors_indexed", server_default=false())
     index_ef: Mapped[int | None]
     index_found: Mapped[float | None]
     index_faces: Mapped[int | None] = mapped_column(BigInteger)
@@ -657,20 +662,35 @@ class Erasure(Base):
     at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
-class FaceVector(Base):
+class Vector(Base):
     """What the vector index of a large collection is made of: the faces' embeddings, in rows of their own.
 
     To change a row is to write it into the index anew, and a face changes with its person. Triggers on
-    `faces` keep them (migration 0011), for collections with `vectors_kept`; nothing else writes here but who
-    begins to keep them (indexes.py).
+    `faces` keep them (migrations 0011, 0023), for collections with `vectors_kept`; nothing else writes here
+    but who begins to keep them (indexes.py).
     """
 
-    __tablename__ = "face_vectors"
+    __abstract__ = True
 
     face_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("faces.id", ondelete="CASCADE"), primary_key=True)
     collection_id: Mapped[int] = mapped_column(BigInteger)
     quality: Mapped[float]
     embedding: Mapped[Any] = mapped_column(HALFVEC)
+
+
+class FaceVector(Vector):
+    """Of what is searched; of a collection with `vectors_turned`, of what the other pack made."""
+
+    __tablename__ = "face_vectors"
+
+
+class SecondVector(Vector):
+    """Of what the other pack made, where that is indexed; with `vectors_turned`, of what is searched.
+
+    Triggers on `face_embeddings` keep what the other pack made, for collections with `other_vectors_kept`.
+    """
+
+    __tablename__ = "second_vectors"
 
 
 class Reembedding(Base):
@@ -720,7 +740,7 @@ class ReembeddingPhoto(Base):
 class FaceEmbedding(Base):
     """The embedding of a face by the other pack: the one that its collection is moved to, or was moved from.
 
-    Nobody searches among them. They go with their faces.
+    Nobody searches among them: a switch exchanges them for those of `faces`. They go with their faces.
     """
 
     __tablename__ = "face_embeddings"

@@ -2,7 +2,8 @@
 
 The other pack looks at each photo once; what it makes of the faces that are stored is kept beside them
 (`face_embeddings`), and goes with them. The switch of a collection exchanges the two, in one transaction: the
-way back is the same, the other way round. Faces, persons and groups stay who they are.
+way back is the same, the other way round. Faces, persons and groups stay who they are. The vectors of large
+collections, with their indexes, stay where they are: two tables change places (indexes.py).
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import case, delete, exists, func, select, text, update
+from sqlalchemy import case, delete, exists, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from face_pipeline.errors import Conflict, DatabaseBusy, NotFound
-from face_pipeline.store import audit, indexes
+from face_pipeline.store import audit, compatible, indexes
 from face_pipeline.store.audit import Actor
 from face_pipeline.store.database import Database
 from face_pipeline.store.models import (
@@ -162,7 +163,7 @@ class NotYet(Conflict):
 
 @contextmanager
 def alone(database: Database) -> Iterator[None]:
-    """While nobody else looks at photos or switches, and no index is built; raises DatabaseBusy."""
+    """While nobody else looks at photos or switches; raises DatabaseBusy."""
     with database.single_statements() as connection:
         if not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": LOCK}):
             raise DatabaseBusy("another `face-pipeline reembed` is at work; let it end, or end it, first")
@@ -490,6 +491,9 @@ WITH before AS (
 )
 DELETE FROM face_embeddings USING before WHERE face_embeddings.face_id = before.id AND NOT before.is_one
 """)
+# For the triggers that keep the tables of vectors (migration 0023), in this transaction.
+_TABLES_STAY = text("SELECT set_config('face.exchange', 'on', true)")
+_TABLES_FOLLOW = text("SELECT set_config('face.exchange', 'off', true)")
 # In one order, after photos and before the collection, as every transaction locks them.
 _HOLD_FACES = text("""
 SELECT count(*) FROM (
@@ -501,8 +505,9 @@ SELECT count(*) FROM (
 def switch(session: Session, way: Way, collection_id: int, allowed: int, by: Actor) -> int:
     """Exchange the embeddings of the collection's faces for those of the other pack, and bind it to that.
 
-    Returns how many faces are left behind; raises Conflict where they are more than `allowed`, NotYet. The
-    index is gone afterwards: searches are exact until it is built anew.
+    Returns how many faces are left behind; raises Conflict where they are more than `allowed`, NotYet. By
+    whoever keeps others from building indexes. Where there was an index of what the other pack made, searches
+    use it from now on; else they are exact until one is built.
     """
     session.execute(_HOLD_FACES, {"in_collection": collection_id})
     # FOR UPDATE: whoever writes faces holds the collection, so that none of the former pack comes in after.
@@ -534,16 +539,20 @@ def switch(session: Session, way: Way, collection_id: int, allowed: int, by: Act
         .values(
             contract_id=way.target.contract, other_contract_id=way.source.contract,
             dimension=way.target.dimension, version=Collection.version + 1,
-            vectors_kept=False, index_ready=False,
+            # Where a table is kept at all.
+            vectors_turned=Collection.vectors_turned
+            != or_(Collection.vectors_kept, Collection.other_vectors_kept),
+            vectors_kept=Collection.other_vectors_kept, other_vectors_kept=Collection.vectors_kept,
+            index_ready=Collection.other_index_ready, other_index_ready=Collection.index_ready,
             index_ef=None, index_found=None, index_faces=None, index_measured_at=None,
         )
         .execution_options(synchronize_session=False)
     )  # fmt: skip
     zeros = "[" + ",".join(["0"] * way.target.dimension) + "]"
+    session.execute(_TABLES_STAY)
     session.execute(_EXCHANGE, {"in_collection": collection_id, "zeros": zeros})
-    name = indexes.index_name(collection_id)
-    for each in (name, f"{name}_new", f"{name}_old"):
-        session.execute(text(f"DROP INDEX IF EXISTS {each}"))
+    session.execute(_TABLES_FOLLOW)
+    compatible.say(session.connection())
     audit.write(
         session, by, "reembedding.switch", collection=collection.name,
         details={"contract": way.target.contract, "faces": collection.face_count, "left_behind": left},
@@ -579,6 +588,7 @@ def end(session: Session, by: Actor) -> None:
         update(Collection).values(other_contract_id=None).execution_options(synchronize_session=False)
     )
     _tell(session, by, "end", way)
+    indexes.forget_other(session)
     # Their room is free at once.
     session.execute(text("TRUNCATE face_embeddings, reembedding_photos, reembeddings"))
 

@@ -69,6 +69,7 @@ RIGHTS: dict[Role, dict[str, str]] = {
         "photos": ALL,
         "reembeddings": READ,
         "removals": "SELECT, INSERT, DELETE",
+        "second_vectors": READ,
         "sessions": CHANGE,
         "thumbnails": CHANGE,
     },
@@ -100,6 +101,7 @@ RIGHTS: dict[Role, dict[str, str]] = {
             "SELECT, UPDATE (state, claim, worker, attempts, queued_at, lease_until, finished_at,"
             " reason_code, reason_message)"
         ),
+        "second_vectors": READ,
     },
     Role.HOOKS: {
         "audit": "SELECT (id), INSERT",
@@ -135,6 +137,7 @@ OWNERS_FUNCTIONS = (
     "count_photos_out",
     "keep_changed_vector",
     "keep_new_vectors",
+    "keep_other_vector",
 )
 _RIGHT = re.compile(r"([A-Z]+)(?: \(([a-z0-9_, ]+)\))?")
 

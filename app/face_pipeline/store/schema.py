@@ -6,7 +6,6 @@ the other, and so that there is a way back: a migration adds, and what it takes 
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,17 +13,12 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import text
 
 from face_pipeline.errors import ConfigurationError
-from face_pipeline.store import rights
+from face_pipeline.store import compatible, rights
 from face_pipeline.store.database import Database, our_errors
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-# The schema of the oldest release that works on this one's. A migration that takes something away raises it.
-WORKS_WITH = "0019"
-# Releases that know nothing of this schema read there whether they work on it.
-_SAID = "works with releases from schema {}"
 
 
 @dataclass(frozen=True)
@@ -75,13 +69,12 @@ def state(database: Database) -> State:
     """How the database's schema stands to this release."""
     current = current_revision(database)
     with our_errors(), database.engine.connect() as connection:
-        said = connection.scalar(text("SELECT obj_description(to_regclass('alembic_version'), 'pg_class')"))
-    found = re.fullmatch(_SAID.format("([0-9]{4})"), said or "")
+        works_with = compatible.said(connection)
     scripts = reversed(list(ScriptDirectory.from_config(_config()).walk_revisions()))
     pending = tuple(
         (each.revision, " ".join(each.doc.split())) for each in scripts if each.revision > (current or "")
     )
-    return State(current, head_revision(), found[1] if found else None, pending)
+    return State(current, head_revision(), works_with, pending)
 
 
 @dataclass(frozen=True)
@@ -115,7 +108,7 @@ def migrate(database: Database, target: str | None = None) -> Migrated:
         with database.engine.connect() as connection:
             rights.check_roles(connection)
         command.upgrade(config, target or found.head)
-    if target is None and found.works_with != WORKS_WITH:
+    if target is None:
         with our_errors(), database.engine.begin() as connection:
-            connection.execute(text(f"COMMENT ON TABLE alembic_version IS '{_SAID.format(WORKS_WITH)}'"))
+            compatible.say(connection)
     return Migrated(found.current, current_revision(database), bool(config.attributes["rights_changed"]))

@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from face_pipeline.store.models import Collection, Face, FaceVector, Person
+from face_pipeline.store.models import Collection, Face, FaceVector, Person, SecondVector, Vector
 
 # (faces up to, ef_search), until the index of the collection is measured (probing.py). Share of true matches
 # found, with faces of 128 dimensions (bench/search.py): 0.997 at 100,000 faces with 100; at a million 0.911
@@ -90,14 +90,20 @@ class Likeness:
 
 
 class Shape(NamedTuple):
-    """Which statement it is: of several questions or one, by the index of a dimension (None: of all faces),
-    with or without bounds."""
+    """Which statement it is: of several questions or one, by the index of a dimension (None: of all faces) in
+    the first table of vectors or the second, with or without bounds."""
 
     several: bool
     index_dimension: int | None
+    turned: bool
     by_quality: bool
     without_one: bool
     named: bool
+
+
+def table_of(collection: Collection) -> type[Vector]:
+    """Where the rows are of which the collection's index is made."""
+    return SecondVector if collection.vectors_turned else FaceVector
 
 
 def ef_search(collection: Collection) -> int:
@@ -217,7 +223,8 @@ def _ask(
         some = left[first : first + QUESTIONS_AT_ONCE]
         shape = Shape(
             len(some) > 1, None if most is None else collection.dimension,
-            min_quality > 0, except_face is not None, wanted.get("named", False),
+            most is not None and collection.vectors_turned, min_quality > 0, except_face is not None,
+            wanted.get("named", False),
         )  # fmt: skip
         rows_of: dict[int, list[Row[Any]]] = {number: [] for number in some}
         searched = _as_text([embeddings[each] for each in some]) if shape.several else embeddings[some[0]]
@@ -281,7 +288,7 @@ def _nearest_people(shape: Shape) -> Select[Any]:
         select(ranked).where(ranked.c.place == 1).order_by(ranked.c.distance).limit(bindparam("most")),
     )
     # Counted apart: a person may have more faces than were fetched.
-    theirs, their_distance = _candidates(shape._replace(index_dimension=None))
+    theirs, their_distance = _candidates(shape._replace(index_dimension=None, turned=False))
     face_count = (
         theirs.with_only_columns(func.count())
         .where(Face.person_id == best.c.person_id, their_distance <= bindparam("farthest", type_=Double()))
@@ -307,7 +314,8 @@ def _nearest_people(shape: Shape) -> Select[Any]:
 def _candidates(shape: Shape) -> tuple[Select[Any], Any]:
     """Faces of the collection with their distance, and the distance; with a dimension, those of its index,
     whose rows know of no photo and no person."""
-    faces: Any = Face if shape.index_dimension is None else FaceVector
+    vectors: Any = SecondVector if shape.turned else FaceVector
+    faces: Any = Face if shape.index_dimension is None else vectors
     stored: Any = faces.embedding
     if shape.index_dimension is not None:
         stored = cast(stored, HALFVEC(shape.index_dimension))
@@ -315,17 +323,17 @@ def _candidates(shape: Shape) -> tuple[Select[Any], Any]:
     # `<#>` is the negative inner product; for unit vectors that is the negative cosine.
     # Ordered by its name: of an expression that stands there twice, pg_stat_statements keeps one's values.
     distance = stored.max_inner_product(searched).label("distance")
-    columns = (Face.id, Face.photo_id, Face.person_id) if faces is Face else (FaceVector.face_id.label("id"),)
+    columns = (Face.id, Face.photo_id, Face.person_id) if faces is Face else (vectors.face_id.label("id"),)
     query = select(*columns, distance).where(faces.collection_id == bindparam("in_collection"))
     if shape.by_quality:
         query = query.where(faces.quality >= bindparam("worst"))
     if shape.without_one:
-        query = query.where((Face.id if faces is Face else FaceVector.face_id) != bindparam("left_out"))
+        query = query.where((Face.id if faces is Face else vectors.face_id) != bindparam("left_out"))
     if shape.named:
         has_one: ColumnElement[bool] = Face.person_id.is_not(None)
-        if faces is FaceVector:
+        if faces is vectors:
             # Asked of each face that the index gives, whose order stays.
-            has_one = select(Face.id).where(Face.id == FaceVector.face_id, has_one).exists()
+            has_one = select(Face.id).where(Face.id == vectors.face_id, has_one).exists()
         query = query.where(has_one)
     return query.correlate(QUESTIONS), distance
 
