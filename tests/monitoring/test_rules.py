@@ -46,7 +46,7 @@ SHOWN_ELSEWHERE = {
     "face_recognition_reembedding_idle_seconds": "a move to another pack (tests/app/test_reembedding.py)",
     "face_recognition_originals_copies_missing": "a host that keeps copies (tests/app/test_copies.py)",
     "face_recognition_originals_copies_away_seconds": "a host that keeps copies (tests/app/test_copies.py)",
-    "face_recognition_originals_copies_round_age_seconds": "a host that keeps copies (tests/app/test_copies.py)",
+    "face_recognition_originals_copies_round_age_seconds": "the same (tests/app/test_copies.py)",
     "face_recognition_audit_fits": "a chain that was checked (tests/app/test_audit_chain.py)",
     "face_backup_last_success_timestamp_seconds": "a backup writes it (tests/ansible/test_backup_role.py)",
     "face_restore_drill_success_timestamp_seconds": "a drill writes it (tests/ansible/test_restore_role.py)",
