@@ -141,6 +141,12 @@ def aged(originals: Originals, name: str) -> None:
     os.utime(originals.path(name), (old, old))
 
 
+def database_made(parts: Parts, ago: str) -> None:
+    with parts.database.transaction() as session:
+        for table in ("api_keys", "collections"):
+            session.execute(text(f"UPDATE {table} SET created_at = now() - interval '{ago}'"))
+
+
 def ask(host: Host, path: str, method: str = "GET", body: bytes | None = None, token: str = TOKEN) -> int:
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     answer = requests.request(method, host.url + path, data=body, headers=headers, timeout=30)
@@ -227,6 +233,7 @@ def test_a_round_mends_both_sides_and_removes_what_no_row_names(
     nobodys, fresh = (stock.name_of(data) for data in (b"nobody's", b"of an upload under way"))
     host.disk.write({nobodys: b"nobody's", fresh: b"of an upload under way"})
     aged(host.disk, nobodys)
+    database_made(parts, "2 hours")
 
     copies.repair(parts)
     for name in (lacking, lost, both):
@@ -236,6 +243,18 @@ def test_a_round_mends_both_sides_and_removes_what_no_row_names(
     assert host.disk.path(fresh).exists()
     (state,) = copies.states(parts)
     assert (state.host, state.held, state.missing, state.is_well) == (host.url[7:], 3, 0, True)
+
+
+def test_a_database_that_was_made_anew_removes_no_copy_of_its_forerunner(
+    host: Host, with_copies: Callable[..., Parts]
+) -> None:
+    parts = with_copies(host)
+    earlier = stock.name_of(b"of the database before")
+    host.disk.write({earlier: b"of the database before"})
+    aged(host.disk, earlier)
+    database_made(parts, "1 minute")
+    copies.repair(parts)
+    assert host.disk.intact(earlier)
 
 
 def test_a_host_that_is_away_is_told_of_until_it_answers(

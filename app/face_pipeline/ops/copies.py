@@ -114,10 +114,18 @@ def _compare(parts: Parts, host: CopyHost, prefix: str) -> tuple[int, int]:
     # In this order: what is uploaded in between is there, and not lacking.
     with parts.database.reading() as session:
         wanted = copy_rounds.names(session, prefix)
+        database_age = copy_rounds.database_age(session)
     there = host.names(prefix)
     sent = _send(parts, host, wanted - there.keys())
     _take_back(parts, host, {name for name in wanted if not parts.own_originals.path(name).exists()})
     old = {name for name, age in there.items() if name not in wanted and age > ORPHAN_AFTER_SECONDS}
+    # A database that was made anew knows none of its forerunner's photos, which may come back from a backup.
+    if foreign := {name for name in old if there[name] > database_age}:
+        log.warning(
+            "%s on %s older than this database, and left there", _copies(len(foreign)), host.name,
+            extra={"operation": "copies", "count": len(foreign)},
+        )  # fmt: skip
+        old -= foreign
     if not parts.own_originals.keeps_the_way_back() and (nameless := old - _named(parts, old)):
         log.info(
             "%s that no photo names removed from %s", _copies(host.remove(nameless)), host.name,
