@@ -69,7 +69,9 @@ def database_age(session: Session) -> float:
 
     Copies from before were made by another one, whose photos this one does not know.
     """
-    firsts = [select(func.min(table.created_at)).scalar_subquery() for table in (models.ApiKey, models.Collection)]
+    firsts = [
+        select(func.min(table.created_at)).scalar_subquery() for table in (models.ApiKey, models.Collection)
+    ]
     age = session.scalar(select(extract("epoch", func.now() - func.least(*firsts))))
     return float(age or 0)
 
