@@ -61,6 +61,14 @@ class Settings(BaseSettings):
     storage_paths: str = ""
     # Where the host that keeps the originals gives them out; empty: they are on this host.
     originals_url: str = Field("", pattern=r"^(https?://\S+)?$")
+    # Hosts that keep copies of the originals: URLs, separated by spaces. How many hosts, this one included,
+    # hold a photo before its upload is answered.
+    copies_urls: str = ""
+    copies_required: int = Field(1, ge=1, le=100)
+    # On such a host: where it is asked, and by which certificate; none: without TLS.
+    copies_listen: str = Field("127.0.0.1:9803", pattern=r"^\S+:\d{1,5}$")
+    copies_certificate: Path | None = None
+    copies_key: Path | None = None
     models_dir: Path = Path("/var/lib/face-pipeline/models")
     model_pack: str = Field("dlib", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     accel_redirect: bool = False
@@ -179,6 +187,11 @@ class Settings(BaseSettings):
         for value in values:
             conceal(value)
         return values
+
+    def has_credential(self, name: str) -> bool:
+        """Whether this process was given it at all."""
+        directory = Path(os.environ.get("CREDENTIALS_DIRECTORY") or self.credentials_dir)
+        return os.access(directory / name, os.R_OK)
 
     @cached_property
     def redis_url(self) -> str:

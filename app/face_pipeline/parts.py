@@ -26,6 +26,7 @@ from face_pipeline.network import CONNECT_TIMEOUT_SECONDS, http_pool
 from face_pipeline.observation.alertmanager import Alertmanager
 from face_pipeline.observation.prometheus import Prometheus
 from face_pipeline.proofs import Signer
+from face_pipeline.store.copies import Copies, CopyHost
 from face_pipeline.store.database import Address, Database
 from face_pipeline.store.originals import Originals, RemoteOriginals
 
@@ -90,13 +91,35 @@ class Parts:
 
     @cached_property
     def originals(self) -> Originals:
-        """The originals on this host's disk: those of the web host."""
+        """The originals on this host's disk: those of the web host, with their copies on further hosts.
+
+        A unit that was not given the credential of those, as workers, reads from the disk alone.
+        """
+        return self._originals(self.copies if self.settings.has_credential("copies_token") else None)
+
+    @cached_property
+    def own_originals(self) -> Originals:
+        """Those on this host's disk, without copies."""
+        return self._originals(None)
+
+    def _originals(self, copies: Copies | None) -> Originals:
         settings = self.settings
         return Originals(
             settings.originals_dir,
             reserve_bytes=settings.disk_reserve_mb * 1024**2,
             beside=[Path(each) for each in settings.storage_paths.split()],
+            copies=copies,
         )
+
+    @cached_property
+    def copies(self) -> Copies | None:
+        """None: no further host keeps originals."""
+        settings = self.settings
+        if not settings.copies_urls:
+            return None
+        token = settings.credential("copies_token")
+        hosts = [CopyHost(url, token, self._http) for url in settings.copies_urls.split()]
+        return Copies(hosts, settings.copies_required)
 
     @cached_property
     def originals_source(self) -> Originals | RemoteOriginals:
@@ -107,7 +130,7 @@ class Parts:
                 self.settings.credential("originals_token"),
                 self.settings.tls_ca,
             )
-        return self.originals
+        return self.own_originals
 
     @cached_property
     def signer(self) -> Signer:

@@ -45,7 +45,7 @@ EXPOSED = {
     "postgres-1": 0.9,
 }
 # Drop-ins over another one: for cards, for code that is compiled, for hooks, and over a package's own.
-FURTHER = {"hooks-0", "redis-0", "worker-0", "worker-1"}
+FURTHER = {"copies-0", "hooks-0", "redis-0", "worker-0", "worker-1"}
 ROOTS = r"autoscaler|backup-2|base|filebeat|firewall|postgres|unit_metrics|updates"
 needs_systemd = pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="this machine has no systemd-analyze"
@@ -138,6 +138,7 @@ OUTWARD = {
     "exporters-blackbox": "asks the public address, which is a name here",
     # A drop-in over that of every unit of the pipeline.
     "hooks-0": "receivers",
+    "copies-0": "nothing of it: the drop-in below has the filter",
     **dict.fromkeys(("worker-0", "worker-1"), "nothing of it: the drop-in below has the filter"),
 }
 

@@ -68,6 +68,11 @@ def merge(parts: Parts, kept: uuid.UUID, removed: dict[str, Any], *, undone: boo
         )  # fmt: skip
 
 
+def name_of(data: bytes) -> str:
+    """Of an original."""
+    return hashlib.sha256(data).hexdigest()
+
+
 def sha256(parts: Parts, photo_id: uuid.UUID) -> str:
     with parts.database.transaction() as session:
         return session.get_one(Photo, photo_id).sha256

@@ -83,6 +83,7 @@ COMMANDS = {
     "reconcile": "the service's own work: photos whose upload has an entry",
     "tell-hooks": "the service's own work, for a hook that has an entry",
     "inspect": "counts and hashes alone",
+    "copies": "counts alone; what it mends photos have, whose upload has an entry",
     "autoscaler": OPERATING, "doctor": OPERATING, "log-level": OPERATING, "migrate": OPERATING,
     "pack": "pack.compare; all else is of the installation itself",
     "reembed": "reembedding.start, .run, .switch, .back, .end; `status` tells counts and ids alone",

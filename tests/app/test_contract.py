@@ -56,7 +56,7 @@ def test_every_route_is_a_call_of_the_contract_and_the_reverse(web_app: App) -> 
 
 STATUS = {name: each.status for name, each in vars(errors).items() if hasattr(each, "status")}
 # What only an operator sees: on a command line, or where a process does not start.
-OF_OPERATORS = {"anchors_unwritable", "configuration_error", "engine_error", "pack_error"}
+OF_OPERATORS = {"anchors_unwritable", "configuration_error", "copy_host_away", "engine_error", "pack_error"}
 
 
 def _codes(module: ast.Module) -> Iterator[tuple[str, int | None]]:

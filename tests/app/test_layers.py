@@ -19,7 +19,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "app" / "face_pipeline"
 LAYERS = (
     # Doors: each makes the parts of its process, reads a request, calls an action, shows the result.
     ("cli",),
-    ("web", "worker", "ops"),
+    ("web", "worker", "ops", "copies"),
     ("actions",),
     # What a process works with, made at its door.
     ("parts",),
@@ -37,8 +37,8 @@ KEPT_IN = {
     "kombu": {"broker"},
     "celery": {"broker", "worker", "parts"},
     "limits": {"broker"},
-    "flask": {"web"},
-    "werkzeug": {"web"},
+    "flask": {"web", "copies"},
+    "werkzeug": {"web", "copies"},
     "gunicorn": {"web"},
     "onnx": {"engine"},
     "onnxruntime": {"engine"},

@@ -15,14 +15,19 @@ from tests.photos import ROOT
 PACKAGE = ROOT / "app" / "face_pipeline"
 # What may be called, and where.
 PLACES = {
-    "get_settings": {"cli/host.py", "web/__init__.py", "web/gunicorn_conf.py", "worker/celery.py"},
-    "Parts": {"cli/host.py", "web/__init__.py", "web/gunicorn_conf.py", "worker/celery.py"},
+    "get_settings": {
+        "cli/host.py", "copies/__init__.py", "copies/gunicorn_conf.py", "web/__init__.py",
+        "web/gunicorn_conf.py", "worker/celery.py",
+    },
+    "Parts": {
+        "cli/host.py", "copies/__init__.py", "web/__init__.py", "web/gunicorn_conf.py", "worker/celery.py",
+    },
     "from_url": {"broker/redis.py"},
     "Redis": set(),
     "Celery": {"broker/celery.py"},
     "create_engine": {"store/database.py"},
     "PoolManager": {"network.py"},
-}
+}  # fmt: skip
 
 
 def _callers(name: str) -> set[str]:

@@ -89,6 +89,7 @@ class Machine:
             f"--workers={self.directory / 'face-workers'}", f"--lock={self.directory / 'lock'}",
             "--files=/etc/face-pipeline/face-pipeline.env", "--files=/etc/systemd/system/face-web.*",
             "--files=/etc/systemd/system/celery@*.service.d/[12]0-*.conf",
+            "--files=/etc/systemd/system/face-hooks.service",
             "--services=face-hooks.service", "--services=not-here.service",
         ]  # fmt: skip
         return subprocess.run(
@@ -151,6 +152,14 @@ def test_the_way_back_brings_link_settings_and_units_and_restarts(updated: Machi
     ]  # fmt: skip
     assert updated.call("back", "old").stdout == ""
     assert updated.asked() == []
+
+
+def test_a_unit_that_the_earlier_release_did_not_have_ends(updated: Machine) -> None:
+    added = UNIT.with_name("face-hooks.service")
+    updated.write(added, "came with new")
+    assert updated.call("back", "old").returncode == 0
+    assert not (updated.directory / added).exists()
+    assert "systemctl stop face-hooks.service" in updated.asked()[:1]
 
 
 def test_settings_that_do_not_work_are_taken_back_without_another_release(machine: Machine) -> None:

@@ -31,6 +31,7 @@ from face_pipeline.store import (
     audit,
     chain,
     collections,
+    copy_rounds,
     indexes,
     ledger,
     original_faults,
@@ -120,6 +121,7 @@ def _checks() -> tuple[tuple[str, Check], ...]:
         ("redis", _redis),
         ("scratch", _scratch),
         ("originals", _originals),
+        ("copies", _copies),
         ("disk", _disk),
         ("ledger", _ledger),
         ("workers", _workers),
@@ -341,6 +343,27 @@ def _originals(parts: Parts) -> str:
     if last.ended_at is None:
         return f"{settings.originals_dir}; the check of each file began on {last.began_at:%Y-%m-%d}"
     return f"{settings.originals_dir}; each file was read by {last.ended_at:%Y-%m-%d}"
+
+
+def _copies(parts: Parts) -> str:
+    settings = parts.settings
+    if not settings.copies_urls:
+        return "no further host keeps copies of the originals"
+    wanted = {urlsplit(url).netloc for url in settings.copies_urls.split()}
+    with parts.database.reading() as session:
+        rows = [each for each in copy_rounds.every(session) if each.host in wanted]
+    if away := [each.host for each in rows if each.away_since]:
+        raise Doubtful(
+            f"{', '.join(away)}: no answer; look there at face-copies.service (systemctl status face-copies)"
+        )
+    if behind := [each.host for each in rows if each.missing]:
+        raise Doubtful(
+            f"{', '.join(behind)}: some originals have no copy there; `sudo face-pipeline copies --repair`"
+            " says why"
+        )
+    if len(rows) < len(wanted) or any(each.ended_at is None for each in rows):
+        return "the first comparison with the hosts that keep copies has not ended"
+    return f"{counted(len(rows), 'host')} with copies of all originals"
 
 
 def _disk(parts: Parts) -> str:

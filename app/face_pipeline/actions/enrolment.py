@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from face_pipeline.actions import uploads
+from face_pipeline.actions import originals, uploads
 from face_pipeline.actions.analysis import analyse
 from face_pipeline.actions.uploads import Upload
 from face_pipeline.broker.messages import FoundFace
@@ -210,7 +210,7 @@ def _remove(parts: Parts, hashes: set[str]) -> None:
             return erasure.named(session, names)
 
     try:
-        parts.originals.remove(hashes, named)
+        originals.remove(parts, hashes, named)
     except Unavailable:
         log.debug("originals stay until they are swept", exc_info=True)
 

@@ -8,16 +8,18 @@ cached answers end by themselves: nobody finds them, for the collection has anot
 from __future__ import annotations
 
 import logging
+import math
 import time
 import uuid
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
+from face_pipeline.actions import originals
 from face_pipeline.actions.failures import wanted
 from face_pipeline.broker import answers
 from face_pipeline.errors import DatabaseBusy, QueueUnavailable, Unavailable
 from face_pipeline.parts import Parts
-from face_pipeline.store import collections, erasure, removals, several
+from face_pipeline.store import collections, erasure, several
 from face_pipeline.store import failures as failed
 from face_pipeline.store.audit import Actor
 from face_pipeline.store.erasure import ChangedMeanwhile, Condition, Erased, Kept, Why
@@ -135,7 +137,7 @@ def _empty(
             lambda session: erasure.some_photos(session, found, by=by, only=only)
         )
     ).photos:
-        files += parts.originals.remove(some.hashes, lambda names: _named(parts, names))
+        files += _remove(parts, some.hashes)
         so_far.photos += some.photos
         so_far.faces += some.faces
         so_far.tasks += some.tasks
@@ -216,16 +218,13 @@ def _erase(parts: Parts, once: Callable[[], Erased], dry_run: bool) -> Receipt:
             continue
         if dry_run:
             return _receipt(parts, rows, _would_remove(parts, rows, rows.hashes), dry_run=True)
-        return _receipt(parts, rows, _remove(parts, rows.hashes))
+        until = time.monotonic() + FILES_SECONDS
+        return _receipt(parts, rows, _remove(parts, rows.hashes, until))
     raise _busy()
 
 
-def _remove(parts: Parts, hashes: Collection[str]) -> Removed:
-    until = time.monotonic() + FILES_SECONDS
-    files = parts.originals.remove(hashes, lambda names: _named(parts, names), until=until)
-    if files.later:
-        parts.database.in_transaction(lambda session: removals.remember(session, files.later))
-    return files
+def _remove(parts: Parts, hashes: Collection[str], until: float = math.inf) -> Removed:
+    return originals.remove(parts, hashes, lambda names: _named(parts, names), until=until)
 
 
 def _busy() -> DatabaseBusy:

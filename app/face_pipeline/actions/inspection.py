@@ -107,7 +107,7 @@ def _look(parts: Parts, sample: int) -> tuple[int, list[str], list[str]]:
 
 def _whole(parts: Parts, sha256: str) -> bool:
     try:
-        parts.originals.read(sha256)
+        parts.own_originals.read(sha256)
     except OriginalDamaged:
         return False
     except OriginalMissing:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
+from face_pipeline.actions.originals import remove as remove_originals
 from face_pipeline.parts import Parts
 from face_pipeline.store import collections, erasure, retention
 from face_pipeline.store.audit import Actor
@@ -62,7 +63,7 @@ def expire(parts: Parts) -> Due:
                 retention.expire_originals, collection_id=collection.id, name=collection.name, days=days
             )
             while hashes := parts.database.in_transaction(step):
-                parts.originals.remove(hashes, partial(_named, parts))
+                remove_originals(parts, hashes, partial(_named, parts))
                 originals += len(hashes)
         if (days := rules.unknown_faces_days) is not None:
             some = partial(

@@ -54,6 +54,7 @@ PEOPLE: Mapping[str, Place] = {
 # On a host of the installation. Their parser is of its own (host.py).
 HOST: Mapping[str, str] = {
     "audit": "Show who did what, check the chain, and remove old entries, without a key.",
+    "copies": "Show the hosts that keep copies of the originals, and mend what differs.",
     "doctor": "Check every part and say what mends it.",
     "erasures": "List what was erased, and erase it again after a restore.",
     "inspect": "Compare the database with the disk of the originals and with its indexes.",

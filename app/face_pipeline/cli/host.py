@@ -73,7 +73,7 @@ def _index(options: argparse.Namespace) -> int:
         return _rebuild_index(options.rebuild)
     from face_pipeline.actions import events, retention
     from face_pipeline.broker import log_level
-    from face_pipeline.ops import originals
+    from face_pipeline.ops import copies, originals
     from face_pipeline.ops.indexer import (
         build_indexes,
         fold_usage,
@@ -99,6 +99,7 @@ def _index(options: argparse.Namespace) -> int:
     fold_usage(parts)
     forget_addresses(parts)
     events.tidy(parts)
+    copies.repair(parts)
     originals.inspect(parts)
     # Last: they may take minutes.
     measure_indexes(parts)
@@ -178,6 +179,21 @@ def _inspect(options: argparse.Namespace) -> int:
         for line in found.faults:
             print(line, file=sys.stderr)
     return 1 if found.faults or (found.missing and not options.missing) else 0
+
+
+def _copies(options: argparse.Namespace) -> int:
+    from face_pipeline.ops import copies
+
+    parts = _parts()
+    if options.repair:
+        copies.repair(parts, whole=True)
+    found = copies.states(parts)
+    if options.json:
+        print(json.dumps([{**asdict(each), "well": each.is_well} for each in found], indent=2, default=str))
+    else:
+        for line in copies.table(found):
+            print(line)
+    return 0 if all(each.is_well for each in found) else 1
 
 
 def _smoke(options: argparse.Namespace) -> int:
@@ -293,6 +309,11 @@ def _parser() -> argparse.ArgumentParser:
         "--missing", action="store_true", help="originals that are missing are told, and are no failure"
     )
     inspect.add_argument("--json", action="store_true")
+    copies = add("copies", _copies, "show the hosts that keep copies of the originals (on the web host)")
+    copies.add_argument(
+        "--repair", action="store_true", help="compare all now, and mend what differs, both ways"
+    )
+    copies.add_argument("--json", action="store_true")
     _add_smoke(add)
     add("version", _version, "print the version")
     _add_log_commands(add)

@@ -149,9 +149,11 @@ def remove_originals(parts: Parts) -> int:
             names = removals.some(session, after, ORIGINALS_AT_ONCE)
         if not names:
             return removed
-        # Those that the disk does not let go are swept.
-        removed += parts.originals.remove(names, named).removed
-        parts.database.in_transaction(partial(removals.forget, names=names))
+        # Those that the disk does not let go are swept; those of a host that is away have to wait.
+        done = parts.originals.remove(names, named)
+        removed += done.removed
+        gone = set(names).difference(done.later)
+        parts.database.in_transaction(partial(removals.forget, names=gone))
         after = names[-1]
 
 

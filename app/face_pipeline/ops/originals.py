@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from functools import partial
 
+from face_pipeline.ops import copies
 from face_pipeline.parts import Parts
 from face_pipeline.store import original_faults
 from face_pipeline.store.models import OriginalFault
@@ -36,7 +37,7 @@ def inspect(parts: Parts, seconds: float = SECONDS) -> int:
     while after is not None and time.monotonic() < began + seconds:
         with parts.database.reading() as session:
             names = original_faults.some(session, after, FILES_AT_ONCE)
-        _note(parts, {name: _fault(parts, name) for name in names})
+        _note(parts, copies.mend(parts, {name: _fault(parts, name) for name in names}))
         read += len(names)
         after = names[-1] if names else None
         parts.database.in_transaction(partial(original_faults.keep_place, after=after))
@@ -51,7 +52,8 @@ def _look_again(parts: Parts, until: float) -> None:
             known = original_faults.known(session, after, KNOWN_AT_ONCE)
         if not known:
             return
-        _note(parts, {name: _fault_again(parts, name, fault) for name, fault in known.items()})
+        found = {name: _fault_again(parts, name, fault) for name, fault in known.items()}
+        _note(parts, copies.mend(parts, found))
         after = max(known)
 
 

@@ -209,6 +209,9 @@ def put_back(host: Host, release: Release) -> bool:
     for path in other:
         copy(kept / path, host.root / path)
     for path in surplus:
+        # A unit that the release did not have: systemd starts no unit again whose file is gone.
+        if path.name in host.services and is_active(path.name):
+            systemctl("stop", path.name)
         (host.root / path).unlink()
     return bool(other or surplus)
 

@@ -586,6 +586,25 @@ class OriginalRound(Base):
     after: Mapped[str] = mapped_column(server_default="")
 
 
+class CopyRound(Base):
+    """A host that keeps copies of originals, and the last comparison of what it has with the ledger.
+
+    A round goes through the first two digits of names, 0 to 255: `place` is where it goes on, `found` and
+    `lacking` count its copies so far. `held` and `missing` are of the last whole one.
+    """
+
+    __tablename__ = "copy_rounds"
+
+    host: Mapped[str] = mapped_column(primary_key=True)
+    place: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    found: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    lacking: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    held: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    missing: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    ended_at: Mapped[datetime | None]
+    away_since: Mapped[datetime | None]
+
+
 class PhotoUsage(Base):
     """A change of what a collection holds and a key has put in: photos, and bytes of their originals.
 

@@ -18,6 +18,7 @@ import urllib3.exceptions
 
 from face_pipeline.errors import ConfigurationError, FacePipelineError, NotFound, StorageFull, disk_full
 from face_pipeline.network import http_pool
+from face_pipeline.store.copies import Copies
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ class OriginalUnavailable(FacePipelineError):
 class Removed:
     """Numbers of originals: those that are gone, that other rows name, that the disk did not let go.
 
-    `later`: names of those for which there was no time.
+    `later`: names of those for which there was no time, or of which a host that is away has a copy.
     """
 
     removed: int
@@ -127,19 +128,37 @@ class Originals:
     """A directory of originals; several processes of one host may write and read it at once.
 
     Nothing is written that would leave less than `reserve_bytes` free on its disk, nor while a disk of the
-    paths `beside` has less: the database needs room to say that a photo is deleted.
+    paths `beside` has less: the database needs room to say that a photo is deleted. With `copies`, further
+    hosts keep what is written, too, and lose what is removed.
     """
 
-    def __init__(self, directory: Path, *, reserve_bytes: int = 0, beside: Sequence[Path] = ()):
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        reserve_bytes: int = 0,
+        beside: Sequence[Path] = (),
+        copies: Copies | None = None,
+    ):
         self.directory = directory
         self._reserve_bytes = reserve_bytes
         self._beside = beside
+        self._copies = copies
 
     def path(self, sha256: str) -> Path:
         return self.directory / relative(sha256)
 
     def read(self, sha256: str) -> bytes:
-        """Raises OriginalMissing, OriginalDamaged."""
+        """From this disk, or from a copy where that fails. Raises OriginalMissing, OriginalDamaged."""
+        try:
+            return self._read(sha256)
+        except OriginalMissing:
+            data = self._copies.read(sha256) if self._copies else None
+            if data is None:
+                raise
+            return data
+
+    def _read(self, sha256: str) -> bytes:
         try:
             data = self.path(sha256).read_bytes()
         except FileNotFoundError as error:
@@ -169,7 +188,7 @@ class Originals:
     def intact(self, sha256: str) -> bool:
         """Whether the file is there, with the bytes that it is named by."""
         try:
-            self.read(sha256)
+            self._read(sha256)
         except OriginalMissing:
             return False
         return True
@@ -180,7 +199,7 @@ class Originals:
         A file that is there already is replaced, so that its age is new and no sweep takes it. Several are
         written before the first is flushed, and directories once all files are in them: their file system
         then commits a few times, not several times a photo. Raises StorageFull before anything is written,
-        DiskFull.
+        DiskFull; CopiesAway where too few hosts have them then.
         """
         self.check_room(sum(map(len, photos.values())))
         names = list(photos)
@@ -190,6 +209,8 @@ class Originals:
                 changed |= self._write({name: photos[name] for name in names[start : start + FILES_AT_ONCE]})
             for directory in changed:
                 _sync_directory(directory)
+        if self._copies:
+            self._copies.keep(photos)
 
     def _write(self, photos: Mapping[str, bytes]) -> set[Path]:
         """Put whole files in their places; returns the directories that have to be flushed for them."""
@@ -243,6 +264,9 @@ class Originals:
 
         `named` tells which of some names rows have. An upload may bring one of them at this moment: they are
         put aside, and looked up again. None are begun with after `until` (of `time.monotonic`).
+
+        Copies go with them, also of a file that is gone already: whoever gets names back in `later` calls
+        again.
         """
         removed = kept = left = 0
         later: list[str] = []
@@ -252,10 +276,9 @@ class Originals:
                 later += chunk
                 continue
             others = set(named(chunk))
+            nameless = {name for name in chunk if name not in others}
             aside = {}
-            for name in chunk:
-                if name in others:
-                    continue
+            for name in sorted(nameless):
                 try:
                     if (path := self._put_aside(name, mark)) is not None:
                         aside[name] = path
@@ -269,7 +292,10 @@ class Originals:
                 else:
                     path.unlink(missing_ok=True)
             kept += len(others) + len(back)
-            removed += len(aside) - len(back)
+            if self._copies and (elsewhere := nameless - back) and not self._copies.remove(elsewhere):
+                later += sorted(elsewhere)
+            else:
+                removed += len(aside) - len(back)
         return Removed(removed, kept, left, tuple(later))
 
     def sweep(self, is_referenced: Callable[[str], bool]) -> int:
@@ -280,7 +306,7 @@ class Originals:
         others.
         """
         removed = 0
-        if (self.directory / WAY_BACK).exists():
+        if self.keeps_the_way_back():
             return removed
         for path in self._older_than(time.time() - ORPHAN_AFTER_SECONDS):
             if path.name.startswith("."):
@@ -318,6 +344,27 @@ class Originals:
         except FileNotFoundError:
             return None
         return aside
+
+    def names(self, prefix: str) -> dict[str, float]:
+        """Age of each original whose name begins with the two digits `prefix`, seconds.
+
+        What an upload left that ended in the middle an hour ago is removed.
+        """
+        found, now = {}, time.time()
+        for path in self.directory.glob(f"{prefix}/??/*"):
+            try:
+                age = now - path.stat().st_mtime
+            except FileNotFoundError:
+                continue
+            if not path.name.startswith("."):
+                found[path.name] = age
+            elif age > ORPHAN_AFTER_SECONDS:
+                path.unlink(missing_ok=True)
+        return found
+
+    def keeps_the_way_back(self) -> bool:
+        """Whether nothing is swept, because a restore may be taken back."""
+        return (self.directory / WAY_BACK).exists()
 
     def _older_than(self, limit: float) -> Iterator[Path]:
         for path in self.directory.glob("??/??/*"):

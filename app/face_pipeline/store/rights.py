@@ -54,6 +54,7 @@ RIGHTS: dict[Role, dict[str, str]] = {
         "cluster_runs": READ,
         "clusters": "SELECT, UPDATE",
         "collections": ALL,
+        "copy_rounds": READ,
         "erasures": CHANGE,
         "events": ADD,
         "face_vectors": READ,

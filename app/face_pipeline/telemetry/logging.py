@@ -22,6 +22,7 @@ SERVICES = (
     "face-indexer",
     "face-clusterer",
     "face-hooks",
+    "face-copies",
 )
 EVERYONE = "all"
 STAGES = ("read", "decode", "detect", "align", "embed", "store")

@@ -35,6 +35,8 @@ def create_app(parts: Parts | None = None) -> Flask:
     app.extensions[EXTENSION] = parts
     # Nothing is erased that no receipt can tell of.
     _ = parts.signer
+    # Nothing is taken that would have fewer copies than the operator wants.
+    _ = parts.copies
     app.config.update(
         SECRET_KEY=settings.credential("session_secret"),
         SECRET_KEY_FALLBACKS=list(settings.credentials("session_secret")[1:]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 
@@ -14,6 +15,7 @@ from face_pipeline.broker.queues import lengths
 from face_pipeline.store import (
     chain,
     clusters,
+    copy_rounds,
     deliveries,
     indexes,
     key_addresses,
@@ -90,6 +92,7 @@ def installation() -> Iterable[Metric]:
         _of_keys,
         _of_retention,
         _of_originals,
+        _of_copies,
         _of_reembedding,
     ):
         try:
@@ -216,6 +219,28 @@ def _of_originals() -> Iterator[Metric]:
     for fault, number in found.items():
         family.add_metric([fault], number)
     yield family
+
+
+def _of_copies() -> Iterator[Metric]:
+    if parts().copies is None:
+        return
+    with parts().database.reading() as session:
+        found = copy_rounds.every(session)
+    now = datetime.now(UTC)
+    families = [
+        GaugeMetricFamily(f"face_recognition_originals_copies_{name}", text, labels=["host"])
+        for name, text in (
+            ("missing", "Originals that a host has no copy of, as the last comparison left it."),
+            ("away_seconds", "For how long a host that keeps copies has not answered; 0: it answers."),
+            ("round_age_seconds", "Age of the last comparison of a host's copies with the ledger."),
+        )
+    ]
+    for each in found:
+        away = (now - each.away_since).total_seconds() if each.away_since else 0.0
+        age = (now - each.ended_at).total_seconds() if each.ended_at else math.inf
+        for family, value in zip(families, (each.missing, away, age), strict=True):
+            family.add_metric([each.host], value)
+    yield from families
 
 
 def _of_reembedding() -> Iterator[Metric]:

@@ -37,6 +37,7 @@ SECRETS = {
     "session_secret": ("", 64),
     "admin_api_key": ("fp_", 40),
     "originals_token": ("", 40),
+    "copies_token": ("", 40),
     "hooks_key": ("", 64),
     "receipts_key": ("", 64),
     "backup_database_key": ("", 64),

@@ -114,13 +114,14 @@ def image(photo_id: str) -> Response:
 def original(photo: Photo) -> Response:
     """Its file, as it was sent. Raises OriginalMissing, OriginalExpired."""
     photos.check_original(photo)
-    if parts().settings.accel_redirect:
+    path = parts().originals.path(photo.sha256)
+    if not path.exists():
+        # A copy of another host, if there is one.
+        response = current_app.response_class(originals.data(photo), mimetype=photo.media_type)
+    elif parts().settings.accel_redirect:
         response = current_app.response_class(mimetype=photo.media_type)
         response.headers["X-Accel-Redirect"] = ACCEL_PREFIX + relative(photo.sha256)
     else:
-        path = parts().originals.path(photo.sha256)
-        if not path.exists():
-            raise originals.lost(photo)
         response = send_file(path, mimetype=photo.media_type)
     # Content never changes under an id, but who may see it does.
     response.headers["Cache-Control"] = "private, max-age=300"

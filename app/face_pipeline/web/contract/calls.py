@@ -90,7 +90,7 @@ _CODES: Codes = {
     503: (
         "unavailable", "database_unavailable", "database_busy", "audit_unavailable", "queue_unavailable",
         "search_unavailable", "search_timeout", "search_failed", "decoding_busy", "picture_not_ready",
-        "original_unavailable", "pack_unavailable", "pack_changing",
+        "original_unavailable", "pack_unavailable", "pack_changing", "copies_away",
     ),
     507: ("disk_full", "storage_full"),
 }  # fmt: skip

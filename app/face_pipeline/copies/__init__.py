@@ -1,0 +1,147 @@
+"""What a host that keeps copies of originals answers the web host. It knows no database, and needs none.
+
+    PUT    /copies/SHA256          201: the bytes of the request survive a power cut now
+    GET    /copies/SHA256          200, or 404 where there is no such copy, or only a damaged one
+    GET    /copies?prefix=ab       {"names": {"SHA256": AGE}}: ages in seconds
+    POST   /copies/check           {"names": [...]} -> {"faults": {"SHA256": "missing" or "damaged"}}
+    POST   /copies/remove          {"names": [...]} -> {"removed": NUMBER}
+    GET    /health                 {"status": "ok"}, for whoever asks
+
+All but the last want the token. Errors are {"error": {"code", "message"}}: 400, 401, 404, 413, 422, 507.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import re
+from typing import Any
+
+from flask import Flask, Response, jsonify, request
+from werkzeug.exceptions import HTTPException
+
+from face_pipeline.config import get_settings
+from face_pipeline.errors import (
+    BadRequest,
+    ConfigurationError,
+    FacePipelineError,
+    Unauthorized,
+    Unprocessable,
+)
+from face_pipeline.parts import Parts
+from face_pipeline.store.models import OriginalFault
+from face_pipeline.store.originals import OriginalDamaged, OriginalMissing, Originals
+
+log = logging.getLogger(__name__)
+
+NAME = re.compile(r"[0-9a-f]{64}")
+PREFIX = re.compile(r"[0-9a-f]{2}")
+# Of one request.
+NAMES_MOST = 1000
+
+
+class _Asked:
+    """Answers of one process."""
+
+    def __init__(self, originals: Originals, tokens: tuple[str, ...]) -> None:
+        self._originals = originals
+        self._tokens = [token.encode() for token in tokens]
+
+    def check_token(self) -> None:
+        kind, _, token = request.headers.get("Authorization", "").partition(" ")
+        given = token.encode("latin-1", "replace") if kind == "Bearer" else b""
+        known = sum(hmac.compare_digest(given, each) for each in self._tokens)
+        if not known and request.path != "/health":
+            raise Unauthorized("the token is missing or is not that of this installation")
+
+    def put(self, name: str) -> tuple[Response, int]:
+        data = request.get_data(cache=False)
+        if hashlib.sha256(data).hexdigest() != _checked(name):
+            raise Unprocessable("these are not the bytes of that name; send them again")
+        self._originals.write({name: data})
+        return jsonify(name=name), 201
+
+    def get(self, name: str) -> Response:
+        return Response(self._originals.read(_checked(name)), mimetype="application/octet-stream")
+
+    def names(self) -> Response:
+        prefix = request.args.get("prefix", "")
+        if not PREFIX.fullmatch(prefix):
+            raise BadRequest("prefix has to be two hexadecimal digits")
+        return jsonify(names=self._originals.names(prefix))
+
+    def check(self) -> Response:
+        faults = {}
+        for name in _names():
+            try:
+                self._originals.check(name)
+            except OriginalDamaged:
+                faults[name] = OriginalFault.DAMAGED
+            except OriginalMissing:
+                faults[name] = OriginalFault.MISSING
+        return jsonify(faults=faults)
+
+    def remove(self) -> Response:
+        return jsonify(removed=self._originals.remove(_names(), lambda _: ()).removed)
+
+
+def create_app() -> Flask:
+    """Make the application of one process, from its settings.
+
+    Raises ConfigurationError, also for a directory that cannot be written to.
+    """
+    parts = Parts(get_settings())
+    settings = parts.settings
+    if not parts.own_originals.writable():
+        raise ConfigurationError(
+            f"configuration: FACE_ORIGINALS_DIR: {settings.originals_dir} is not writable; run"
+            " ./face-ansible site.yml, which makes it"
+        )
+    asked = _Asked(parts.own_originals, settings.credentials("copies_token"))
+    app = Flask(__name__, static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = settings.upload_max_bytes
+    app.before_request(asked.check_token)
+    app.add_url_rule("/health", view_func=lambda: jsonify(status="ok"), endpoint="health")
+    app.add_url_rule("/copies/<name>", view_func=asked.put, methods=["PUT"])
+    app.add_url_rule("/copies/<name>", view_func=asked.get)
+    app.add_url_rule("/copies", view_func=asked.names)
+    app.add_url_rule("/copies/check", view_func=asked.check, methods=["POST"])
+    app.add_url_rule("/copies/remove", view_func=asked.remove, methods=["POST"])
+    app.register_error_handler(FacePipelineError, _expected)
+    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(Exception, _unexpected)
+    return app
+
+
+def _checked(name: str) -> str:
+    if not NAME.fullmatch(name):
+        raise BadRequest("a name has to be a SHA-256 in hexadecimal digits")
+    return name
+
+
+def _names() -> list[str]:
+    told: Any = request.get_json()
+    names = told.get("names") if isinstance(told, dict) else None
+    if not isinstance(names, list) or len(names) > NAMES_MOST:
+        raise BadRequest(f'the body has to be {{"names": [...]}}, with {NAMES_MOST} names at most')
+    return [_checked(str(name)) for name in names]
+
+
+def _answer(status: int, code: str, message: str) -> tuple[Response, int]:
+    return jsonify(error={"code": code, "message": message}), status
+
+
+def _expected(error: FacePipelineError) -> tuple[Response, int]:
+    if error.status >= 500 or isinstance(error, OriginalDamaged):
+        log.error("%s", error, extra={"operation": "copies", "reason_code": error.code})
+    return _answer(error.status, error.code, error.message)
+
+
+def _http(error: HTTPException) -> tuple[Response, int]:
+    return _answer(error.code or 500, error.name.lower().replace(" ", "_"), error.description or error.name)
+
+
+def _unexpected(_: Exception) -> tuple[Response, int]:
+    log.exception("a request failed", extra={"operation": "copies"})
+    return _answer(500, "internal_error", "something went wrong; the log of face-copies on this host has it")

@@ -1,0 +1,213 @@
+"""Copies of the originals on further hosts, as the web host asks for them (`face_pipeline.copies` answers).
+
+An upload is answered once as many hosts as the operator wants hold its photos. A host that was away gets what
+it lacks from the indexer (ops/copies.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Any
+from urllib.parse import urlsplit
+
+import urllib3
+import urllib3.exceptions
+
+from face_pipeline.errors import ConfigurationError, Unavailable
+from face_pipeline.store.models import OriginalFault
+
+log = logging.getLogger(__name__)
+
+# A host that did not answer is left alone for so long: or each upload would wait for it.
+AWAY_SECONDS = 10.0
+# Uploads wait so long for hosts beyond those that are required; what is on its way meanwhile goes on.
+MORE_SECONDS = 1.0
+# Uploads that one host takes at once.
+UPLOADS_AT_ONCE = 8
+
+
+class CopiesAway(Unavailable):
+    """Too few of the hosts that keep copies answer, so the photo is not safe enough to be acknowledged."""
+
+    code = "copies_away"
+    retry_after = int(AWAY_SECONDS)
+
+
+class CopyHostAway(Unavailable):
+    """One host that keeps copies does not answer, or not as it should."""
+
+    code = "copy_host_away"
+
+
+class CopyHost:
+    """One host that keeps copies; any number of threads may use it at once.
+
+    All methods raise CopyHostAway. `name` is its address and port.
+    """
+
+    def __init__(self, url: str, token: str, http: urllib3.PoolManager) -> None:
+        self.name = urlsplit(url).netloc
+        self._url = url.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {token}"}
+        self._http = http
+        self._away_until = 0.0
+
+    @property
+    def is_asked(self) -> bool:
+        """False for a while after it did not answer."""
+        return time.monotonic() >= self._away_until
+
+    def put(self, sha256: str, data: bytes) -> None:
+        """Once this returns, the copy survives a power cut of that host."""
+        self._ask("PUT", f"/copies/{sha256}", body=data, good=(201,))
+
+    def read(self, sha256: str) -> bytes | None:
+        """The bytes, compared with their name; None where it has no such copy, or only a damaged one."""
+        answer = self._ask("GET", f"/copies/{sha256}", good=(200, 404))
+        data: bytes = answer.data
+        return data if answer.status == 200 and hashlib.sha256(data).hexdigest() == sha256 else None
+
+    def names(self, prefix: str) -> dict[str, float]:
+        """Age of each copy whose name begins with the two digits `prefix`, seconds."""
+        told: dict[str, float] = self._told("GET", f"/copies?prefix={prefix}")["names"]
+        return told
+
+    def check(self, names: Collection[str]) -> dict[str, OriginalFault]:
+        """What is wrong with the copies of these names, which that host reads for it."""
+        told = self._told("POST", "/copies/check", {"names": sorted(names)})
+        return {name: OriginalFault(fault) for name, fault in told["faults"].items()}
+
+    def remove(self, names: Collection[str]) -> int:
+        """Returns how many there were."""
+        return int(self._told("POST", "/copies/remove", {"names": sorted(names)})["removed"])
+
+    def _told(self, method: str, path: str, asked: dict[str, Any] | None = None) -> Any:
+        body = None if asked is None else json.dumps(asked).encode()
+        answer = self._ask(method, path, body=body, headers={"Content-Type": "application/json"})
+        try:
+            return json.loads(answer.data)
+        except ValueError as error:
+            raise self._away("answers what is no JSON") from error
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        good: tuple[int, ...] = (200,),
+    ) -> Any:
+        try:
+            answer = self._http.request(
+                method, f"{self._url}{path}", body=body, headers={**self._headers, **(headers or {})}
+            )
+        except urllib3.exceptions.SSLError as error:
+            raise self._away(
+                f"cannot prove who it is ({error}); run ./face-ansible site.yml, which gives both hosts"
+                " certificates of one authority"
+            ) from error
+        except urllib3.exceptions.HTTPError as error:
+            raise self._away(f"does not answer ({type(error).__name__})") from error
+        if answer.status == 401:
+            raise self._away("refuses the token; run ./face-ansible site.yml, which gives both hosts one")
+        if answer.status == 507:
+            raise self._away("has no room left; give its originals a larger disk")
+        if answer.status not in good:
+            raise self._away(f"answers {answer.status}")
+        self._away_until = 0.0
+        return answer
+
+    def _away(self, what: str) -> CopyHostAway:
+        self._away_until = time.monotonic() + AWAY_SECONDS
+        return CopyHostAway(f"{self.name}, which keeps copies of originals, {what}")
+
+
+class Copies:
+    """All hosts that keep copies. `required`: how many hosts, the web host included, hold a photo that is
+    acknowledged.
+
+    Raises ConfigurationError where there are not so many.
+    """
+
+    def __init__(self, hosts: Sequence[CopyHost], required: int) -> None:
+        if required > len(hosts) + 1:
+            raise ConfigurationError(
+                f"configuration: FACE_COPIES_REQUIRED is {required}, and FACE_COPIES_URLS names"
+                f" {len(hosts)}: at most {len(hosts) + 1} hosts hold a photo; run ./face-ansible site.yml"
+            )
+        self.hosts = hosts
+        self._needed = required - 1
+        self._senders = ThreadPoolExecutor(UPLOADS_AT_ONCE * len(hosts), thread_name_prefix="copies")
+
+    def keep(self, photos: Mapping[str, bytes]) -> None:
+        """Give each host these photos, by their sha256. Raises CopiesAway where too few of them took them."""
+        if not photos:
+            return
+        sent = {self._senders.submit(_send, host, photos) for host in self.hosts if host.is_asked}
+        kept = _took(sent, self._needed)
+        if kept < self._needed:
+            raise CopiesAway(
+                f"{kept + 1} of the {self._needed + 1} hosts that have to hold a photo can be reached;"
+                " send it again in a while"
+            )
+
+    def read(self, sha256: str) -> bytes | None:
+        """From the first host that has it; None where none of those that answer has."""
+        for host in self.hosts:
+            if not host.is_asked:
+                continue
+            try:
+                data = host.read(sha256)
+            except CopyHostAway as error:
+                _tell(error)
+                continue
+            if data is not None:
+                return data
+        return None
+
+    def remove(self, names: Collection[str]) -> bool:
+        """Whether these copies are gone from all hosts now."""
+        return sum(_remove(host, names) for host in self.hosts) == len(self.hosts)
+
+
+def _remove(host: CopyHost, names: Collection[str]) -> bool:
+    if not host.is_asked:
+        return False
+    try:
+        host.remove(names)
+    except CopyHostAway as error:
+        _tell(error)
+        return False
+    return True
+
+
+def _send(host: CopyHost, photos: Mapping[str, bytes]) -> bool:
+    try:
+        for sha256, data in photos.items():
+            host.put(sha256, data)
+    except CopyHostAway as error:
+        _tell(error)
+        return False
+    return True
+
+
+def _tell(error: CopyHostAway) -> None:
+    log.warning("%s", error, extra={"operation": "copies", "reason_code": error.code})
+
+
+def _took(sent: Iterable[Future[bool]], needed: int) -> int:
+    """How many took all, as soon as that is known of as many as are needed, and a moment later."""
+    kept, waiting = 0, set(sent)
+    while waiting:
+        enough = kept >= needed
+        done, waiting = wait(waiting, timeout=MORE_SECONDS if enough else None, return_when=FIRST_COMPLETED)
+        kept += sum(each.result() for each in done)
+        if enough and not done:
+            break
+    return kept
