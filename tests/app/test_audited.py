@@ -85,7 +85,7 @@ COMMANDS = {
     "inspect": "counts and hashes alone",
     "autoscaler": OPERATING, "doctor": OPERATING, "log-level": OPERATING, "migrate": OPERATING,
     "pack": "pack.compare; all else is of the installation itself",
-    "reembed": "reembedding.start, .run, .switch, .back, .end; `status` tells counts and ids alone",
+    "reembed": "reembedding.start, .run, .shadow, .switch, .back, .end; `status` tells counts and ids alone",
     "queues": OPERATING, "tune": OPERATING, "version": OPERATING,
     "trail": "what the host logged: ids alone",
 }  # fmt: skip

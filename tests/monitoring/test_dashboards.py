@@ -45,6 +45,8 @@ NOT_SHOWN = {
     "face_recognition_index_ef_search": "needs a large collection; tests/app/test_probing.py",
     "face_recognition_reembedding_photos": "needs a move to another pack; tests/app/test_reembedding.py",
     "face_recognition_reembedding_agreement_ratio": "the same",
+    "face_recognition_reembedding_right_ratio": "the same",
+    "face_recognition_reembedding_shadow_ratio": "the same",
     "probe_ssl_earliest_cert_expiry": "needs an https address; tests/hosts",
     "node_systemd_unit_state": "needs systemd's bus; tests/hosts",
     "node_systemd_service_restart_total": "needs systemd's bus; tests/hosts",
