@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from face_pipeline.actions import shadows
 from face_pipeline.actions.packs import pairs
-from face_pipeline.actions.shadows import Shadows
 from face_pipeline.engine import (
     Engine,
     Pack,
@@ -158,7 +158,6 @@ def attend(parts: Parts, *, threads: int, every: float, by: Actor, progress: Tol
     in between is not disturbed. Raises what `run` does, but for NotFound and DatabaseBusy.
     """
     _check_host(parts)
-    shadows = Shadows(parts, lambda side: _engine(parts, side, 1))
     while True:
         try:
             with reembedding.alone(parts.database):
@@ -171,7 +170,7 @@ def attend(parts: Parts, *, threads: int, every: float, by: Actor, progress: Tol
             return
         except DatabaseBusy as error:
             log.info("photos are looked at later: %s", error.message, extra={"operation": "reembed"})
-        shadows.attend(every)
+        shadows.attend(parts, every, lambda side: _engine(parts, side, 1))
 
 
 def _tell(parts: Parts, way: Way) -> None:

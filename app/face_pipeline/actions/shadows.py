@@ -28,45 +28,36 @@ MATCHES = 10
 log = logging.getLogger(__name__)
 
 
-class Shadows:
-    """Asks with an engine that `load` makes of the pack's side, once there is something to ask."""
+def attend(parts: Parts, seconds: float, load: Callable[[Side], Engine]) -> None:
+    """Ask for so long, where that is wanted; else wait. `load` makes the engine of a pack, once it is needed;
+    it goes at the end, for whoever looks at photos then has one."""
+    until = time.monotonic() + seconds
+    engines: dict[Side, Engine] = {}
+    while (left := until - time.monotonic()) > 0:
+        look = min(left, LOOK_SECONDS)
+        with parts.database.reading() as session:
+            wanted = reembedding.shadow_wanted(session)
+        if wanted is None:
+            time.sleep(look)
+            continue
+        way, percent = wanted
+        if way.target not in engines:
+            engines = {way.target: load(way.target)}
+        try:
+            _listen(parts, way, engines[way.target], percent, look)
+        except OSError as error:
+            log.warning("no search can be asked of both packs: %s", error, extra={"operation": "reembed"})
+            time.sleep(look)
 
-    def __init__(self, parts: Parts, load: Callable[[Side], Engine]) -> None:
-        self._parts = parts
-        self._load = load
-        self._engine: tuple[Side, Engine] | None = None
 
-    def attend(self, seconds: float) -> None:
-        """Ask for so long, where that is wanted; else wait."""
-        until = time.monotonic() + seconds
+def _listen(parts: Parts, way: Way, engine: Engine, percent: int, seconds: float) -> None:
+    until = time.monotonic() + seconds
+    with shadows.listening(parts.settings.shadow_dir, percent) as inbox:
         while (left := until - time.monotonic()) > 0:
-            look = min(left, LOOK_SECONDS)
-            with self._parts.database.reading() as session:
-                wanted = reembedding.shadow_wanted(session)
-            if wanted is None:
-                time.sleep(look)
-                continue
-            way, percent = wanted
-            engine = self._engine_of(way.target)
-            try:
-                self._listen(way, engine, percent, look)
-            except OSError as error:
-                log.warning("no search can be asked of both packs: %s", error, extra={"operation": "reembed"})
-                time.sleep(look)
-
-    def _listen(self, way: Way, engine: Engine, percent: int, seconds: float) -> None:
-        until = time.monotonic() + seconds
-        with shadows.listening(self._parts.settings.shadow_dir, percent) as inbox:
-            while (left := until - time.monotonic()) > 0:
-                search = inbox.take(left)
-                if search is not None and search.contract_id == way.source.contract:
-                    found = ask(self._parts, way, engine, search)
-                    self._parts.database.in_transaction(partial(reembedding.count_shadow, more=found))
-
-    def _engine_of(self, side: Side) -> Engine:
-        if self._engine is None or self._engine[0] != side:
-            self._engine = (side, self._load(side))
-        return self._engine[1]
+            search = inbox.take(left)
+            if search is not None and search.contract_id == way.source.contract:
+                found = ask(parts, way, engine, search)
+                parts.database.in_transaction(partial(reembedding.count_shadow, more=found))
 
 
 def ask(parts: Parts, way: Way, engine: Engine, search: Search) -> Shadowed:
