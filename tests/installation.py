@@ -147,6 +147,7 @@ class Installation:
                 "FACE_MODELS_DIR": str(directory / "models"),
                 "FACE_MODEL_PACK": pack.name,
                 "FACE_TURNS_DIR": str(directory / "turns"),
+                "FACE_SHADOW_DIR": str(directory / "shadows"),
                 "FACE_PUBLIC_URL": "http://127.0.0.1",
                 **settings,
             }

@@ -71,6 +71,8 @@ class Settings(BaseSettings):
     copies_key: Path | None = None
     models_dir: Path = Path("/var/lib/face-pipeline/models")
     model_pack: str = Field("dlib", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    # Where a share of searches is handed to face-reembed, while that listens (broker/shadows.py).
+    shadow_dir: Path = Path("/run/face-reembed")
     accel_redirect: bool = False
 
     web_processes: int = Field(2, ge=1, le=64)

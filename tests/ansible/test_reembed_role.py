@@ -29,10 +29,16 @@ def moving(**told: Any) -> dict[str, Any]:
 
 
 ASKED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
-    "a word that is no verb": ({}, {"do": "go"}, "do is 'go': take -e do=status, start, switch, back or end"),
+    "a word that is no verb": (
+        {}, {"do": "go"}, "do is 'go': take -e do=status, start, shadow, switch, back or end",
+    ),
     "no pack": ({}, {"do": "start"}, "which pack? take -e pack=NAME"),
     "half a path": ({}, {"do": "start", "pack": "./dlib"}, "pack is './dlib': give a name"),
     "a pack at the wrong time": ({}, {"do": "end", "pack": "dlib"}, "pack is for do=start"),
+    "no share": (moving(), {"do": "shadow"}, "of how many searches? take -e percent=0 to 100"),
+    "too large a share": (moving(), {"do": "shadow", "percent": 101}, "take -e percent=0 to 100"),
+    "a share at the wrong time": (moving(), {"do": "end", "percent": 5}, "percent is for do=shadow"),
+    "that all fits, for a share": (moving(), {"do": "shadow", "percent": 5}, ""),
     "no number": (moving(), {"do": "switch", "leave_behind": "all"}, "leave_behind is 'all'"),
     "a number at the wrong time": (moving(), {"do": "end", "leave_behind": 3}, "leave_behind is for"),
     "for good at the wrong time": (moving(), {"do": "back", "for_good": "yes"}, "for_good is for do=end"),
@@ -84,6 +90,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
                 "face_installed_pack": given.get("face_installed_pack", "yunet_sface"),
                 "reembed_verb": given.get("do", "status"),
                 "reembed_pack": given.get("pack", ""),
+                "reembed_percent": str(given.get("percent", "")),
                 "reembed_leave_behind": str(given.get("leave_behind", "0")),
                 "reembed_for_good": bool(given.get("for_good")),
             },

@@ -86,7 +86,7 @@ COMMANDS = {
     "copies": "counts alone; what it mends photos have, whose upload has an entry",
     "autoscaler": OPERATING, "doctor": OPERATING, "log-level": OPERATING, "migrate": OPERATING,
     "pack": "pack.compare; all else is of the installation itself",
-    "reembed": "reembedding.start, .run, .switch, .back, .end; `status` tells counts and ids alone",
+    "reembed": "reembedding.start, .run, .shadow, .switch, .back, .end; `status` tells counts and ids alone",
     "queues": OPERATING, "tune": OPERATING, "version": OPERATING,
     "trail": "what the host logged: ids alone",
 }  # fmt: skip

@@ -153,6 +153,7 @@ def test_all_is_moved_while_photos_come_in_and_back(
     metrics = live_app.get("/metrics").text
     assert 'face_recognition_reembedding_photos{state="done"} 5.0' in metrics
     assert "face_recognition_reembedding_agreement_ratio 1.0" in metrics
+    assert 'face_recognition_reembedding_right_ratio{pack="other"} 1.0' in metrics
     assert "face_recognition_reembedding_idle_seconds 0.0" in metrics
     told = run_("reembed", "status").stdout
     assert "photos: 5 of 5 looked at (100.0%), 0 to go" in told
@@ -519,6 +520,10 @@ def test_a_large_collection_has_both_indexes_before_it_is_switched_and_back(
     assert large.kept() == {"first 128": 601, "second 64": 601}
     with as_role(parts, Role.WEB) as web:
         assert Large(web, large.way).nearest(own) == face
+    with as_role(parts, Role.REEMBED) as unit_, unit_.database.snapshot() as session:
+        found = store.both(session, large.way, number, (own, large.other[face]), 10)
+    assert found is not None
+    assert [matches[0] for matches in found] == [(face, None)] * 2, "a search of both asks both indexes"
 
     switch(parts)
     with as_role(parts, Role.WEB) as web:

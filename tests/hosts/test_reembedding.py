@@ -37,9 +37,9 @@ def status(host: Host) -> dict[str, Any]:
     return told
 
 
-def finds(host: Host, collection: str) -> Any:
+def finds(host: Host, collection: str, photo: bytes | None = None) -> Any:
     answer = host.call(
-        "POST", "/api/v1/search", files={"photo": ("q.jpg", astronaut_again())},
+        "POST", "/api/v1/search", files={"photo": ("q.jpg", photo or astronaut_again())},
         data={"collection": collection},
     )  # fmt: skip
     assert answer.status_code == 200, answer.text
@@ -77,6 +77,14 @@ def test_all_is_moved_to_another_pack_and_back(host: Host) -> None:
     wait(lambda: status(host)["way"]["through"], 600, "all photos to be looked at")
     assert move("start", pack=pack, face_accept_model_licence=pack.name)
     assert "photos: " in move("status").stdout
+    move("shadow", percent=100)
+
+    def compared() -> bool:
+        # Each time another photo: an answer that was kept is asked of nobody.
+        assert finds(host, collection, astronaut_jpeg(uuid.uuid4().int % 10**8)) == "Eileen Collins"
+        return bool(status(host)["shadowed"]["faces"])
+
+    wait(compared, 120, "a search to be asked of both packs")
     refused = playbook("reembed", do="switch", leave_behind=ANY)
     assert refused.returncode != 0
     assert "name that one now" in " ".join(refused.stdout.split())

@@ -45,6 +45,8 @@ NOT_SHOWN = {
     "face_recognition_index_ef_search": "needs a large collection; tests/app/test_probing.py",
     "face_recognition_reembedding_photos": "needs a move to another pack; tests/app/test_reembedding.py",
     "face_recognition_reembedding_agreement_ratio": "the same",
+    "face_recognition_reembedding_right_ratio": "the same",
+    "face_recognition_reembedding_shadow_ratio": "the same",
     "face_recognition_originals_copies_missing": "needs a host that keeps copies; tests/app/test_copies.py",
     "face_recognition_originals_copies_away_seconds": "the same",
     "probe_ssl_earliest_cert_expiry": "needs an https address; tests/hosts",

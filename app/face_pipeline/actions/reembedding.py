@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from face_pipeline.actions import shadows
 from face_pipeline.actions.packs import pairs
 from face_pipeline.engine import (
     Engine,
@@ -30,7 +31,17 @@ from face_pipeline.store import indexes, reembedding
 from face_pipeline.store.audit import Actor
 from face_pipeline.store.models import LookOutcome
 from face_pipeline.store.originals import OriginalDamaged, OriginalMissing
-from face_pipeline.store.reembedding import Looked, NotYet, Progress, Side, Stored, Twins, Waiting, Way
+from face_pipeline.store.reembedding import (
+    Looked,
+    NotYet,
+    Progress,
+    Shadowed,
+    Side,
+    Stored,
+    Twins,
+    Waiting,
+    Way,
+)
 
 # Of one transaction: what is lost when this is killed, and made again.
 PHOTOS_AT_ONCE = 16
@@ -74,6 +85,7 @@ class Status:
     """`without_embedding`: faces of collections that were moved, which nobody finds there.
 
     `unindexed`: large collections that are to be moved and have no index yet of what the other pack made.
+    `shadowed`: what came of searches of people that it was asked too, `shadow_percent` of a hundred.
     """
 
     way: Way
@@ -81,6 +93,8 @@ class Status:
     agreement: Agreement
     without_embedding: int
     unindexed: Sequence[str]
+    shadow_percent: int
+    shadowed: Shadowed
 
 
 @dataclass(frozen=True)
@@ -140,7 +154,8 @@ def run(parts: Parts, *, threads: int = 1, again: bool = False, by: Actor, progr
 def attend(parts: Parts, *, threads: int, every: float, by: Actor, progress: Told) -> None:
     """`run`, and look each `every` seconds for photos that came in meanwhile, until nothing is left to move.
 
-    Whoever switches in between is not disturbed. Raises what `run` does, but for NotFound and DatabaseBusy.
+    In between, ask the other pack of what people search, where that is wanted (`shadow`). Whoever switches
+    in between is not disturbed. Raises what `run` does, but for NotFound and DatabaseBusy.
     """
     _check_host(parts)
     while True:
@@ -155,7 +170,7 @@ def attend(parts: Parts, *, threads: int, every: float, by: Actor, progress: Tol
             return
         except DatabaseBusy as error:
             log.info("photos are looked at later: %s", error.message, extra={"operation": "reembed"})
-        time.sleep(every)
+        shadows.attend(parts, every, lambda side: _engine(parts, side, 1))
 
 
 def _tell(parts: Parts, way: Way) -> None:
@@ -164,7 +179,8 @@ def _tell(parts: Parts, way: Way) -> None:
     agreement = _agreement(parts, way)
     parts.database.in_transaction(
         partial(
-            reembedding.tell, found=found, searches=agreement.searches, agreed=agreement.agreed
+            reembedding.tell, found=found, searches=agreement.searches, agreed=agreement.agreed,
+            right_source=agreement.source, right_target=agreement.target,
         )
     )  # fmt: skip
 
@@ -244,7 +260,18 @@ def status(parts: Parts) -> Status:
         found = reembedding.progress(session, way)
         without = reembedding.without_embedding(session, way)
         unindexed = indexes.without_other(session, way.source.contract)
-    return Status(way, found, _agreement(parts, way), without, unindexed)
+        percent, shadowed = reembedding.shadowed(session)
+    return Status(way, found, _agreement(parts, way), without, unindexed, percent, shadowed)
+
+
+def shadow(parts: Parts, percent: int, *, by: Actor) -> None:
+    """Have the unit ask the other pack of so many of a hundred searches; 0: of none. It counts anew.
+
+    Raises BadRequest, NotFound where nothing is being moved.
+    """
+    if not 0 <= percent <= 100:
+        raise BadRequest(f"the share is {percent} percent; take 0 to 100")
+    parts.database.in_transaction(partial(reembedding.want_shadows, percent=percent, by=by))
 
 
 def _agreement(parts: Parts, way: Way) -> Agreement:

@@ -18,8 +18,9 @@ import numpy.typing as npt
 
 from face_pipeline.actions import analysis
 from face_pipeline.actions.uploads import Upload
-from face_pipeline.broker import answers
+from face_pipeline.broker import answers, shadows
 from face_pipeline.broker.messages import FoundFace
+from face_pipeline.engine import contract_id
 from face_pipeline.errors import BadRequest, NotFound
 from face_pipeline.parts import Parts
 from face_pipeline.store import audit, collections, embeddings, vectors
@@ -139,6 +140,10 @@ def _search(
         if _version(parts, collection) != collection.version:
             # Nobody finds it any more, and it may tell of somebody who was erased meanwhile.
             answers.drop(parts.scratch, key)
+    shadows.offer(
+        parts.settings.shadow_dir,
+        shadows.Search(contract_id(parts.pack), [each.id for each in found], analysed, photo.data),
+    )
     return Answer(
         _names(found), _merged(found, faces, wish.limit), cached=False, shared=shared, seconds=seconds,
         looked_at=_faces_in(found),

@@ -22,6 +22,7 @@ from face_pipeline.words import counted
 if TYPE_CHECKING:
     from face_pipeline.actions.reembedding import Agreement, Status, Switched
     from face_pipeline.parts import Parts
+    from face_pipeline.store.reembedding import Shadowed
 
 # Searches and uploads go first.
 NICENESS = 19
@@ -67,6 +68,9 @@ def add_commands(
     )
     status = add("status", _status, "say how far it is, what is left behind, and how the two packs agree")
     status.add_argument("--format", choices=("text", "json"), default="text")
+    text = "have the other pack asked of a share of searches, and compare"
+    shadow = add("shadow", _shadow, text)
+    shadow.add_argument("percent", type=_number, help="of a hundred searches; 0: of none")
     switch = add("switch", _switch, "let the collections have the other pack's embeddings")
     back = add("back", _back, "let them have those again that they had before")
     for action in (look, switch, back):
@@ -205,6 +209,23 @@ def _told(found: Status) -> Iterator[str]:
             " face-indexer.timer builds it once all photos were looked at"
         )
     yield from _agreement(found.agreement)
+    yield from _shadowed(found.shadow_percent, found.shadowed)
+
+
+def _shadowed(percent: int, found: Shadowed) -> Iterator[str]:
+    if not percent and not found.searches:
+        return
+    yield (
+        f"searches of people: {percent}% are asked of both packs; {found.searches} were so far, and of their"
+        f" faces the other pack does not find {found.unfound}"
+    )
+    if found.faces:
+        yield (
+            f"  of {counted(found.faces, 'face')} both find the same person, or nobody, for {found.person}"
+            f" ({found.person / found.faces:.1%}), the same face first for {found.face}"
+            f" ({found.face / found.faces:.1%})"
+        )
+        yield f"  they share {found.shared / found.faces:.1%} of their matches"
 
 
 def _agreement(agreement: Agreement) -> Iterator[str]:
@@ -226,6 +247,17 @@ def _agreement(agreement: Agreement) -> Iterator[str]:
 def _listed(words: str, ids: Sequence[uuid.UUID]) -> str:
     more = f" and {len(ids) - SHOWN} more (--format json)" if len(ids) > SHOWN else ""
     return f"{words}: {', '.join(map(str, ids[:SHOWN]))}{more}"
+
+
+def _shadow(parts: MakeParts, options: argparse.Namespace) -> None:
+    from face_pipeline.actions import reembedding
+
+    reembedding.shadow(parts(), options.percent, by=operator())
+    print(
+        f"{options.percent}% of searches are asked of both packs, once the other one has looked at all photos"
+        if options.percent
+        else "no search is asked of both packs any more"
+    )
 
 
 def _switch(parts: MakeParts, options: argparse.Namespace) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy import (
     ARRAY,
     BigInteger,
     Dialect,
+    Double,
     Enum,
     ForeignKey,
     Identity,
@@ -719,7 +720,10 @@ class Reembedding(Base):
     the directory of each; `threshold`: its own. `through_at`: when all photos had been looked at, last.
     What follows is as whoever looks at photos left it (`looked_at`): photos by what became of them, faces
     that would be left behind, and of how many `searches` both packs find the same person, or nobody
-    (`agreed`).
+    (`agreed`), and each the right one (`right_*`).
+    `shadow_percent`: of so many searches of people the other pack is asked too (actions/shadows.py); how many
+    were, their faces, those that it did not find (`unfound`); of the others for how many both packs find the
+    same person or nobody, and the same face, and the sum of the shares of matches that both have (0 to 1).
     """
 
     __tablename__ = "reembeddings"
@@ -744,6 +748,15 @@ class Reembedding(Base):
     faces_left: Mapped[int] = mapped_column(BigInteger, server_default="0")
     searches: Mapped[int] = mapped_column(BigInteger, server_default="0")
     agreed: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    right_source: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    right_target: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    shadow_percent: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    shadow_searches: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    shadow_faces: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    shadow_unfound: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    shadow_person: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    shadow_face: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    shadow_shared: Mapped[float] = mapped_column(Double, server_default="0")
 
 
 class ReembeddingPhoto(Base):

@@ -12,16 +12,17 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import case, delete, exists, func, or_, select, text, update
+from pgvector.sqlalchemy import HALFVEC
+from sqlalchemy import bindparam, case, cast, delete, exists, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from face_pipeline.errors import Conflict, DatabaseBusy, NotFound
-from face_pipeline.store import audit, compatible, indexes
+from face_pipeline.store import audit, compatible, indexes, vectors
 from face_pipeline.store.audit import Actor
 from face_pipeline.store.database import Database
 from face_pipeline.store.models import (
@@ -147,14 +148,48 @@ class Told:
 
     `photos`: by what became of them, and those that `waiting`; `left`: faces without an embedding to move to.
     Both packs find the same person, or nobody, in `agreed` of `searches`. `idle_seconds`: since when nobody
-    looked at the photos, though some have to be looked at; 0 once all were.
+    looked at the photos, though some have to be looked at; 0 once all were. `right_*`: the searches for which
+    that pack finds the right person. `shadowed`: what people searched.
     """
 
     photos: dict[str, int]
     left: int
     searches: int
     agreed: int
+    right_source: int
+    right_target: int
+    shadowed: Shadowed
     idle_seconds: float
+
+
+class Match(NamedTuple):
+    """A stored face like the one searched for; `person_id` None: nobody's."""
+
+    face_id: uuid.UUID
+    person_id: uuid.UUID | None
+
+
+Matches = Sequence[Match]
+
+
+@dataclass(frozen=True)
+class Shadowed:
+    """How both packs agree on what people searched, each at its own threshold.
+
+    Of `searches`, the other pack does not find `unfound` faces. Of the `faces` that both find, each counted
+    once for each collection, both find the same person, or nobody, for `person`, and the same stored face, or
+    none, for `face`; `shared`: the sum of the shares (0 to 1) of their matches that both have.
+    """
+
+    searches: int = 0
+    faces: int = 0
+    unfound: int = 0
+    person: int = 0
+    face: int = 0
+    shared: float = 0.0
+
+    def __add__(self, other: Shadowed) -> Shadowed:
+        return Shadowed(**{name: value + getattr(other, name) for name, value in vars(self).items()})
 
 
 class NotYet(Conflict):
@@ -217,6 +252,8 @@ def _tell(session: Session, by: Actor, verb: str, way: Way, **details: int) -> N
             audit.write(session, by, "reembedding.start", details={**contracts, **details})
         case "run":
             audit.write(session, by, "reembedding.run", details={**contracts, **details})
+        case "shadow":
+            audit.write(session, by, "reembedding.shadow", details={**contracts, **details})
         case "back":
             audit.write(session, by, "reembedding.back", details={**contracts, **details})
         case _:
@@ -330,7 +367,9 @@ def is_through(session: Session) -> None:
     session.execute(update(Reembedding).values(through_at=func.now(), looked_at=func.now()))
 
 
-def tell(session: Session, found: Progress, searches: int, agreed: int) -> None:
+def tell(
+    session: Session, found: Progress, *, searches: int, agreed: int, right_source: int, right_target: int
+) -> None:
     """Keep how far it is for those who ask often."""
     lost = {name: len(ids) for name, ids in found.lost.items()}
     session.execute(
@@ -339,6 +378,7 @@ def tell(session: Session, found: Progress, searches: int, agreed: int) -> None:
             photos_done=found.photos - found.waiting - sum(lost.values()),
             **{f"photos_{name}": number for name, number in lost.items()},
             faces_left=found.left.all, searches=searches, agreed=agreed,
+            right_source=right_source, right_target=right_target,
         )
     )  # fmt: skip
 
@@ -356,9 +396,107 @@ def told(session: Session) -> Told | None:
             "waiting": row.photos_waiting,
             **{outcome.value: getattr(row, column.key) for outcome, column in _COUNTED.items()},
         },
-        row.faces_left, row.searches, row.agreed,
+        row.faces_left, row.searches, row.agreed, row.right_source, row.right_target, _shadowed(row),
         0.0 if row.through_at is not None else max(0.0, float(seconds)),
     )  # fmt: skip
+
+
+def _shadowed(row: Reembedding) -> Shadowed:
+    return Shadowed(**{name: getattr(row, f"shadow_{name}") for name in vars(Shadowed())})
+
+
+def shadowed(session: Session) -> tuple[int, Shadowed]:
+    """Of how many of a hundred searches the other pack is asked too, and what came of it. Raises NotFound."""
+    find(session)
+    row = session.scalars(select(Reembedding)).one()
+    return row.shadow_percent, _shadowed(row)
+
+
+def want_shadows(session: Session, percent: int, by: Actor) -> None:
+    """Have the other pack asked of so many of a hundred searches; what is counted begins anew."""
+    way = find(session)
+    session.execute(update(Reembedding).values(shadow_percent=percent, **_no_shadows()))
+    _tell(session, by, "shadow", way, percent=percent)
+
+
+def _no_shadows() -> dict[str, float]:
+    return {f"shadow_{name}": value for name, value in vars(Shadowed()).items()}
+
+
+def shadow_wanted(session: Session) -> tuple[Way, int] | None:
+    """The way, and of how many of a hundred searches the other pack is to be asked: once it has looked at all
+    photos, while some collection is not moved. None: of none."""
+    to_move_ = exists().where(Collection.contract_id == Reembedding.source_contract)
+    percent = session.scalar(
+        select(Reembedding.shadow_percent).where(
+            Reembedding.shadow_percent > 0, Reembedding.through_at.is_not(None), to_move_
+        )
+    )
+    return None if percent is None else (find(session), percent)
+
+
+def count_shadow(session: Session, more: Shadowed) -> None:
+    """Count what came of searches that the other pack was asked too."""
+    columns = {f"shadow_{name}": value for name, value in vars(more).items()}
+    session.execute(
+        update(Reembedding).values(
+            {name: Reembedding.__table__.c[name] + each for name, each in columns.items()}
+        )
+    )
+
+
+def both(
+    session: Session, way: Way, collection_id: int, embeddings: tuple[Embedding, Embedding], limit: int
+) -> tuple[Matches, Matches] | None:
+    """What the pack in use and the other one find of one face in a collection, best first, by the embedding
+    that each made of it; None where the collection is gone, or is not to be moved.
+
+    In a session of one moment.
+    """
+    collection = session.get(Collection, collection_id)
+    if collection is None or collection.contract_id != way.source.contract:
+        return None
+    return (
+        _nearest(session, indexes.Side(collection, way.source.dimension), way.source, embeddings[0], limit),
+        _nearest(
+            session,
+            indexes.Side(collection, way.target.dimension, other=True),
+            way.target,
+            embeddings[1],
+            limit,
+        ),
+    )
+
+
+def _nearest(
+    session: Session, of: indexes.Side, pack: Side, embedding: Embedding, limit: int
+) -> list[Match]:  # fmt: skip
+    """As vectors.py searches, but for names, which who asks may not read."""
+    collection = of.collection
+    settings: tuple[tuple[str, str], ...] = ()
+    searched = bindparam("searched", type_=HALFVEC())
+    if collection.other_index_ready if of.other else collection.index_ready:
+        settings = vectors.index_settings(
+            vectors.EF_SEARCH_MAX if of.other else vectors.ef_search(collection), limit
+        )
+        stored: Any = cast(of.table.embedding, HALFVEC(of.dimension))
+        distance = stored.max_inner_product(searched).label("distance")
+        near = select(of.table.face_id.label("id"), distance).where(of.table.collection_id == collection.id)
+    else:
+        stored = FaceEmbedding.embedding if of.other else Face.embedding
+        distance = stored.max_inner_product(searched).label("distance")
+        near = select(Face.id, distance).where(Face.collection_id == collection.id)
+        if of.other:
+            near = near.join(FaceEmbedding, FaceEmbedding.face_id == Face.id)
+    found = near.order_by(distance).limit(limit).subquery("found")
+    rows = session.execute(
+        select(Face.id, Face.person_id, found.c.distance)
+        .join(found, found.c.id == Face.id)
+        .order_by(found.c.distance, Face.id),
+        {"searched": embedding},
+        execution_options={"local_settings": settings},
+    ).all()
+    return [Match(row.id, row.person_id) for row in rows if -row.distance >= pack.threshold]
 
 
 def look_again(session: Session) -> None:
@@ -575,7 +713,7 @@ def turn(session: Session, by: Actor) -> Way:
     if not session.scalar(moved):
         raise Conflict("no collection was switched, so that there is no way back; `reembed end` gives it up")
     back = Way(way.target, way.source)
-    session.execute(update(Reembedding).values(**_columns(back), looked_at=func.now()))
+    session.execute(update(Reembedding).values(**_columns(back), looked_at=func.now(), **_no_shadows()))
     mark(session, back)
     _tell(session, by, "back", back)
     return back

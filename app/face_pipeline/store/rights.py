@@ -120,13 +120,17 @@ RIGHTS: dict[Role, dict[str, str]] = {
         "audit": "SELECT (id), INSERT",
         "collections": "SELECT, UPDATE (other_contract_id)",
         "face_embeddings": CHANGE,
+        # It asks both packs what people search.
+        "face_vectors": READ,
         "faces": "SELECT, UPDATE (position)",
         "photos": "SELECT, UPDATE (lease_until)",
         "reembedding_photos": ADD,
         "reembeddings": (
             "SELECT, UPDATE (agreed, faces_left, looked_at, photos_damaged, photos_done, photos_missing,"
-            " photos_refused, photos_waiting, searches, through_at)"
+            " photos_refused, photos_waiting, right_source, right_target, searches, shadow_face,"
+            " shadow_faces, shadow_person, shadow_searches, shadow_shared, shadow_unfound, through_at)"
         ),
+        "second_vectors": READ,
     },
 }
 

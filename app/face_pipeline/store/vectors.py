@@ -217,7 +217,7 @@ def _ask(
 ) -> Iterator[tuple[int, list[Row[Any]]]]:
     """The number of each question that is not `answered` yet, and its rows."""
     min_quality, except_face = wanted.get("min_quality", 0.0), wanted.get("except_face")
-    settings = () if most is None else _index_settings(wanted.get("ef") or ef_search(collection), most)
+    settings = () if most is None else index_settings(wanted.get("ef") or ef_search(collection), most)
     left = [number for number in range(len(embeddings)) if number not in answered]
     for first in range(0, len(left), QUESTIONS_AT_ONCE):
         some = left[first : first + QUESTIONS_AT_ONCE]
@@ -377,7 +377,8 @@ def _cosine(distance: float) -> float:
     return round(max(-1.0, min(1.0, -distance)), 4)
 
 
-def _index_settings(ef: int, limit: int) -> tuple[tuple[str, str], ...]:
+def index_settings(ef: int, limit: int) -> tuple[tuple[str, str], ...]:
+    """Of one statement that asks an index for so many faces, among `ef` candidates."""
     return (
         ("hnsw.ef_search", str(min(EF_SEARCH_LIMIT, max(ef, limit)))),
         ("hnsw.iterative_scan", "relaxed_order"),

@@ -267,6 +267,25 @@ def _of_reembedding() -> Iterator[Metric]:
             "Searches of stored faces by which both packs find the same person, or nobody, 0 to 1.",
             value=told.agreed / told.searches,
         )
+        right = GaugeMetricFamily(
+            "face_recognition_reembedding_right_ratio",
+            "Searches of stored faces by which a pack finds the right person, 0 to 1.",
+            labels=["pack"],
+        )
+        for pack, number in (("in use", told.right_source), ("other", told.right_target)):
+            right.add_metric([pack], number / told.searches)
+        yield right
+    if told.shadowed.faces:
+        shadow = GaugeMetricFamily(
+            "face_recognition_reembedding_shadow_ratio",
+            "How both packs agree on what people searched, 0 to 1.",
+            labels=["same"],
+        )
+        for what, share in (
+            ("person", told.shadowed.person), ("face", told.shadowed.face), ("matches", told.shadowed.shared)
+        ):  # fmt: skip
+            shadow.add_metric([what], share / told.shadowed.faces)
+        yield shadow
     yield GaugeMetricFamily(
         "face_recognition_reembedding_idle_seconds",
         "For how long nobody has looked at photos though some have to be looked at.",
