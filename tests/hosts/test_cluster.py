@@ -304,17 +304,39 @@ def test_both_redises_are_asked_by_tls_alone(host: Host) -> None:
 def test_what_hosts_tell_of_themselves_is_asked_by_tls_alone(host: Host) -> None:
     targets = host.call("GET", "/prometheus/api/v1/targets?state=active").json()["data"]["activeTargets"]
     urls = {target["labels"]["job"]: target["scrapeUrl"] for target in targets}
-    assert {job for job, url in urls.items() if not url.startswith("https://")} <= {"grafana"}
+    assert {job for job, url in urls.items() if not url.startswith("https://")} == set()
     watching = GROUPS["monitoring"][0]
-    for job in ("node", "redis", "postgres", "nginx", "web", "celery", "prometheus", "alertmanager"):
+    # Where they are installed. Kibana is nginx's to ask, which is on the same host as Prometheus.
+    asked = ["node", "redis", "postgres", "nginx", "web", "celery", "prometheus", "alertmanager"]
+    asked += [job for job in ("grafana",) if job in urls]
+    if host.call("GET", "/kibana/api/status").status_code != 404:
+        shows = on(GROUPS["logging"][0], "sed -n 's/^server.host: //p' /etc/kibana/kibana.yml").strip()
+        urls["kibana"] = f"https://{shows}:5601/kibana/api/status"
+        asked.append("kibana")
+    for job in asked:
         url = urls[job]
         assert on(watching, f"curl -s {CA} -o /dev/null -w '%{{http_code}}' {url}").strip() in (
             "200",
             "401",
         ), job
         plain = url.replace("https://", "http://")
-        assert "_total" not in on(watching, f"curl -s {plain} || true"), job
+        assert not re.search("_total|_info|available", on(watching, f"curl -s {plain} || true")), job
         assert on(watching, f"curl -s -o /dev/null -w '%{{http_code}}' {url} || true").strip() == "000", job
+
+
+def test_a_host_refuses_what_another_has_no_reason_to_ask(host: Host) -> None:
+    data, away = GROUPS["redis"][0], REMOTE[-1]
+    if on(data, "systemctl is-active face-firewall || true").strip() != "active":
+        pytest.skip("the firewall is off (face_firewall_enabled)")
+    address = on(away, "sed -n s/^FACE_REDIS_HOST=//p /etc/face-pipeline/face-pipeline.env").strip()
+
+    def reaches(name: str, port: int) -> bool:
+        opened = f"timeout 4 bash -c ': </dev/tcp/{address}/{port}' 2>/dev/null && echo yes || true"
+        return "yes" in on(name, opened)
+
+    assert away not in GROUPS["proxy"] + GROUPS["web"] + GROUPS["monitoring"]
+    assert [port for port in (22, 443, 5432, 6381) if not reaches(away, port)] == []
+    assert [port for port in (9090, 9100) if reaches(away, port) or not reaches(data, port)] == []
 
 
 def _lose_silently(name: str) -> None:
