@@ -314,7 +314,7 @@ def stutter(directory: str) -> Break:
     return do
 
 
-FAKE_TIME = "/usr/lib/*/faketime/libfaketime.so.1"
+FAKE_TIME = "/usr/lib/*/faketime/libfaketimeMT.so.1"
 
 
 def shift_clock(pattern: str, seconds: int) -> Break:

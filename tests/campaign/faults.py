@@ -200,8 +200,8 @@ FAULTS: Mapping[str, Mapping[str, Fault]] = {
     },
     "full": {
         "originals": _disk("originals", fill, "uploads are answered 507 until there is room"),
-        "postgres": _disk("postgres", fill, "503 or 507 until there is room"),
-        "redis": _disk("redis", fill, UNAVAILABLE),
+        "postgres": _disk("postgres", fill, "507 until there is room"),
+        "redis": _disk("redis", fill, SEARCHES),
         "prometheus": _disk("prometheus", fill, CHARTS),
     },
     "slow": {name: _disk(name, stutter, "late answers") for name in DISKS} | {
