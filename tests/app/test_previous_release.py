@@ -61,6 +61,7 @@ def test_the_release_before_is_the_oldest_that_is_said_to_work(earlier: Path) ->
     assert schema.head_revision() > compatible.WORKS_WITH
 
 
+@pytest.mark.campaign("two releases side by side; that the names of the schemas fit is tested always")
 def test_the_release_before_takes_finds_and_erases_on_this_schema(
     before: App, web_url: tuple[str, object], environment: dict[str, str], parts: Parts
 ) -> None:

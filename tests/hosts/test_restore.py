@@ -189,7 +189,7 @@ def test_a_repository_whose_files_are_damaged_fails_the_trial_and_the_other_does
 
 # The last one: the host is another one afterwards.
 def test_a_host_that_is_lost_with_its_controller_comes_back_on_an_empty_one(host: Host) -> None:
-    """Left are the disk with a repository, whose users had other numbers, and one private key."""
+    """Left are the disks with the repositories, whose users had other numbers, and one private key."""
     if not RECIPIENT:
         pytest.skip(
             "needs a private key that opens the sealed secrets (FACE_HOST_RECIPIENT): molecule/restore"
@@ -197,15 +197,15 @@ def test_a_host_that_is_lost_with_its_controller_comes_back_on_an_empty_one(host
     given = give(host)
     saved = playbook("backup")
     assert saved.returncode == 0, saved.stdout + saved.stderr
-    disk = over_ssh(host, "tar -C /mnt -cz backup")
+    disks = over_ssh(host, "tar -C /mnt -cz backup second")
     secrets = Path(host.ca).parent
     for verb in ("destroy", "create"):
         done = playbook(f"machines/{verb}")
         assert done.returncode == 0, done.stdout + done.stderr
     assert not secrets.exists()
 
-    host.run("apt-get -qq update && apt-get -qq install -y age >/dev/null && mkdir /mnt/second")
-    over_ssh(host, "tar -C /mnt -xz && chown -R 4711:4711 /mnt/backup/database", disk)
+    host.run("apt-get -qq update && apt-get -qq install -y age >/dev/null")
+    over_ssh(host, "tar -C /mnt -xz && chown -R 4711:4711 /mnt/*/database", disks)
     key = Path(RECIPIENT).read_bytes()
     opened = over_ssh(host, "age --decrypt -i - /mnt/backup/sealed/secrets.tar.age", key)
     secrets.mkdir(mode=0o700)
@@ -222,6 +222,5 @@ def test_a_host_that_is_lost_with_its_controller_comes_back_on_an_empty_one(host
     put_in(host, given["collection"])
     accepted = restore(do="forget")
     assert accepted.returncode == 0, accepted.stdout + accepted.stderr
-    # Both repositories take what comes from now on.
     saved = playbook("backup")
     assert saved.returncode == 0, saved.stdout + saved.stderr
