@@ -388,7 +388,7 @@ class Originals:
         return {level.parent for level in made}
 
     def _give(self, made: Path | int) -> None:
-        """What root makes, by a command, belongs to whom the originals belong: the units read and remove it."""
+        """What root makes, by a command, belongs to whom all originals belong: units read and remove it."""
         if os.geteuid() == 0:
             owner = self.directory.stat()
             os.chown(made, owner.st_uid, owner.st_gid)
