@@ -245,6 +245,17 @@ def test_a_round_mends_both_sides_and_removes_what_no_row_names(
     assert (state.host, state.held, state.missing, state.is_well) == (host.url[7:], 3, 0, True)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, as whom an operator mends")
+def test_what_root_mends_belongs_to_whom_the_originals_belong(tmp_path: Path) -> None:
+    os.chown(tmp_path, 12345, 12346)
+    data = b"lost, and back"
+    originals = Originals(tmp_path)
+    originals.write({stock.name_of(data): data})
+    path = originals.path(stock.name_of(data))
+    for each in (path, path.parent, path.parent.parent):
+        assert (each.stat().st_uid, each.stat().st_gid) == (12345, 12346), each
+
+
 def test_a_database_that_was_made_anew_removes_no_copy_of_its_forerunner(
     host: Host, with_copies: Callable[..., Parts]
 ) -> None:

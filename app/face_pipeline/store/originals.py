@@ -222,6 +222,7 @@ class Originals:
                 for sha256, data in photos.items():
                     descriptor = os.open(aside[sha256], os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
                     files.append(stack.enter_context(os.fdopen(descriptor, "wb")))
+                    self._give(descriptor)
                     files[-1].write(data)
                 for file in files:
                     file.flush()
@@ -383,7 +384,14 @@ class Originals:
         made = [level for level in (directory.parent, directory) if not level.is_dir()]
         for level in made:
             level.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
+            self._give(level)
         return {level.parent for level in made}
+
+    def _give(self, made: Path | int) -> None:
+        """What root makes, by a command, belongs to whom all originals belong: units read and remove it."""
+        if os.geteuid() == 0:
+            owner = self.directory.stat()
+            os.chown(made, owner.st_uid, owner.st_gid)
 
 
 def _is_of(sha256: str, data: bytes) -> bool:
