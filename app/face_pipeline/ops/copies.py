@@ -12,7 +12,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import NamedTuple
 
+from face_pipeline.errors import DiskFull
 from face_pipeline.parts import Parts
 from face_pipeline.store import copy_rounds, erasure, original_faults
 from face_pipeline.store.copies import CopyHost, CopyHostAway
@@ -83,6 +85,9 @@ def repair(parts: Parts, seconds: float = SECONDS, *, whole: bool = False) -> No
         except CopyHostAway as error:
             log.error("%s", error, extra={"operation": "copies", "reason_code": error.code})
             parts.database.in_transaction(partial(copy_rounds.is_away, host=host.name))
+        except DiskFull as error:
+            # What came back so far is there; the next run goes on.
+            log.error("%s", error, extra={"operation": "copies", "reason_code": error.code})
 
 
 def _go_on(parts: Parts, host: CopyHost, last: CopyRound, until: float | None) -> None:
@@ -94,14 +99,22 @@ def _go_on(parts: Parts, host: CopyHost, last: CopyRound, until: float | None) -
             parts.database.in_transaction(partial(copy_rounds.answers, host=host.name))
             return
         parts.database.in_transaction(partial(copy_rounds.begin, host=host.name))
+    foreign = 0
     for prefix in copy_rounds.PREFIXES[place:]:
         if until is not None and time.monotonic() > until:
-            return
-        found, lacking = _compare(parts, host, prefix)
+            break
+        compared = _compare(parts, host, prefix)
+        foreign += compared.foreign
         parts.database.in_transaction(
-            partial(copy_rounds.went_on, host=host.name, found=found, lacking=lacking)
+            partial(copy_rounds.went_on, host=host.name, found=compared.found, lacking=compared.lacking)
         )
-    parts.database.in_transaction(partial(copy_rounds.end, host=host.name))
+    else:
+        parts.database.in_transaction(partial(copy_rounds.end, host=host.name))
+    if foreign:
+        log.warning(
+            "%s on %s older than this database, and left there", _copies(foreign), host.name,
+            extra={"operation": "copies", "count": foreign},
+        )  # fmt: skip
 
 
 def _is_fresh(last: CopyRound) -> bool:
@@ -109,8 +122,16 @@ def _is_fresh(last: CopyRound) -> bool:
     return ended is not None and not last.missing and datetime.now(UTC) - ended < ROUND_EVERY
 
 
-def _compare(parts: Parts, host: CopyHost, prefix: str) -> tuple[int, int]:
-    """Mend what differs; returns how many originals have a copy there now, and how many have none."""
+class _Compared(NamedTuple):
+    """How many originals have a copy now, how many have none, and how many copies another database made."""
+
+    found: int
+    lacking: int
+    foreign: int
+
+
+def _compare(parts: Parts, host: CopyHost, prefix: str) -> _Compared:
+    """Mend what differs."""
     # In this order: what is uploaded in between is there, and not lacking.
     with parts.database.reading() as session:
         wanted = copy_rounds.names(session, prefix)
@@ -120,19 +141,15 @@ def _compare(parts: Parts, host: CopyHost, prefix: str) -> tuple[int, int]:
     _take_back(parts, host, {name for name in wanted if not parts.own_originals.path(name).exists()})
     old = {name for name, age in there.items() if name not in wanted and age > ORPHAN_AFTER_SECONDS}
     # A database that was made anew knows none of its forerunner's photos, which may come back from a backup.
-    if foreign := {name for name in old if there[name] > database_age}:
-        log.warning(
-            "%s on %s older than this database, and left there", _copies(len(foreign)), host.name,
-            extra={"operation": "copies", "count": len(foreign)},
-        )  # fmt: skip
-        old -= foreign
+    foreign = {name for name in old if there[name] > database_age}
+    old -= foreign
     if not parts.own_originals.keeps_the_way_back() and (nameless := old - _named(parts, old)):
         log.info(
             "%s that no photo names removed from %s", _copies(host.remove(nameless)), host.name,
             extra={"operation": "copies"},
         )  # fmt: skip
     found = len(wanted & there.keys()) + sent
-    return found, len(wanted) - found
+    return _Compared(found, len(wanted) - found, len(foreign))
 
 
 def _send(parts: Parts, host: CopyHost, names: Collection[str]) -> int:

@@ -228,7 +228,7 @@ def _of_copies() -> Iterator[Metric]:
         found = copy_rounds.every(session)
     now = datetime.now(UTC)
     families = [
-        GaugeMetricFamily(f"face_recognition_originals_copies_{name}", text, labels=["host"])
+        GaugeMetricFamily(f"face_recognition_originals_copies_{name}", text, labels=["copy_host"])
         for name, text in (
             ("missing", "Originals that a host has no copy of, as the last comparison left it."),
             ("away_seconds", "For how long a host that keeps copies has not answered; 0: it answers."),
