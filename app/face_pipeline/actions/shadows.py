@@ -1,4 +1,4 @@
-"""Asking another model pack what people search, behind their backs: how far the two agree on it.
+"""Asking another model pack what people search, beside the one in use: how far the two agree on it.
 
 Nobody waits for this, and nobody gets its answers. Of a search its counts are kept, and nothing else.
 """
