@@ -34,8 +34,8 @@ SAFETY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
 
-# Lines of a process for requests without a valid key: 86 MB a day at most.
-STRANGERS = Sparing(per_second=2.0, burst=100)
+# Lines of a process for requests without a valid key: with those that count others, 3 MB a day at most.
+STRANGERS = Sparing(per_second=2 / 60, burst=100)
 
 
 @dataclass(frozen=True)
