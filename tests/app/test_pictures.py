@@ -20,7 +20,7 @@ from PIL import Image
 from sqlalchemy import delete
 
 from tests.app import stock
-from tests.installation import App
+from tests.installation import App, wait_until
 from tests.oddities import saved
 from tests.photos import astronaut, astronaut_again, astronaut_jpeg
 
@@ -155,4 +155,6 @@ def test_a_crop_that_many_ask_for_at_once_is_made_once(live_app: App, parts: Par
             assert {each.result().status_code for each in asked} == {200}
     finally:
         os.kill(live_app.workers[1].pid, signal.SIGCONT)
+    # It writes the line once it has answered.
+    wait_until(lambda: log("worker1.log").count("picture answered") > before, 10, "the worker to tell of it")
     assert log("worker1.log").count("picture answered") == before + 1
