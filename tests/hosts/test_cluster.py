@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +61,35 @@ long = pytest.mark.campaign("it installs and deploys for minutes")
 CA = "--cacert /etc/face-pipeline/ca.crt"
 
 
+@cache
+def _way(name: str) -> list[str]:
+    """What runs a command on a host: ssh, where its inventory asks for no more; else Ansible, which takes
+    seconds of computing to start.
+    """
+    shown = subprocess.run(
+        [str(BIN / "ansible-inventory"), "-i", str(INVENTORY), "--host", name],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    told = json.loads(shown.stdout.replace("{{ inventory_hostname }}", name))
+    key, options = (told.get(f"ansible_ssh_{what}", "") for what in ("private_key_file", "common_args"))
+    if told.get("ansible_user") != "root" or not key or "{{" in key + options:
+        return [str(BIN / "ansible"), name, "-i", str(INVENTORY), "-m", "ansible.builtin.shell", "-a"]
+    # A connection of its own: who takes a host's power would leave a shared one behind.
+    alone = ["-o", "ControlMaster=no", "-o", "ControlPath=none", "-o", "BatchMode=yes"]
+    alone += ["-o", "ConnectTimeout=60", "-o", "ServerAliveInterval=10", "-o", "ServerAliveCountMax=6"]
+    return ["ssh", *alone, *shlex.split(options), "-i", key, f"root@{told.get('ansible_host', name)}"]
+
+
 def on(name: str, command: str, check: bool = True) -> str:
+    """What a command in a host's shell says."""
+    way = _way(name)
+    by_ssh = way[0] == "ssh"
     done = subprocess.run(
-        [str(BIN / "ansible"), name, "-i", str(INVENTORY), "-m", "ansible.builtin.shell", "-a", command],
-        cwd=ROOT, capture_output=True, text=True, timeout=120 * PATIENCE, check=False,
+        [*way, f"sh -c {shlex.quote(command)}" if by_ssh else command], cwd=ROOT, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=120 * PATIENCE, check=False,
     )  # fmt: skip
     assert not check or done.returncode == 0, done.stdout + done.stderr
-    return done.stdout.partition(">>\n")[2]
+    return done.stdout if by_ssh else done.stdout.partition(">>\n")[2]
 
 
 def status(tmp_path: Path) -> dict[str, Any]:
