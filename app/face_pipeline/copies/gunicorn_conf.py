@@ -8,7 +8,7 @@ from typing import Any
 
 from face_pipeline.config import get_settings
 from face_pipeline.telemetry import streams
-from face_pipeline.telemetry.logging import configure_logging
+from face_pipeline.telemetry.logging import configure_logging, of_gunicorn
 from face_pipeline.telemetry.serving import Certificate
 
 SERVICE = "face-copies"
@@ -28,15 +28,7 @@ graceful_timeout = 30
 keepalive = 75
 control_socket_disable = True
 accesslog = None
-logconfig_dict: dict[str, Any] = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "loggers": {
-        "gunicorn.error": {"propagate": True, "handlers": []},
-        "gunicorn.access": {"propagate": False, "handlers": []},
-    },
-    "root": {"handlers": [], "level": _settings.log_level},
-}
+logconfig_dict = of_gunicorn(_settings.log_level)
 
 if _settings.copies_certificate and _settings.copies_key:
     certfile, keyfile = str(_settings.copies_certificate), str(_settings.copies_key)

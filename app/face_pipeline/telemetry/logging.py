@@ -76,6 +76,19 @@ def stage_seconds(timings: dict[str, float]) -> dict[str, float]:
     return {f"{stage}_seconds": round(timings[stage], 4) for stage in STAGES if stage in timings}
 
 
+def of_gunicorn(level: str) -> dict[str, Any]:
+    """The setting `logconfig_dict`: errors of gunicorn are lines like all others, and requests have none."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "loggers": {
+            "gunicorn.error": {"propagate": True, "handlers": []},
+            "gunicorn.access": {"propagate": False, "handlers": []},
+        },
+        "root": {"handlers": [], "level": level},
+    }
+
+
 def configure_logging(service_name: str, level: str) -> None:
     """Send every logger of this process to stdout as JSON."""
     handler = logging.StreamHandler(streams.output())

@@ -9,7 +9,7 @@ from face_pipeline.broker import log_level
 from face_pipeline.config import get_settings
 from face_pipeline.parts import Parts
 from face_pipeline.telemetry import streams
-from face_pipeline.telemetry.logging import configure_logging
+from face_pipeline.telemetry.logging import configure_logging, of_gunicorn
 from face_pipeline.web import refusals
 
 streams.capture("face-web")
@@ -31,15 +31,7 @@ limit_request_field_size = 16380
 # The service sees no home directory to put a control socket in.
 control_socket_disable = True
 accesslog = None
-logconfig_dict: dict[str, Any] = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "loggers": {
-        "gunicorn.error": {"propagate": True, "handlers": []},
-        "gunicorn.access": {"propagate": False, "handlers": []},
-    },
-    "root": {"handlers": [], "level": _settings.log_level},
-}
+logconfig_dict = of_gunicorn(_settings.log_level)
 
 
 def on_starting(_: Any) -> None:
