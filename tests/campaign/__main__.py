@@ -182,6 +182,11 @@ class Campaign:
             # What an erasure could not let go at once, it does.
             guest.run("systemctl start face-indexer.service", check=False)
         try:
+            copies = self.site.copies()
+        except CommandFailed as error:
+            copies = {}
+            self.report.findings.append(f"copies cannot be compared: {error}")
+        try:
             self.report.alerts = self.site.alerts(self.report.began, time.time())
         except requests.RequestException as error:
             self.report.findings.append(f"alerts cannot be read: {error}")
@@ -193,7 +198,7 @@ class Campaign:
             if sha256 == name or before.get(name) != sha256
         }
         return Evidence(
-            self.site.rows(self.collection), files, self.site.chain_fault(), heard, frozenset(before)
+            self.site.rows(self.collection), files, self.site.chain_fault(), heard, frozenset(before), copies
         )
 
 
@@ -207,6 +212,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--from", dest="first", type=int, default=1, help="the number of the first fault")
     parser.add_argument("--kinds", help=f"of {', '.join(FAULTS)} (all)")
     parser.add_argument("--short", action="store_true", help="what is over in moments, in 6 minutes at most")
+    parser.add_argument("--minutes", type=float, help="no fault begins later (short: 6)")
     parser.add_argument(
         "--summary", type=Path, default=environment("FACE_HOST_SUMMARY"), help="as ./quickstart writes it"
     )
@@ -219,6 +225,8 @@ def _options() -> argparse.Namespace:
     pace = SHORT if options.short else LONG
     if options.kinds is not None:
         pace = replace(pace, kinds=tuple(options.kinds.split(",")))
+    if options.minutes is not None:
+        pace = replace(pace, minutes=options.minutes)
     if options.pause is not None:
         pace = replace(pace, pause=options.pause)
     options.pace = pace

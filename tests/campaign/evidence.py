@@ -55,6 +55,8 @@ class Evidence:
     alerts: list[Alert] = field(default_factory=list)
     # Originals that other collections named before.
     before: frozenset[str] = frozenset()
+    # Of each host that keeps copies of originals, as `files`.
+    copies: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 # Of a row of PostgreSQL's, as JSON: both the hosts' evidence and the tests' own read with it.

@@ -84,6 +84,7 @@ OF_MONITORING = (
     "PrometheusRuleFailures",
 )  # fmt: skip
 OF_NGINX = ("PublicUrlDown",)
+OF_COPIES = ("OriginalsCopiesAway", "OriginalsCopiesMissing")
 
 NOTHING = "nothing"
 LATER = "answers that come later, or 5xx with `Retry-After` for some seconds"
@@ -117,6 +118,7 @@ STAY: Mapping[str, Target] = {
     "nginx": Target("proxy", main_of("nginx.service"), "connections are refused", OF_NGINX),
     "nginx worker": Target("proxy", child_of("nginx.service"), "its connections end", OF_NGINX),
     "hooks": Target("web", main_of("face-hooks.service"), "web hooks come later", ("WebHookFails",)),
+    "copies": Target("copies", main_of("face-copies.service"), NOTHING, OF_COPIES),
     "reconciler": Target("web", main_of("face-reconciler.service"), NOTHING, ("AuditNotSealed",)),
     "flower": Target("web", main_of("face-flower.service"), "Flower's page is away"),
     "prometheus": Target("monitoring", main_of("prometheus.service"), CHARTS, OF_MONITORING),
@@ -133,6 +135,11 @@ STAY: Mapping[str, Target] = {
 
 def _cut(toward: int, back: int, users: str) -> Fault:
     return Fault("proxy", cut(toward, back), users, CUT_SECONDS, OF_DATA, machine=True)
+
+
+def _power(silently: bool) -> Fault:
+    may = (*OF_DATA, *OF_MONITORING, *OF_COPIES, "HostDown")
+    return Fault("all", cut_power(silently), "no answer until it has booted", may=may, machine=True)
 
 
 # Directories with data: whose, and where. What fills one or slows it down needs a disk of its own there.
@@ -197,6 +204,10 @@ FAULTS: Mapping[str, Mapping[str, Fault]] = {
         "to the host": _cut(100, 0, "no answer"),
         "from the host": _cut(0, 100, "no answer, and what was asked may have been done"),
         "lossy": _cut(LOSSY, LOSSY, "slow answers"),
+        "of workers": Fault(
+            "workers", cut(100, 100), "answers that come later", CUT_SECONDS,
+            (*OF_WORKERS, *OF_COPIES, "HostDown"), machine=True, needs="! systemctl cat face-web.service",
+        ),
     },
     "full": {
         "originals": _disk("originals", fill, "uploads are answered 507 until there is room"),
@@ -219,9 +230,7 @@ FAULTS: Mapping[str, Mapping[str, Fault]] = {
     },
     "install": {"twice": Fault("web", install_twice, NOTHING, may=(*OF_DATA, *OF_MONITORING))},
     "power": {
-        "host": Fault(
-            "all", cut_power, "no answer until it has booted",
-            may=(*OF_DATA, *OF_MONITORING, "HostDown"), machine=True,
-        ),
+        "host": _power(silently=False),
+        "host, silently": _power(silently=True),
     },
 }  # fmt: skip

@@ -74,8 +74,13 @@ class Guest:
         running = [str(ROOT / "roles/machine/files/running"), self.name, str(MACHINES / self.name)]
         return subprocess.run(running, check=False, stdin=subprocess.DEVNULL).returncode == 0
 
-    def cut_power(self) -> None:
-        """Every process of it ends at once. What its kernel has, which is this machine's, stays."""
+    def cut_power(self, silently: bool = False) -> None:
+        """Every process of it ends at once. What its kernel has, which is this machine's, stays.
+
+        That kernel tells those who are connected. `silently`: as a host does that cannot say good-bye.
+        """
+        if silently:
+            here("ip", "link", "set", f"vb-{self.name}", "down")
         if Path("/run/systemd/system").is_dir():
             here("systemctl", "kill", "--signal=KILL", f"face-machine-{self.name}")
         else:
@@ -265,14 +270,15 @@ class Site:
         return rows(json.loads(self.database.sql(ROWS.format(collection=collection))))
 
     def originals(self) -> dict[str, str]:
-        """The SHA-256 of each original by its name, of all hosts that keep them."""
-        found = {}
-        for guest in self.of("web"):
-            said = guest.run(f"find {ORIGINALS} -type f -exec sha256sum {{}} +")
-            for line in said.splitlines():
-                sha256, _, path = line.partition("  ")
-                found[Path(path).name] = sha256
-        return found
+        """The SHA-256 of each original by its name, of all web hosts."""
+        return {name: sha256 for guest in self.of("web") for name, sha256 in _files_of(guest).items()}
+
+    def copies(self) -> dict[str, dict[str, str]]:
+        """The same of each host that keeps copies, after they were compared."""
+        keeping = self.of("copies")
+        if keeping:
+            self.of("web")[0].run("face-pipeline copies --repair")
+        return {guest.name: _files_of(guest) for guest in keeping}
 
     def chain_fault(self) -> str | None:
         said = self.of("web")[0].run("face-pipeline audit verify 2>&1 || echo broken")
@@ -284,6 +290,12 @@ class Site:
         answer = self.api.call("GET", "/prometheus/api/v1/query_range", params=query)
         answer.raise_for_status()
         return alerts(answer.json()["data"]["result"], began)
+
+
+def _files_of(guest: Guest) -> dict[str, str]:
+    said = guest.run(f"find {ORIGINALS} -type f -exec sha256sum {{}} +")
+    pairs = (line.partition("  ") for line in said.splitlines())
+    return {Path(path).name: sha256 for sha256, _, path in pairs}
 
 
 def alerts(series: list[dict[str, Any]], began: float) -> list[Alert]:

@@ -36,6 +36,7 @@ def judge(
         *_faces(evidence, reference),
         *_deleted(history, evidence),
         *_files(history, evidence),
+        *_copies(evidence),
         *_chain(evidence),
         *(_alerts(evidence, faults, patience) if alerts else ()),
         *_outages(history, faults, patience),
@@ -109,6 +110,18 @@ def _files(history: list[Operation], evidence: Evidence) -> Iterator[str]:
             yield f"not sent: nobody sent the file {name[:12]}"
         if sha256 != name:
             yield f"bytes: the original {name[:12]} has other bytes"
+
+
+def _copies(evidence: Evidence) -> Iterator[str]:
+    """After a comparison of all: each host has what the web host has, and nothing else."""
+    for host, copies in evidence.copies.items():
+        for name in evidence.files.keys() - copies.keys():
+            yield f"no copy: {host} lacks the original {name[:12]}"
+        for name in copies.keys() - evidence.files.keys():
+            yield f"copy stays: {host} has {name[:12]}, which is no original"
+        for name, sha256 in copies.items():
+            if sha256 != name:
+                yield f"bytes: the copy {name[:12]} of {host} has other bytes"
 
 
 def _chain(evidence: Evidence) -> Iterator[str]:

@@ -74,11 +74,15 @@ class Report:
             ", ".join(sorted(heard)) or "-",
         ]
 
+    @property
+    def minutes(self) -> float:
+        return (self.ended - self.began) / 60
+
     def counts(self) -> dict[str, Any]:
         uploads = [each for each in self.operations if each.what == "upload"]
         return {
             "faults": len(self.faults),
-            "minutes": round((self.ended - self.began) / 60, 1),
+            "minutes": round(self.minutes, 1),
             "operations": len(self.operations),
             "answered": sum(each.outcome == "ok" for each in self.operations),
             "unknown": sum(each.outcome == "unknown" for each in self.operations),
