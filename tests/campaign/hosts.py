@@ -318,7 +318,9 @@ def read(summary: Path, inventory: Path) -> Site:
     known = json.loads(here(ansible("ansible-inventory"), "-i", str(inventory.absolute()), "--list"))
     groups = {name: set(group.get("hosts", [])) for name, group in known.items() if name != "_meta"}
     guests = []
-    for name, settings in known["_meta"]["hostvars"].items():
+    for name, told in known["_meta"]["hostvars"].items():
+        # Ansible shows its templates as they are written.
+        settings = json.loads(json.dumps(told).replace("{{ inventory_hostname }}", name))
         ssh = [
             "ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=10",
             # A connection that is shared outlives the guest, and hangs where its network is cut.
