@@ -33,6 +33,7 @@ from tests.campaign.history import History, Operation
 from tests.campaign.hosts import CommandFailed, Guest, Site, alerts, cut_rules, here
 from tests.campaign.judge import ALERT_AFTER, BUDGETS, judge
 from tests.campaign.report import Report
+from tests.campaign.together import together
 from tests.hosts.test_host import Host
 from tests.installation import App, wait_until
 from tests.photos import ROOT
@@ -164,6 +165,14 @@ def test_the_judge_names_what_is_broken_and_nothing_else(lived: Lived) -> None:
             session.execute(text(change.format("left(actor_name, -1)")))
             session.execute(text("ALTER TABLE audit ENABLE TRIGGER audit_only_added"))
     assert found(lived.evidence()) == []
+
+    copied = {"copies1": dict(sound.files)}
+    assert found(replace(sound, copies=copied)) == []
+    expect("no copy:", found(replace(sound, copies={"copies1": {}})))
+    expect("copy stays:", found(replace(sound, copies={"copies1": {**sound.files, "d" * 64: "d" * 64}})))
+    expect(
+        "bytes: the copy", found(replace(sound, copies={"copies1": {**sound.files, kept.sha256: "e" * 64}}))
+    )
 
     now = time.time()
     long = Happened(2, "power", "host", now, now + 90, now + 100, must=("HostDown", "TargetDown"))
@@ -318,3 +327,25 @@ def test_a_report_counts_by_kind_and_says_how_to_do_a_fault_again(tmp_path: Path
     report.write(tmp_path)
     assert json.loads((tmp_path / "report.json").read_text())["counts"]["photos acknowledged"] == 2
     assert "| power | 1 |" in (tmp_path / "report.md").read_text()
+
+
+def test_pieces_of_a_campaign_make_one_report(tmp_path: Path) -> None:
+    for seed, began in (3, 1000.0), (4, 5000.0):
+        directory = tmp_path / str(seed)
+        report = Report(seed, ["kill"], began, ended=began + 120)
+        report.faults = [Happened(1, "kill", "redis", began + 1, began + 2, began + 4 + seed)]
+        operation = Operation("sender", "upload", "a" * 64, began + 1, began + 3, "ok", 202, f"photo-{seed}")
+        directory.mkdir()
+        History(directory / "history.jsonl").add(operation)
+        report.operations = [operation]
+        report.write(directory)
+    made = together([tmp_path / "3", tmp_path / "4"])
+    figures = made.figures()
+    assert figures["counts"]["minutes"] == 4.0
+    assert figures["counts"]["photos acknowledged"] == 2
+    assert figures["targets"] == {"kill of redis": 2}
+    assert [(each["seed"], each["first"], each["last"]) for each in figures["pieces"]] == [
+        (3, 1, 1),
+        (4, 1, 1),
+    ]
+    assert made.rows()[-1][:6] == ["all", "2", "2", "0", "6", "6"]
