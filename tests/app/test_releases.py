@@ -28,7 +28,8 @@ SYSTEMCTL = """#!/bin/sh
 echo "systemctl $*" >>{directory}/calls
 case "$1 $2" in
   restart*not-here*) echo "Unit $2 not found." >&2; exit 5 ;;
-  is-active*) case "$3" in *not-here*) exit 3 ;; esac ;;
+  is-active*) case "$3" in *not-here*) exit 3 ;; esac; ! grep -qx "$3" {directory}/failed 2>/dev/null ;;
+  is-failed*) grep -qx "$3" {directory}/failed 2>/dev/null ;;
 esac
 """
 
@@ -102,7 +103,7 @@ class Machine:
         path = self.directory / "calls"
         found = path.read_text().splitlines() if path.exists() else []
         path.unlink(missing_ok=True)
-        return [line for line in found if "is-active" not in line]
+        return [line for line in found if "is-active" not in line and "is-failed" not in line]
 
 
 class Ready(http.server.BaseHTTPRequestHandler):
@@ -152,6 +153,18 @@ def test_the_way_back_brings_link_settings_and_units_and_restarts(updated: Machi
     ]  # fmt: skip
     assert updated.call("back", "old").stdout == ""
     assert updated.asked() == []
+
+
+def test_the_way_back_starts_what_was_given_up(updated: Machine) -> None:
+    (updated.directory / "failed").write_text("face-web.socket\nface-web.service\nface-hooks.service\n")
+    assert updated.call("back", "old").returncode == 0
+    assert updated.asked() == [
+        "systemctl daemon-reload",
+        "systemctl reset-failed face-web.socket", "systemctl restart face-web.socket",
+        "systemctl reset-failed face-web.service", "systemctl restart face-web.service",
+        "face-workers restart",
+        "systemctl reset-failed face-hooks.service", "systemctl restart face-hooks.service",
+    ]  # fmt: skip
 
 
 def test_a_unit_that_the_earlier_release_did_not_have_ends(updated: Machine) -> None:
@@ -229,7 +242,8 @@ def test_a_release_that_is_not_there_changes_nothing(updated: Machine) -> None:
 
 
 def test_it_is_told_when_the_web_service_does_not_start(updated: Machine) -> None:
-    updated.program("bin/systemctl", '#!/bin/sh\n[ "$1" != restart ] || { echo "Job failed" >&2; exit 1; }\n')
+    broken = '#!/bin/sh\ncase $1 in restart) echo "Job failed" >&2; exit 1 ;; is-failed) exit 1 ;; esac\n'
+    updated.program("bin/systemctl", broken)
     done = updated.call("back", "old")
     assert done.returncode == 1
     assert done.stderr == "Job failed\nface-release: systemctl restart face-web.service failed\n"

@@ -197,6 +197,20 @@ def test_a_restart_takes_half_at_a_time_and_leaves_the_named(machine: Machine) -
     assert machine.do("restart", "celery@1.service") == ""
 
 
+def test_a_restart_starts_those_that_were_given_up_but_none_that_was_drained(machine: Machine) -> None:
+    machine.do("converge", 3)
+    for number in (2, 9):
+        (machine.directory / f"run/celery@{number}.service").write_text("failed\n")
+    workers = [f"celery@{number}.service" for number in (1, 2, 3)]
+    assert machine.do("restart") == f"restarted: {' '.join(workers)}\n"
+    assert machine.running == [1, 2, 3]
+    assert machine.calls("reset-failed") == ["celery@2.service"]
+    # Also where it is the only one.
+    machine.do("scale", 1)
+    (machine.directory / "run/celery@1.service").write_text("failed\n")
+    assert machine.do("restart") == "restarted: celery@1.service\n"
+
+
 def test_all_are_stopped_and_start_again(machine: Machine) -> None:
     machine.do("converge", 2)
     assert machine.do("stop") == "stopped\n"

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -218,25 +219,25 @@ class Site:
                 wrong.append(f"not ready: {answer.status_code}")
         except requests.RequestException as error:
             wrong.append(f"no answer: {type(error).__name__}")
-        for guest in self.guests:
-            try:
-                down = self._units_down(guest)
+        with ThreadPoolExecutor(len(self.guests)) as each_at_once:
+            for guest, down in zip(self.guests, each_at_once.map(self._units_down, self.guests), strict=True):
                 wrong += [
                     f"{guest.name}: {each}" for each in down if not (serving and each.startswith(BESIDE))
                 ]
-            except CommandFailed as error:
-                wrong.append(str(error))
         if not wrong:
             wrong += self._without_end(time.time() if sent_until is None else sent_until)
         return wrong
 
     def _units_down(self, guest: Guest) -> list[str]:
         units = self.units[guest.name]
-        said = guest.run(
-            f"systemctl is-active {' '.join(map(shlex.quote, units))}; echo --;"
-            " systemctl list-units --plain --no-legend --state=failed | awk '{print $1}'",
-            check=False,
-        )
+        try:
+            said = guest.run(
+                f"systemctl is-active {' '.join(map(shlex.quote, units))}; echo --;"
+                " systemctl list-units --plain --no-legend --state=failed | awk '{print $1}'",
+                check=False,
+            )
+        except CommandFailed as error:
+            return [str(error)]
         states, _, failed = said.partition("--\n")
         if len(states.split()) != len(units):
             return ["does not answer to SSH, or has not booted"]

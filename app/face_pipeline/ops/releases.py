@@ -61,7 +61,7 @@ class Host:
 
     current: the link to the one that runs. root: what the paths of files are below. files: patterns of what
     the roles write for a release. web: the web service's socket, as a path. services: units that restart with
-    a release where they run, but for web and workers. workers: the program face-workers.
+    a release where they run or have failed, but for web and workers. workers: the program face-workers.
     """
 
     releases: Path
@@ -229,6 +229,17 @@ def is_active(unit: str) -> bool:
     return not subprocess.run(["systemctl", "is-active", "--quiet", unit], check=False).returncode  # noqa: S603, S607
 
 
+def has_failed(unit: str) -> bool:
+    return not subprocess.run(["systemctl", "is-failed", "--quiet", unit], check=False).returncode  # noqa: S603, S607
+
+
+def restart_unit(unit: str) -> None:
+    """Also one that systemd has given up, because another release or other settings did not start."""
+    if has_failed(unit):
+        systemctl("reset-failed", unit)
+    systemctl("restart", unit)
+
+
 class OverSocket(http.client.HTTPConnection):
     def __init__(self, path: Path) -> None:
         super().__init__("localhost", timeout=10)
@@ -254,8 +265,13 @@ def is_ready(host: Host) -> bool:
 def restart(host: Host) -> None:
     """The web behind its socket, which stays open; the workers half at a time; then what is left."""
     systemctl("daemon-reload")
-    if is_active("face-web.socket"):
-        systemctl("restart", "face-web.service")
+    # Those that never ran here, and those that somebody stopped, stay so.
+    services = [unit for unit in host.services if is_active(unit) or has_failed(unit)]
+    closed = has_failed("face-web.socket")
+    if closed:
+        restart_unit("face-web.socket")
+    if closed or is_active("face-web.socket"):
+        restart_unit("face-web.service")
         deadline = time.monotonic() + READY_SECONDS
         while not is_ready(host):
             if time.monotonic() > deadline:
@@ -263,8 +279,8 @@ def restart(host: Host) -> None:
             time.sleep(0.5)
     if host.workers.exists() and subprocess.run([str(host.workers), "restart"], check=False).returncode:  # noqa: S603
         raise NotReady("the workers did not all start: journalctl -u 'celery@*'")
-    for unit in filter(is_active, host.services):
-        systemctl("restart", unit)
+    for unit in services:
+        restart_unit(unit)
 
 
 # The commands

@@ -30,6 +30,7 @@ face-workers stop | start   stop all, drained, and the autoscaler paused; start 
 WRONG_USE = 2
 UNITS = "celery@*.service"
 RUNNING = "active,activating,reloading"
+FAILED = "failed"
 
 
 class Refused(Exception):
@@ -156,6 +157,9 @@ def number_of(unit: str) -> int:
 def begin(verb: str, units: Sequence[str]) -> None:
     """Start or restart all of them side by side; of those that did not start, the last lines are told."""
     try:
+        # systemd starts no unit again that failed too often; what made it fail may be gone.
+        if given_up := [unit for unit in listed(FAILED) if unit in units]:
+            systemctl("reset-failed", *given_up)
         systemctl(verb, *units)
     except NotStarted:
         for unit in units:
@@ -201,7 +205,7 @@ def apply(host: Host) -> None:
         systemctl("disable", "--now", "--quiet", *surplus)
         say(f"drained: {len(surplus)}")
     # What was drained has no state any more.
-    if failed := [unit for unit in listed("failed") if unit not in want]:
+    if failed := [unit for unit in listed(FAILED) if unit not in want]:
         systemctl("reset-failed", *failed)
 
 
@@ -257,9 +261,10 @@ def resume(host: Host, _: Sequence[str]) -> None:
         say("resumed")
 
 
-def restart(_: Host, left_out: Sequence[str]) -> None:
-    """At most half at a time, so that the others go on."""
-    old = [unit for unit in listed(RUNNING) if unit not in left_out]
+def restart(host: Host, left_out: Sequence[str]) -> None:
+    """At most half at a time, so that the others go on. Those that systemd gave up start again, too."""
+    given_up = {*listed(FAILED)} & {*enabled(host)}
+    old = [unit for unit in in_order({*listed(RUNNING), *given_up}) if unit not in left_out]
     if not old:
         return
     half = (len(old) + 1) // 2
