@@ -207,6 +207,28 @@ def test_an_upload_is_answered_once_a_further_host_has_its_photo(
         host.installation.end(web)
 
 
+def test_a_copy_that_arrives_after_its_removal_does_not_stay(
+    host: Host, with_copies: Callable[..., Parts]
+) -> None:
+    (there,) = with_copies(host).copies.hosts  # type: ignore[union-attr]
+    data = uuid.uuid4().bytes
+    name = stock.name_of(data)
+    before = hosts.Moment.now()
+    assert there.put(name, data, before)
+    assert there.remove([name]) == 1
+    # It was on its way for long.
+    assert not there.put(name, data, before)
+    assert host.disk.names(name[:2]) == {}
+    assert there.is_asked
+    # Somebody uploads it anew; another boot's time says nothing.
+    assert there.put(name, data, hosts.Moment.now())
+    assert there.put(name, data, before)
+    assert host.disk.read(name) == data
+    assert there.remove([name]) == 1
+    assert there.put(name, data, hosts.Moment("another boot", 0.0))
+    assert host.disk.read(name) == data
+
+
 def test_what_is_required_decides_whether_a_host_that_is_away_is_missed(
     host: Host, make_host: Callable[[], Host], with_copies: Callable[..., Parts]
 ) -> None:

@@ -1,13 +1,14 @@
 """What a host that keeps copies of originals answers the web host. It knows no database, and needs none.
 
-    PUT    /copies/SHA256          201: the bytes of the request survive a power cut now
+    PUT    /copies/SHA256          201: the bytes of the request survive a power cut; 409: removed meanwhile
     GET    /copies/SHA256          200, or 404 where there is no such copy, or only a damaged one
     GET    /copies?prefix=ab       {"names": {"SHA256": AGE}}: ages in seconds
     POST   /copies/check           {"names": [...]} -> {"faults": {"SHA256": "missing" or "damaged"}}
     POST   /copies/remove          {"names": [...]} -> {"removed": NUMBER}
     GET    /health                 {"status": "ok"}, for whoever asks
 
-All but the last want the token. Errors are {"error": {"code", "message"}}: 400, 401, 404, 413, 422, 507.
+All but the last want the token. Who puts or removes says when it began (`store.copies.MOMENT_HEADER`). Errors
+are {"error": {"code", "message"}}: 400, 401, 404, 409, 413, 422, 507.
 """
 
 from __future__ import annotations
@@ -22,14 +23,17 @@ from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
 from face_pipeline.config import get_settings
+from face_pipeline.copies.removals import Removals
 from face_pipeline.errors import (
     BadRequest,
     ConfigurationError,
+    Conflict,
     FacePipelineError,
     Unauthorized,
     Unprocessable,
 )
 from face_pipeline.parts import Parts
+from face_pipeline.store.copies import MOMENT_HEADER, Moment
 from face_pipeline.store.models import OriginalFault
 from face_pipeline.store.originals import OriginalDamaged, OriginalMissing, Originals
 
@@ -47,6 +51,7 @@ class _Asked:
     def __init__(self, originals: Originals, tokens: tuple[str, ...]) -> None:
         self._originals = originals
         self._tokens = [token.encode() for token in tokens]
+        self._removals = Removals()
 
     def check_token(self) -> None:
         kind, _, token = request.headers.get("Authorization", "").partition(" ")
@@ -59,7 +64,13 @@ class _Asked:
         data = request.get_data(cache=False)
         if hashlib.sha256(data).hexdigest() != _checked(name):
             raise Unprocessable("these are not the bytes of that name; send them again")
+        began = _began()
+        if began:
+            self._removals.forget(name, began)
         self._originals.write({name: data})
+        # A removal notes itself first: either it finds the file, or it is found here.
+        if began and self._removals.undone(name, began, lambda: self._originals.remove([name], lambda _: ())):
+            raise Conflict("it was removed after you began to send it")
         return jsonify(name=name), 201
 
     def get(self, name: str) -> Response:
@@ -83,7 +94,10 @@ class _Asked:
         return jsonify(faults=faults)
 
     def remove(self) -> Response:
-        return jsonify(removed=self._originals.remove(_names(), lambda _: ()).removed)
+        names = _names()
+        if began := _began():
+            self._removals.note(names, began)
+        return jsonify(removed=self._originals.remove(names, lambda _: ()).removed)
 
 
 def create_app() -> Flask:
@@ -118,6 +132,10 @@ def _checked(name: str) -> str:
     if not NAME.fullmatch(name):
         raise BadRequest("a name has to be a SHA-256 in hexadecimal digits")
     return name
+
+
+def _began() -> Moment | None:
+    return Moment.read(request.headers.get(MOMENT_HEADER, ""))
 
 
 def _names() -> list[str]:

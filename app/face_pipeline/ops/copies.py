@@ -17,7 +17,7 @@ from typing import NamedTuple
 from face_pipeline.errors import DiskFull
 from face_pipeline.parts import Parts
 from face_pipeline.store import copy_rounds, erasure, original_faults
-from face_pipeline.store.copies import CopyHost, CopyHostAway
+from face_pipeline.store.copies import CopyHost, CopyHostAway, Moment
 from face_pipeline.store.models import CopyRound, OriginalFault
 from face_pipeline.store.originals import ORPHAN_AFTER_SECONDS, OriginalMissing
 from face_pipeline.words import counted
@@ -155,11 +155,13 @@ def _compare(parts: Parts, host: CopyHost, prefix: str) -> _Compared:
 def _send(parts: Parts, host: CopyHost, names: Collection[str]) -> int:
     sent = set()
     for name in sorted(names):
+        began = Moment.now()
         try:
-            host.put(name, parts.originals.read(name))
+            data = parts.originals.read(name)
         except OriginalMissing:
             continue
-        sent.add(name)
+        if host.put(name, data, began):
+            sent.add(name)
     if erased := sent - _named(parts, sent):
         host.remove(erased)
     if sent:

@@ -12,6 +12,9 @@ import logging
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -31,6 +34,44 @@ MORE_SECONDS = 1.0
 UPLOADS_AT_ONCE = 8
 # Of one request; the other host takes 1000.
 NAMES_AT_ONCE = 500
+
+
+# Of a request that puts or removes copies: when the web host began with it.
+MOMENT_HEADER = "Face-Began"
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A time of one host's running, which no clock that is set changes; seconds since `boot`."""
+
+    boot: str
+    seconds: float
+
+    @classmethod
+    def now(cls) -> Moment:
+        return cls(_boot(), time.monotonic())
+
+    @classmethod
+    def read(cls, text: str) -> Moment | None:
+        """As `str` gives it; None: nobody said."""
+        boot, _, seconds = text.partition(" ")
+        try:
+            return cls(boot, float(seconds))
+        except ValueError:
+            return None
+
+    def __str__(self) -> str:
+        return f"{self.boot} {self.seconds:.6f}"
+
+    def is_after(self, other: Moment) -> bool:
+        """False also where they cannot be compared."""
+        return self.boot == other.boot and self.seconds > other.seconds
+
+
+@cache
+def _boot() -> str:
+    return BOOT_ID.read_text(encoding="ascii").strip()
 
 
 class CopiesAway(Unavailable):
@@ -64,9 +105,15 @@ class CopyHost:
         """False for a while after it did not answer."""
         return time.monotonic() >= self._away_until
 
-    def put(self, sha256: str, data: bytes) -> None:
-        """Once this returns, the copy survives a power cut of that host."""
-        self._ask("PUT", f"/copies/{sha256}", body=data, good=(201,))
+    def put(self, sha256: str, data: bytes, began: Moment) -> bool:
+        """Once this returns, the copy survives a power cut of that host.
+
+        False where it was removed after `began`, when it was known that the photo is to be kept.
+        """
+        headers = {MOMENT_HEADER: str(began)}
+        return bool(
+            self._ask("PUT", f"/copies/{sha256}", body=data, headers=headers, good=(201, 409)).status == 201
+        )
 
     def read(self, sha256: str) -> bytes | None:
         """The bytes, compared with their name; None where it has no such copy, or only a damaged one."""
@@ -89,12 +136,18 @@ class CopyHost:
         found, removed = sorted(names), 0
         for start in range(0, len(found), NAMES_AT_ONCE):
             some = found[start : start + NAMES_AT_ONCE]
-            removed += int(self._told("POST", "/copies/remove", {"names": some})["removed"])
+            began = {MOMENT_HEADER: str(Moment.now())}
+            removed += int(self._told("POST", "/copies/remove", {"names": some}, began)["removed"])
         return removed
 
-    def _told(self, method: str, path: str, asked: dict[str, Any] | None = None) -> Any:
+    def _told(
+        self, method: str, path: str, asked: dict[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:  # fmt: skip
         body = None if asked is None else json.dumps(asked).encode()
-        answer = self._ask(method, path, body=body, headers={"Content-Type": "application/json"})
+        answer = self._ask(
+            method, path, body=body, headers={"Content-Type": "application/json", **(headers or {})}
+        )
         try:
             return json.loads(answer.data)
         except ValueError as error:
@@ -155,7 +208,8 @@ class Copies:
         """Give each host these photos, by their sha256. Raises CopiesAway where too few of them took them."""
         if not photos:
             return
-        sent = {self._senders.submit(_send, host, photos) for host in self.hosts if host.is_asked}
+        began = Moment.now()
+        sent = {self._senders.submit(_send, host, photos, began) for host in self.hosts if host.is_asked}
         kept = _took(sent, self._needed)
         if kept < self._needed:
             raise CopiesAway(
@@ -193,14 +247,13 @@ def _remove(host: CopyHost, names: Collection[str]) -> bool:
     return True
 
 
-def _send(host: CopyHost, photos: Mapping[str, bytes]) -> bool:
+def _send(host: CopyHost, photos: Mapping[str, bytes], began: Moment) -> bool:
     try:
-        for sha256, data in photos.items():
-            host.put(sha256, data)
+        kept = [host.put(sha256, data, began) for sha256, data in photos.items()]
     except CopyHostAway as error:
         _tell(error)
         return False
-    return True
+    return all(kept)
 
 
 def _tell(error: CopyHostAway) -> None:
