@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.ansible.programs import load
 from tests.ansible.test_hardening import write
@@ -28,6 +29,8 @@ S3 = {
     "kind": "s3", "endpoint": "s3.example.org", "bucket": "face", "region": "eu-1", "path": "/site-a",
     "key_id": "AKIA", "secret": "s3_secret", "addresses": ["192.0.2.8"],
 }  # fmt: skip
+OWN_S3 = {**S3, "endpoint": "s3.example.net", "port": 9000, "path_style": False, "key_id": "face:app"}
+PEM = "-----BEGIN CERTIFICATE-----\n"
 OWN = {"vault_ssh_key": "-----BEGIN KEY-----", "s3_secret": "s3-secret-of-the-test"}
 
 faults = load("roles/backup/filter_plugins/backup_faults.py").backup_faults
@@ -41,7 +44,7 @@ def faults_of(repositories: Any = (DIRECTORY,), recipients: Any = (AGE,), days: 
     return found
 
 
-@pytest.mark.parametrize("repositories", [[DIRECTORY], [SFTP], [S3, DIRECTORY]])
+@pytest.mark.parametrize("repositories", [[DIRECTORY], [SFTP], [S3, DIRECTORY], [OWN_S3]])
 def test_settings_that_work_have_no_fault(repositories: list[Any]) -> None:
     assert faults_of(repositories, [AGE, "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 me@example.org"]) == []
 
@@ -58,6 +61,17 @@ def test_settings_that_work_have_no_fault(repositories: list[Any]) -> None:
         ({"repositories": [{**DIRECTORY, "path": "backup"}]}, "path is a whole path"),
         ({"repositories": [{**SFTP, "path": "/srv/two words"}]}, "path holds letters"),
         ({"repositories": [{**S3, "secret": "nothing"}]}, "face_own_secrets; nothing is not there"),
+        ({"repositories": [{**S3, "endpoint": "https://s3.example"}]}, "endpoint is .* name of a host"),
+        ({"repositories": [{**S3, "endpoint": "s3.example.org:9000"}]}, "its port goes into port"),
+        ({"repositories": [{**S3, "port": "9000"}]}, "port is '9000'; it must be a number"),
+        ({"repositories": [{**SFTP, "port": 0}]}, "port is 0; it must be a number from 1 to 65535"),
+        ({"repositories": [{**S3, "bucket": "Face"}]}, "bucket is 'Face'; it must be 3 to 63 small letters"),
+        ({"repositories": [{**S3, "region": "eu 1"}]}, "region is 'eu 1'"),
+        ({"repositories": [{**S3, "key_id": "one\ntwo"}]}, "key_id .* id of an access key"),
+        ({"repositories": [{**S3, "path_style": "no"}]}, "path_style is true, for ENDPOINT/BUCKET"),
+        ({"repositories": [{**OWN_S3, "endpoint": "192.0.2.8"}]}, "path_style is false, and an address"),
+        ({"repositories": [{**S3, "authority": "/nowhere/ca.crt"}]}, "authority is '/nowhere/ca.crt'"),
+        ({"repositories": [{**S3, "authority": str(ROLE / "vars/main.yml")}]}, "authority is .*, PEM"),
         ({"recipients": []}, "needs face_backup_recipients.*age-keygen -o KEY"),
         ({"recipients": ["age1short"]}, "'age1short' is no public key"),
         ({"recipients": ["AGE-SECRET-KEY-1" + "Q" * 58]}, "this is a secret key"),
@@ -71,6 +85,11 @@ def test_settings_that_cannot_work_are_explained(given: dict[str, Any], words: s
     assert re.search(words, fault), fault
 
 
+def test_an_authority_is_a_certificate_of_the_controller(tmp_path: Path) -> None:
+    (tmp_path / "ca.crt").write_text(PEM)
+    assert faults_of([{**S3, "authority": str(tmp_path / "ca.crt")}]) == []
+
+
 def test_a_secret_key_of_age_is_not_repeated() -> None:
     assert "QQQ" not in str(faults_of(recipients=["AGE-SECRET-KEY-1" + "Q" * 58]))
 
@@ -80,7 +99,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files of a host with a repository of each kind, two by two."""
     directory = tmp_path_factory.mktemp("backup")
     tasks = []
-    for number, repositories in enumerate(([SFTP, DIRECTORY], [S3])):
+    for number, repositories in enumerate(([SFTP, DIRECTORY], [S3, {**OWN_S3, "authority": "/ca.crt"}])):
         for name in ("pgbackrest.conf", "backup.json", "backup_known_hosts", "face-backup.conf"):
             dest = f"{directory}/{number}-{name}"
             task = {"ansible.builtin.template": {"src": f"{ROLE}/templates/{name}.j2", "dest": dest}}
@@ -116,6 +135,35 @@ def test_pgbackrest_has_each_repository_encrypted_and_for_so_many_days(written: 
     assert s3["repo1-s3-key-secret"] == "s3-secret-of-the-test"
 
 
+def test_pgbackrest_finds_a_store_of_ones_own(written: Path) -> None:
+    options = pgbackrest(written / "1-pgbackrest.conf")
+    assert (options["repo1-storage-port"], options["repo1-s3-uri-style"]) == ("443", "path")
+    assert "repo1-storage-ca-file" not in options
+    assert (options["repo2-s3-endpoint"], options["repo2-storage-port"]) == ("s3.example.net", "9000")
+    assert (options["repo2-s3-uri-style"], options["repo2-s3-key"]) == ("host", "face:app")
+    assert options["repo2-storage-ca-file"] == "/etc/face-pipeline/backup_authority_2.crt"
+
+
+def test_an_authority_is_there_where_it_is_named_and_goes_where_it_is_not(tmp_path: Path) -> None:
+    (tmp_path / "ca.crt").write_text(PEM)
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/backup_authority_1.crt").write_text("of a repository that was there before")
+    given = {
+        "face_backup_enabled": True,
+        "face_backup_repositories": [DIRECTORY, {**OWN_S3, "authority": str(tmp_path / "ca.crt")}],
+        "face_config_dir": str(tmp_path / "etc"),
+    }
+    tasks = [
+        {**task, "vars": given}
+        for name in ("repositories", "remove")
+        for task in yaml.safe_load((ROLE / f"tasks/{name}.yml").read_text())
+        if "authorities" in task["name"]
+    ]
+    write(tmp_path, tasks)
+    (found,) = (tmp_path / "etc").iterdir()
+    assert (found.name, found.read_text()) == ("backup_authority_2.crt", PEM)
+
+
 def test_what_everybody_may_read_holds_no_secret(written: Path) -> None:
     for number in (0, 1):
         text = (written / f"{number}-backup.json").read_text()
@@ -133,13 +181,18 @@ def test_restic_gets_its_secrets_by_file_and_environment_alone(
     program = load("roles/backup/files/backup.py")
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     (tmp_path / "backup_repository_1").write_text("s3-secret-of-the-test\n")
-    (sftp, directory), (s3,) = (
+    (tmp_path / "backup_repository_2").write_text("s3-secret-of-the-test\n")
+    (sftp, directory), (s3, own_s3) = (
         json.loads((written / f"{number}-backup.json").read_text())["repositories"] for number in (0, 1)
     )
     made = program.Restic(1, s3)
     assert made.env["RESTIC_REPOSITORY"] == "s3:https://s3.example.org/face/site-a/files"
     assert made.env["AWS_SECRET_ACCESS_KEY"] == "s3-secret-of-the-test"
-    assert made.options == []
+    assert made.options == ["-o", "s3.bucket-lookup=path"]
+    made = program.Restic(2, own_s3)
+    assert made.env["RESTIC_REPOSITORY"] == "s3:https://s3.example.net:9000/face/site-a/files"
+    authority = ["--cacert", "/etc/face-pipeline/backup_authority_2.crt"]
+    assert made.options == ["-o", "s3.bucket-lookup=dns", *authority]
     assert program.Restic(2, directory).env["RESTIC_REPOSITORY"] == "/mnt/backup/files"
     made = program.Restic(1, sftp)
     assert made.env["RESTIC_REPOSITORY"] == "sftp:face@vault.example.org:/srv/face/files"

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 CACHE = Path(os.environ.get("FACE_CACHE_DIR", "/var/cache/face-pipeline"))
 ROOT = CACHE / "services-trixie-3"
+# An S3 store of Debian's, and what speaks to it: few tests need it.
+S3_ROOT = CACHE / "services-s3-trixie-1"
 PREFIX = "face-tests-"
 PR_SET_PDEATHSIG = 1
 
@@ -64,16 +66,19 @@ class Service:
     system_user = "nobody"
     stop_signal = signal.SIGTERM
     start_seconds = 30.0
+    # What its programs are of, where this host has them not.
+    root = ROOT
 
     def __init__(self, far: "Far | None" = None) -> None:
         self.far = far
         self.host = far.address if far else "127.0.0.1"
         self.port = free_port()
-        self._native = _native()
-        if not self._native and not (ROOT / ".complete").exists():
-            raise ServicesMissing(f"{self.name} is not here: run tests/services/prepare once as root")
+        self._native = self.root == ROOT and _native()
+        if not self._native and not (self.root / ".complete").exists():
+            prepare = "tests/services/prepare" + (" s3" if self.root == S3_ROOT else "")
+            raise ServicesMissing(f"{self.name} is not here: run {prepare} once as root")
         if not self._native and os.geteuid() != 0:
-            raise ServicesMissing(f"{self.name} from {ROOT} needs root: run the tests as root")
+            raise ServicesMissing(f"{self.name} from {self.root} needs root: run the tests as root")
         sweep()
         name = f"{PREFIX}{os.getpid()}-{self.name}-"
         self.directory = Path(tempfile.mkdtemp(prefix=name, dir=_temporary_base()))
@@ -168,11 +173,11 @@ class Service:
         if self._native:
             entry = pwd.getpwnam(self.system_user)
             return entry.pw_uid, entry.pw_gid
-        for line in (ROOT / "etc/passwd").read_text().splitlines():
+        for line in (self.root / "etc/passwd").read_text().splitlines():
             fields = line.split(":")
             if fields[0] == self.system_user:
                 return int(fields[2]), int(fields[3])
-        raise ServicesMissing(f"{ROOT} is incomplete: remove it and run tests/services/prepare")
+        raise ServicesMissing(f"{self.root} is incomplete: remove it and run tests/services/prepare")
 
     def _wrap(self, arguments: Sequence[str]) -> list[str]:
         return [*(self.far.prefix if self.far else ()), *self._as_user(arguments)]
@@ -186,7 +191,7 @@ class Service:
             return ["setpriv", *who, "--", *arguments]
         return [
             *("unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--propagation", "private", "--"),
-            *(str(HERE / "enter"), str(ROOT), self.system_user, str(self.directory)),
+            *(str(HERE / "enter"), str(self.root), self.system_user, str(self.directory)),
             *arguments,
         ]
 

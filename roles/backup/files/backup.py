@@ -15,17 +15,21 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import json
 import os
 import random
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
+from http.client import HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 STANZA = "face"
 DAY = 86400
@@ -35,6 +39,8 @@ WEEK = 6.5 * DAY
 READ_BACK = "5%"
 # Originals that are read back whole, from so many directories at most.
 PROVEN, PROVEN_DIRECTORIES = 10, 20
+# The longest silence of a store of S3.
+S3_SECONDS = 60
 PARTS = {"database": ("database",), "files": ("originals", "configuration")}
 METRICS = {
     "face_backup_last_success_timestamp_seconds": (
@@ -190,8 +196,12 @@ class Restic:
                 command = " ".join([*ssh("ssh", "-p", repository, key), "-s", "sftp"])
                 self.options = ["-o", f"sftp.command={command}"]
             case "s3":
-                place = f"{repository['bucket']}/{place.strip('/')}"
-                self.env["RESTIC_REPOSITORY"] = f"s3:https://{repository['endpoint']}/{place}"
+                host = with_port(repository["endpoint"], repository)
+                self.env["RESTIC_REPOSITORY"] = f"s3:https://{host}/{repository['bucket']}/{place.strip('/')}"
+                style = "path" if repository["path_style"] else "dns"
+                self.options = ["-o", f"s3.bucket-lookup={style}"]
+                if "authority" in repository:
+                    self.options += ["--cacert", repository["authority"]]
                 self.env["AWS_DEFAULT_REGION"] = repository["region"]
                 self.env["AWS_ACCESS_KEY_ID"] = repository["key_id"]
                 self.env["AWS_SECRET_ACCESS_KEY"] = key.read_text().strip()
@@ -293,15 +303,50 @@ def deliver(number: int, repository: Repository, sealed: Path) -> None:
             ]
             run(program, "-b", "-", *rest, stdin="\n".join(batch).encode())
         case "s3":
-            url = f"https://{repository['endpoint']}/{repository['bucket']}/{place.strip('/')}"
-            settings = {
-                "url": url,
-                "upload-file": str(sealed),
-                "user": f"{repository['key_id']}:{key.read_text().strip()}",
-                "aws-sigv4": f"aws:amz:{repository['region']}:s3",
-            }
-            lines = "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items())
-            run("curl", "--fail", "--silent", "--show-error", "--config", "-", stdin=lines.encode())
+            put(repository, key.read_text().strip(), place.strip("/"), sealed.read_bytes())
+
+
+def with_port(host: str, repository: Repository) -> str:
+    """As it stands in a URL and in the header `Host`."""
+    return host if repository["port"] == 443 else f"{host}:{repository['port']}"
+
+
+def put(repository: Repository, secret: str, name: str, content: bytes) -> None:
+    """An object of S3, signed by AWS Signature Version 4. Raises OSError where the store does not take it."""
+    endpoint, bucket, path = repository["endpoint"], repository["bucket"], f"/{quote(name)}"
+    if repository["path_style"]:
+        path = f"/{bucket}{path}"
+    else:
+        endpoint = f"{bucket}.{endpoint}"
+    now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    digest = hashlib.sha256(content).hexdigest()
+    headers = {
+        "host": with_port(endpoint, repository),
+        "x-amz-content-sha256": digest,
+        "x-amz-date": now,
+    }
+    signed = ";".join(headers)
+    lines = "".join(f"{header}:{value}\n" for header, value in headers.items())
+    request = "\n".join(("PUT", path, "", lines, signed, digest))
+    scope = f"{now[:8]}/{repository['region']}/s3/aws4_request"
+    key = f"AWS4{secret}".encode()
+    for word in scope.split("/"):
+        key = hmac.digest(key, word.encode(), "sha256")
+    told = f"AWS4-HMAC-SHA256\n{now}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
+    signature = hmac.digest(key, told.encode(), "sha256").hex()
+    who = f"Credential={repository['key_id']}/{scope}"
+    headers["authorization"] = f"AWS4-HMAC-SHA256 {who}, SignedHeaders={signed}, Signature={signature}"
+    trust = ssl.create_default_context(cafile=repository.get("authority"))
+    # Newer Pythons refuse authorities that pgBackRest and restic take: those without the extension keyUsage.
+    trust.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    with closing(HTTPSConnection(endpoint, repository["port"], timeout=S3_SECONDS, context=trust)) as there:
+        try:
+            there.request("PUT", path, content, headers)
+            answer = there.getresponse()
+            if answer.status != 200:
+                raise OSError(f"{endpoint} answers {answer.status} to PUT {path}: {answer.read(500)!r}")
+        except HTTPException as error:
+            raise OSError(f"{endpoint} broke off PUT {path}: {error!r}") from error
 
 
 def files(this: Run) -> None:
