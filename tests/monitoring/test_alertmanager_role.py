@@ -149,6 +149,13 @@ def test_one_alertmanager_has_no_cluster_and_several_have_one() -> None:
         ]
 
 
+def test_of_an_alertmanager_that_is_alone_again_no_cluster_stays(tmp_path: Path) -> None:
+    for groups, there in ((THREE_THAT_TELL, True), (THREE_HOSTS, False)):
+        done = play("alertmanager", tmp_path, groups, **PLACES)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert (tmp_path / "data/etc/face-cluster-tls.yml").exists() == there
+
+
 def clustered(port: int, peer: int, *, proof: bool = True) -> Alertmanager:
     """One of two, with what the role wrote for their talk; without `proof` it has no certificate to show."""
     server = Alertmanager()
