@@ -151,6 +151,28 @@ def test_whichever_prometheus_finds_an_alert_it_is_the_same_one() -> None:
     assert "alert_relabel_configs" not in read["alerting"]
 
 
+def test_where_prometheus_goes_an_alertmanager_that_stays_still_knows_who_may_ask(tmp_path: Path) -> None:
+    (block,) = (
+        task
+        for task in yaml.safe_load((ROOT / "roles/prometheus/tasks/remove.yml").read_text())
+        if "block" in task
+    )
+    tasks = [task for task in block["block"] if "ansible.builtin.file" in task]
+    names = ("prometheus.yml", "prometheus-password", "web.yml", "operator.json")
+    for host in ("compute", "front"):
+        (tmp_path / host / "etc").mkdir(parents=True)
+        for name in names:
+            (tmp_path / host / "etc" / name).touch()
+    # It was of the group monitoring, as the other one was, and has an Alertmanager alone now.
+    groups = {**THREE_HOSTS, "alertmanagers": ["compute"]}
+    done = play("prometheus", tmp_path, groups, tasks, "compute:front", **PLACES)
+    assert done.returncode == 0, done.stdout + done.stderr
+    left = {
+        host: {path.name for path in (tmp_path / host / "etc").iterdir()} for host in ("compute", "front")
+    }
+    assert left == {"compute": {"web.yml", "operator.json"}, "front": set()}
+
+
 def test_what_other_hosts_have_proves_by_tls_who_it_is() -> None:
     proof = {"ca_file": certified()["face_authority"], "min_version": "TLS13"}
     for scenario, host, asked in (
