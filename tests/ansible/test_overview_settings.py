@@ -28,7 +28,7 @@ def written(
         "all": {
             "vars": {"ansible_connection": "local", "ansible_python_interpreter": sys.executable},
             "hosts": {name: {"ansible_host": address} for name, address in hosts.items()},
-            "children": {group: {"hosts": {host: {}}} for group, host in groups.items()},
+            "children": {group: {"hosts": dict.fromkeys(names.split())} for group, names in groups.items()},
         }
     }
     (directory / "hosts.yml").write_text(yaml.safe_dump(inventory))
@@ -79,6 +79,24 @@ def test_on_a_host_of_their_own_they_can_be_reached(tmp_path: Path) -> None:
     assert told["FACE_PROMETHEUS_URL"] == "https://192.0.2.40:9090"
     assert told["FACE_ALERTMANAGER_URL"] == "https://192.0.2.40:9093"
     assert "192.0.2.40" in allowed
+
+
+@pytest.mark.parametrize(
+    ("groups", "prometheus"),
+    [
+        ({"monitoring": "watch1 watch2"}, "https://192.0.2.10:9801/prometheus"),
+        ({"monitoring": "watch1", "alertmanagers": "watch2"}, "https://192.0.2.40:9090"),
+    ],
+    ids=["two of both", "a second Alertmanager"],
+)
+def test_of_several_nginx_is_asked_which_knows_who_answers(
+    tmp_path: Path, groups: dict[str, str], prometheus: str
+) -> None:
+    hosts = {"app1": "192.0.2.10", "watch1": "192.0.2.40", "watch2": "192.0.2.41"}
+    told, allowed = written(tmp_path, hosts, {**dict.fromkeys(GROUPS, "app1"), **groups})
+    assert told["FACE_PROMETHEUS_URL"] == prometheus
+    assert told["FACE_ALERTMANAGER_URL"] == "https://192.0.2.10:9801/alertmanager"
+    assert "192.0.2.10" in allowed
 
 
 @pytest.mark.parametrize(

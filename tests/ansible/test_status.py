@@ -65,6 +65,21 @@ def test_a_page_of_a_site_on_which_all_is_well_says_so_in_its_last_line() -> Non
         assert words in text
 
 
+def test_what_several_alertmanagers_say_is_told_once_also_while_one_is_away() -> None:
+    full = {"name": "DiskFull", "severity": "critical", "host": "a", "summary": "no room"}
+    slow = {**full, "name": "Slow"}
+    for said, away in (({"a": [full], "b": [full, slow]}, []), ({"a": None, "b": [full, slow]}, ["a"])):
+        found = page.site_status({host: told(alerts=alerts) for host, alerts in said.items()}, SITE)
+        assert found["alerts"] == said
+        assert found["wrong"] == [
+            *(f"{host}: Alertmanager does not answer" for host in away),
+            "alert DiskFull (critical) on a: no room",
+            "alert Slow (critical) on a: no room",
+        ]
+        lines = [line for line in page.site_page(found) if line.startswith("alerts")]
+        assert lines == ["alerts       DiskFull, Slow"]
+
+
 @pytest.mark.parametrize(
     ("changed", "words"),
     [

@@ -81,7 +81,7 @@ OF_DATA = (
 )  # fmt: skip
 OF_MONITORING = (
     "AlertmanagerDown", "PrometheusNotificationsFail", "AlertmanagerNotificationsFail",
-    "PrometheusRuleFailures",
+    "PrometheusRuleFailures", "PrometheusDown", "AlertmanagersApart",
 )  # fmt: skip
 OF_NGINX = ("PublicUrlDown",)
 OF_COPIES = ("OriginalsCopiesAway", "OriginalsCopiesMissing")

@@ -63,15 +63,16 @@ TOLD = {
     ("all", "warning"): "email-1,webhook-3,email-5",
     ("all", "none"): "nobody",
 }
-TWO_THAT_ASK = {**THREE_HOSTS, "monitoring": ["data", "front"]}
+# The third is beside no Prometheus.
+THREE_THAT_TELL = {**THREE_HOSTS, "monitoring": ["data", "front"], "alertmanagers": ["compute"]}
 
 
 @cache
 def rendered(receivers: str, several: bool = False) -> Path:
     """Directory of a run, which amtool let pass."""
     directory = Path(MADE.name) / f"{receivers}-{several}".replace(" ", "-")
-    groups = TWO_THAT_ASK if several else ONE_HOST
-    done = play("alertmanager", directory, groups, **PLACES, face_smtp=SMTP, face_own_secrets=SECRETS,
+    groups, on = (THREE_THAT_TELL, "monitoring:alertmanagers") if several else (ONE_HOST, "monitoring")
+    done = play("alertmanager", directory, groups, on=on, **PLACES, face_smtp=SMTP, face_own_secrets=SECRETS,
                 face_alert_receivers=RECEIVERS[receivers])  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert not [secret for secret in SECRETS.values() if secret in done.stdout]
@@ -136,15 +137,23 @@ def test_one_alertmanager_has_no_cluster_and_several_have_one() -> None:
     assert "--web.listen-address=127.0.0.1:9093" in alone
     assert "--web.external-url=https://10.0.0.1/alertmanager/" in alone
     assert [each for each in alone if "cluster" in each] == ["--cluster.listen-address="]
-    for host, own, other in (("data", "10.0.0.2", "10.0.0.3"), ("front", "10.0.0.3", "10.0.0.2")):
+    addresses = {"data": "10.0.0.2", "front": "10.0.0.3", "compute": "10.0.0.1"}
+    for host, own in addresses.items():
         given = arguments(rendered("email", several=True), host)
         assert f"--web.listen-address={own}:9093" in given
         cluster = [each for each in given if "cluster" in each]
         assert cluster == [
             f"--cluster.listen-address={own}:9094",
-            f"--cluster.peer={other}:9094",
+            *(f"--cluster.peer={other}:9094" for other in addresses.values() if other != own),
             f"--cluster.tls-config={rendered('email', several=True)}/{host}/etc/face-cluster-tls.yml",
         ]
+
+
+def test_of_an_alertmanager_that_is_alone_again_no_cluster_stays(tmp_path: Path) -> None:
+    for groups, there in ((THREE_THAT_TELL, True), (THREE_HOSTS, False)):
+        done = play("alertmanager", tmp_path, groups, **PLACES)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert (tmp_path / "data/etc/face-cluster-tls.yml").exists() == there
 
 
 def clustered(port: int, peer: int, *, proof: bool = True) -> Alertmanager:

@@ -31,7 +31,8 @@ PLACES = {
     "prometheus_arguments": f"{PLACE}/default",
     "face_metrics_dir": f"{PLACE}/metrics",
 }
-TWO_THAT_ASK = {**THREE_HOSTS, "monitoring": ["data", "front"]}
+# With a third Alertmanager, beside no Prometheus.
+TWO_THAT_ASK = {**THREE_HOSTS, "monitoring": ["data", "front"], "alertmanagers": ["compute"]}
 REMOTE = {"url": "https://elsewhere.example/write", "basic_auth": {"username": "u", "password": "hidden"}}
 MORE = {"job_name": "more", "static_configs": [{"targets": ["192.0.2.9:80"]}]}
 SCENARIOS: dict[str, tuple[dict[str, list[str]], dict[str, Any]]] = {
@@ -125,16 +126,51 @@ def test_several_hosts_are_asked_at_their_private_addresses_and_say_which_worker
         assert each["host"] == "front"
 
 
-def test_each_of_two_prometheus_asks_both_hosts_and_tells_both_alertmanagers() -> None:
+def test_each_of_two_prometheus_asks_all_hosts_and_tells_all_alertmanagers() -> None:
     for host, file_sd, remote in (("data", True, ["10.0.0.1"]), ("front", False, ["10.0.0.1", "10.0.0.2"])):
         found = jobs("two that ask", host)
-        assert set(targets(found["alertmanager"])) == {"data:9093", "front:9093"}
+        assert set(targets(found["prometheus"])) == {"data:9090", "front:9090"}
+        assert set(targets(found["alertmanager"])) == {"data:9093", "front:9093", "compute:9093"}
         assert set(targets(found["grafana"])) == {"data:3000"}
         asked = [each["url"] for each in found["celery"]["http_sd_configs"]]
         assert asked == [f"https://{address}:9809/" for address in remote]
         assert ("file_sd_configs" in found["celery"]) == file_sd
         told_of = configuration("two that ask", host)["alerting"]["alertmanagers"][0]["static_configs"]
-        assert [each["targets"] for each in told_of] == [["10.0.0.2:9093"], ["10.0.0.3:9093"]]
+        assert [each["targets"] for each in told_of] == [
+            ["10.0.0.2:9093"], ["10.0.0.3:9093"], ["10.0.0.1:9093"],
+        ]  # fmt: skip
+
+
+def test_whichever_prometheus_finds_an_alert_it_is_the_same_one() -> None:
+    for host in ("data", "front"):
+        read = configuration("two that ask", host)
+        assert read["global"]["external_labels"] == {"replica": host}
+        assert read["alerting"]["alert_relabel_configs"] == [{"regex": "replica", "action": "labeldrop"}]
+    read = configuration("three hosts", "data")
+    assert read["global"]["external_labels"] == {}
+    assert "alert_relabel_configs" not in read["alerting"]
+
+
+def test_where_prometheus_goes_an_alertmanager_that_stays_still_knows_who_may_ask(tmp_path: Path) -> None:
+    (block,) = (
+        task
+        for task in yaml.safe_load((ROOT / "roles/prometheus/tasks/remove.yml").read_text())
+        if "block" in task
+    )
+    tasks = [task for task in block["block"] if "ansible.builtin.file" in task]
+    names = ("prometheus.yml", "prometheus-password", "web.yml", "operator.json")
+    for host in ("compute", "front"):
+        (tmp_path / host / "etc").mkdir(parents=True)
+        for name in names:
+            (tmp_path / host / "etc" / name).touch()
+    # It was of the group monitoring, as the other one was, and has an Alertmanager alone now.
+    groups = {**THREE_HOSTS, "alertmanagers": ["compute"]}
+    done = play("prometheus", tmp_path, groups, tasks, "compute:front", **PLACES)
+    assert done.returncode == 0, done.stdout + done.stderr
+    left = {
+        host: {path.name for path in (tmp_path / host / "etc").iterdir()} for host in ("compute", "front")
+    }
+    assert left == {"compute": {"web.yml", "operator.json"}, "front": set()}
 
 
 def test_what_other_hosts_have_proves_by_tls_who_it_is() -> None:

@@ -57,6 +57,7 @@ SHOWN_ELSEWHERE = {
     "node_systemd_service_restart_total": "needs a systemd (tests/hosts/test_monitoring.py)",
     "probe_ssl_earliest_cert_expiry": "needs a probe over TLS (tests/hosts/test_monitoring.py)",
     "alertmanager_notifications_failed_total": "counted from the first integration on",
+    "alertmanager_cluster_members": "several of them (tests/monitoring/test_several_monitors.py)",
 }
 ALWAYS = {"Watchdog"}
 

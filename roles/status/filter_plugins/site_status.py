@@ -139,9 +139,16 @@ def _wrong_parts(document: Document, site: dict[str, Any]) -> Iterator[str]:
     for name, alerts in document["alerts"].items():
         if alerts is None:
             yield f"{name}: Alertmanager does not answer"
-        for alert in alerts or []:
-            where = f" on {alert['host']}" if alert["host"] else ""
-            yield f"alert {alert['name']} ({alert['severity']}){where}: {alert['summary']}".rstrip(": ")
+    for alert in _alerts(document) or []:
+        where = f" on {alert['host']}" if alert["host"] else ""
+        yield f"alert {alert['name']} ({alert['severity']}){where}: {alert['summary']}".rstrip(": ")
+
+
+def _alerts(document: Document) -> list[dict[str, str]] | None:
+    """What fires, each once: of several Alertmanagers all know the same. None: none of them answers."""
+    told = [alerts for alerts in document["alerts"].values() if alerts is not None]
+    once = {tuple(alert.items()): alert for alerts in told for alert in alerts}
+    return list(once.values()) if told else None
 
 
 def _wrong_backups(backups: Document) -> Iterator[str]:
@@ -245,10 +252,11 @@ def _parts(document: Document) -> Iterator[str]:
             yield f"backup       {copy}: {made}, {read}"
     if not document["backups"]:
         yield "backup       none is made (docs/backup.md)"
-    for alerts in document["alerts"].values():
+    if document["alerts"]:
+        alerts = _alerts(document)
         fires = ", ".join(each["name"] for each in alerts or []) or "none fires"
         yield f"alerts       {'unknown' if alerts is None else fires}"
-    if not document["alerts"]:
+    else:
         yield "alerts       there is no monitoring"
     for name, findings in document["doctor"].items():
         for finding in findings or []:
