@@ -96,6 +96,8 @@ class Campaign:
         self.enough = threading.Event()
         signal.signal(signal.SIGINT, lambda *_: self.enough.set())
         self.collection = f"campaign-{report.seed}-{int(report.began)}"
+        # Copies that were of no photo before.
+        self.stale: dict[str, set[str]] = {}
         self.history = History(directory / "history.jsonl")
 
     def run(self, planned: list[Planned]) -> None:
@@ -106,6 +108,7 @@ class Campaign:
         if wrong := self.site.wait_whole(WHOLE_SECONDS):
             raise CommandFailed(f"the site is not well before any fault: {'; '.join(wrong)}")
         before = self.site.originals()
+        self.stale = {host: names.keys() - before.keys() for host, names in self.site.copies().items()}
         first = int(self.report.began) % 10**8 * 1000
         with Clients(self.site.api, self.history, self.collection, first, pause=self.pace.pause):
             reference = self._reference()
@@ -182,7 +185,10 @@ class Campaign:
             # What an erasure could not let go at once, it does.
             guest.run("systemctl start face-indexer.service", check=False)
         try:
-            copies = self.site.copies()
+            copies = {
+                host: {name: sha256 for name, sha256 in files.items() if name not in self.stale[host]}
+                for host, files in self.site.copies().items()
+            }
         except CommandFailed as error:
             copies = {}
             self.report.findings.append(f"copies cannot be compared: {error}")
