@@ -69,6 +69,9 @@ class Settings(BaseSettings):
     copies_listen: str = Field("127.0.0.1:9803", pattern=r"^\S+:\d{1,5}$")
     copies_certificate: Path | None = None
     copies_key: Path | None = None
+    # Slots of the hosts that follow the database, separated by spaces; whether changes wait for one of them.
+    standbys: str = Field("", pattern=r"^[a-z0-9_ ]*$")
+    standby_required: bool = False
     models_dir: Path = Path("/var/lib/face-pipeline/models")
     model_pack: str = Field("dlib", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     # Where a share of searches is handed to face-reembed, while that listens (broker/shadows.py).

@@ -36,8 +36,12 @@ SPOKEN = [
 UNIT = r"\b([a-z][\w-]*(?:@[\w*%{}]*)?\.(?:service|timer|socket|target|slice))\b"
 # What PostgreSQL has of its own, named like metrics.
 OF_POSTGRES = {
+    "pg_basebackup",
+    "pg_current_wal_lsn",
+    "pg_hba",
     "pg_is_in_recovery",
     "pg_prewarm",
+    "pg_replication_slots",
     "pg_stat_activity",
     "pg_stat_replication",
     "pg_stat_statements",

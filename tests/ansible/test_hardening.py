@@ -43,10 +43,11 @@ EXPOSED = {
     "nginx-0": 1.6,
     "postgres-0": 1.1,
     "postgres-1": 0.9,
+    "standby-0": 1.2,
 }
 # Drop-ins over another one: for cards, for code that is compiled, for hooks, and over a package's own.
 FURTHER = {"copies-0", "hooks-0", "redis-0", "worker-0", "worker-1"}
-ROOTS = r"autoscaler|backup-2|base|filebeat|firewall|postgres|unit_metrics|updates"
+ROOTS = r"autoscaler|backup-2|base|filebeat|firewall|postgres|standby|unit_metrics|updates"
 needs_systemd = pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="this machine has no systemd-analyze"
 )

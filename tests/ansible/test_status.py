@@ -23,6 +23,9 @@ spec.loader.exec_module(page)
 SITE = {"url": "https://faces.example.org", "backups": True, "autoscaler": False, "now": 1_000_000.0}
 
 
+FOLLOWS = {"follows": True, "lost": False, "behind_bytes": 3 * 1024**2, "waited_for": True}
+
+
 def told(**changed: Any) -> dict[str, Any]:
     """What a host says of itself on which all is well."""
     host: dict[str, Any] = {
@@ -48,7 +51,7 @@ def told(**changed: Any) -> dict[str, Any]:
 
 
 def test_a_page_of_a_site_on_which_all_is_well_says_so_in_its_last_line() -> None:
-    found = page.site_status({"front": told()}, SITE)
+    found = page.site_status({"front": told(standbys={"db2": FOLLOWS})}, SITE)
     lines = page.site_page(found)
     assert found["well"]
     assert lines[-1] == "All is well"
@@ -60,6 +63,7 @@ def test_a_page_of_a_site_on_which_all_is_well_says_so_in_its_last_line() -> Non
         "300 days left",
         "database in repository 1: 2.8 hours ago, read back 0.1 days ago",
         "front: warn disk: 9 %",
+        "standby      db2: follows, 3.0 MB behind, changes wait for it",
         "(1.0 reserved)",
     ):
         assert words in text
@@ -104,6 +108,8 @@ def test_what_several_alertmanagers_say_is_told_once_also_while_one_is_away() ->
         ({"certificate_days": 3}, "front: its certificate has 3 days left"),
         ({"database": None}, "front: nobody can be asked about PostgreSQL"),
         ({"redis": {"queues": None}}, "front: Redis (queues) does not answer"),
+        ({"standbys": {"db2": {**FOLLOWS, "follows": False}}}, "db2 does not follow the database on front"),
+        ({"standbys": {"db2": {**FOLLOWS, "lost": True}}}, "db2 has to be made anew: ./face-ansible site.yml"),
         ({"doctor": None}, "front: `face-pipeline doctor` says nothing"),
         (
             {"doctor": [{"check": "audit", "state": "fail", "message": "an entry does not fit"}]},

@@ -49,6 +49,8 @@ NOT_SHOWN = {
     "face_recognition_reembedding_shadow_ratio": "the same",
     "face_recognition_originals_copies_missing": "needs a host that keeps copies; tests/app/test_copies.py",
     "face_recognition_originals_copies_away_seconds": "the same",
+    "face_recognition_database_standby_follows": "needs a standby; tests/app/test_standbys.py",
+    "face_recognition_database_standby_behind_bytes": "the same",
     "probe_ssl_earliest_cert_expiry": "needs an https address; tests/hosts",
     "node_systemd_unit_state": "needs systemd's bus; tests/hosts",
     "node_systemd_service_restart_total": "needs systemd's bus; tests/hosts",

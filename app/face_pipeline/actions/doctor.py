@@ -37,6 +37,7 @@ from face_pipeline.store import (
     original_faults,
     rights,
     schema,
+    standbys,
 )
 from face_pipeline.store.models import Collection
 from face_pipeline.store.models import State as PhotoState
@@ -118,6 +119,7 @@ def _checks() -> tuple[tuple[str, Check], ...]:
         ("device", _device),
         ("runtime", _runtime),
         ("database", _database),
+        ("standbys", _standbys),
         ("redis", _redis),
         ("scratch", _scratch),
         ("originals", _originals),
@@ -286,6 +288,27 @@ def _database(parts: Parts) -> str:
         )
     newer = f" of a later release (this one: {found.head})" if found.is_newer else ""
     return f"schema {found.current}{newer}, pgvector {'.'.join(map(str, version))}"
+
+
+def _standbys(parts: Parts) -> str:
+    slots = parts.settings.standbys.split()
+    if not slots:
+        return "no host follows the database, or this one knows of none"
+    with parts.database.reading() as session:
+        found = standbys.every(session, slots)
+    if lost := [each.name for each in found if each.lost]:
+        raise Doubtful(
+            f"{', '.join(lost)}: away for so long that the database no longer has what is missing there; run"
+            f" ./face-ansible site.yml -e standby_anew={lost[0]}"
+        )
+    if away := [each.name for each in found if not each.follows]:
+        raise Doubtful(
+            f"{', '.join(away)}: does not follow the database; look there at /var/log/postgresql,"
+            " see docs/runbooks/StandbyAway.md"
+        )
+    behind = max(each.behind or 0 for each in found)
+    waits = ", and changes wait for one of them" if parts.settings.standby_required else ""
+    return f"{counted(len(found), 'host', 'follow')}, {behind} bytes behind at most{waits}"
 
 
 @reached()

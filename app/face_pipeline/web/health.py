@@ -23,6 +23,7 @@ from face_pipeline.store import (
     original_faults,
     reembedding,
     retention,
+    standbys,
 )
 from face_pipeline.store.models import UNFINISHED, State
 from face_pipeline.web.api import views
@@ -93,6 +94,7 @@ def installation() -> Iterable[Metric]:
         _of_retention,
         _of_originals,
         _of_copies,
+        _of_standbys,
         _of_reembedding,
     ):
         try:
@@ -240,6 +242,27 @@ def _of_copies() -> Iterator[Metric]:
         age = (now - each.ended_at).total_seconds() if each.ended_at else math.inf
         for family, value in zip(families, (each.missing, away, age), strict=True):
             family.add_metric([each.host], value)
+    yield from families
+
+
+def _of_standbys() -> Iterator[Metric]:
+    slots = parts().settings.standbys.split()
+    if not slots:
+        return
+    with parts().database.reading() as session:
+        found = standbys.every(session, slots)
+    families = [
+        GaugeMetricFamily(f"face_recognition_database_standby_{name}", text, labels=["standby"])
+        for name, text in (
+            ("follows", "Whether a standby of the database follows it."),
+            ("lost", "Whether the database no longer has what a standby missed, which has to be made anew."),
+            ("behind_bytes", "Bytes of the database's log that a standby does not have on its disk."),
+        )
+    ]
+    for each in found:
+        for family, value in zip(families, (each.follows, each.lost, each.behind), strict=True):
+            if value is not None:
+                family.add_metric([each.name], value)
     yield from families
 
 

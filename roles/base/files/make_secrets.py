@@ -26,6 +26,7 @@ SECRETS = {
     "database_password_hooks": ("", 40),
     "database_password_autoscaler": ("", 40),
     "database_password_reembed": ("", 40),
+    "database_password_replicator": ("", 40),
     "redis_password_web": ("", 40),
     "redis_password_worker": ("", 40),
     "redis_password_upkeep": ("", 40),

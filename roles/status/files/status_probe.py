@@ -114,6 +114,27 @@ def database(port: int) -> dict[str, int] | None:
     return dict(zip(("bytes", "connections", "connections_most"), map(int, values), strict=True))
 
 
+def standbys(port: int, slots: dict[str, str]) -> dict[str, dict[str, Any]] | None:
+    """Of each host that is to follow the database (slot -> host), how the database sees it."""
+    query = (
+        "SELECT slot_name, active, coalesce(wal_status, ''),"
+        " coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint, 0) FROM pg_replication_slots"
+        " UNION ALL SELECT '', current_setting('synchronous_standby_names') <> '', '', 0"
+    )
+    text = said("runuser", "-u", "postgres", "--", "psql", "-XAtq", "-p", str(port), "-c", query)
+    rows = {line.split("|")[0]: line.split("|")[1:] for line in text.splitlines() if line.count("|") == 3}
+    if "" not in rows:
+        return None
+    found = {}
+    for slot, host in slots.items():
+        follows, kept, behind = rows.get(slot, ("f", "", "0"))
+        found[host] = {
+            "follows": follows == "t", "lost": kept == "lost", "behind_bytes": int(behind),
+            "waited_for": rows[""][0] == "t",
+        }  # fmt: skip
+    return found
+
+
 def redis(options: list[str]) -> dict[str, int] | None:
     """Memory and clients of a server of Redis, asked as the operator."""
     text = said("face-redis", *options, "INFO")
@@ -177,6 +198,8 @@ def main() -> None:
         found["certificate_days"] = days_left(wanted["certificate"])
     if wanted["database"]:
         found["database"] = database(wanted["database"])
+    if wanted["standbys"]:
+        found["standbys"] = standbys(wanted["database"], wanted["standbys"])
     if wanted["redis"]:
         found["redis"] = {name: redis(options) for name, options in wanted["redis"].items()}
     if wanted["backups"]:

@@ -22,7 +22,7 @@ def site_status(results: dict[str, Any], site: dict[str, Any]) -> Document:
     hosts = {name: _host(result) for name, result in results.items()}
     answered = {name: host for name, host in hosts.items() if host["reachable"]}
     document: Document = {"url": site["url"], "well": True, "wrong": [], "hosts": hosts}
-    for key in ("queues", "database", "redis", "certificate_days", "alerts", "doctor"):
+    for key in ("queues", "database", "standbys", "redis", "certificate_days", "alerts", "doctor"):
         document[key] = {name: host.pop(key) for name, host in answered.items() if key in host}
     document["backups"] = {
         name: _aged(host.pop("backups"), site["now"]) for name, host in answered.items() if "backups" in host
@@ -127,6 +127,12 @@ def _wrong_parts(document: Document, site: dict[str, Any]) -> Iterator[str]:
         for name, value in document[key].items():
             if value is None:
                 yield f"{name}: nobody can be asked about {what}"
+    for name, found in document["standbys"].items():
+        for standby, state in (found or {}).items():
+            if state["lost"]:
+                yield f"{standby} has to be made anew: ./face-ansible site.yml -e standby_anew={standby}"
+            elif not state["follows"]:
+                yield f"{standby} does not follow the database on {name}"
     for name, servers in document["redis"].items():
         yield from (
             f"{name}: Redis ({server}) does not answer" for server, value in servers.items() if not value
@@ -237,6 +243,11 @@ def _parts(document: Document) -> Iterator[str]:
         if found:
             used = f"{found['connections']} of {found['connections_most']} connections"
             yield f"database     {found['bytes'] / GIB:.2f} GB, {used}"
+    for found in document["standbys"].values():
+        for standby, state in (found or {}).items():
+            how = "lost" if state["lost"] else "follows" if state["follows"] else "away"
+            waits = ", changes wait for it" if state["waited_for"] else ""
+            yield f"standby      {standby}: {how}, {state['behind_bytes'] / 1024**2:.1f} MB behind{waits}"
     for servers in document["redis"].values():
         for server, found in servers.items():
             if found:
