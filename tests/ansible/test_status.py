@@ -94,7 +94,10 @@ def test_a_page_of_a_site_on_which_all_is_well_says_so_in_its_last_line() -> Non
         ({"database": None}, "front: nobody can be asked about PostgreSQL"),
         ({"redis": {"queues": None}}, "front: Redis (queues) does not answer"),
         ({"standbys": {"db2": {**FOLLOWS, "follows": False}}}, "db2 does not follow the database on front"),
-        ({"standbys": {"db2": {**FOLLOWS, "lost": True}}}, "db2 has to be made anew: ./face-ansible site.yml"),
+        (
+            {"standbys": {"db2": {**FOLLOWS, "lost": True}}},
+            "db2 has to be made anew: ./face-ansible site.yml",
+        ),
         ({"doctor": None}, "front: `face-pipeline doctor` says nothing"),
         (
             {"doctor": [{"check": "audit", "state": "fail", "message": "an entry does not fit"}]},
