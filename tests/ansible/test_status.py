@@ -109,7 +109,10 @@ def test_what_several_alertmanagers_say_is_told_once_also_while_one_is_away() ->
         ({"database": None}, "front: nobody can be asked about PostgreSQL"),
         ({"redis": {"queues": None}}, "front: Redis (queues) does not answer"),
         ({"standbys": {"db2": {**FOLLOWS, "follows": False}}}, "db2 does not follow the database on front"),
-        ({"standbys": {"db2": {**FOLLOWS, "lost": True}}}, "db2 has to be made anew: ./face-ansible site.yml"),
+        (
+            {"standbys": {"db2": {**FOLLOWS, "lost": True}}},
+            "db2 has to be made anew: ./face-ansible site.yml",
+        ),
         ({"doctor": None}, "front: `face-pipeline doctor` says nothing"),
         (
             {"doctor": [{"check": "audit", "state": "fail", "message": "an entry does not fit"}]},
