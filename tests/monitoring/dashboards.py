@@ -27,6 +27,7 @@ MAY_BE_EMPTY: dict[str | tuple[str, str], str] = {
     ("overview", "GPU temperature"): _NO_GPU,
     ("overview", "GPU power"): _NO_GPU,
     ("overview", "Photos that copies lack"): "no host keeps copies of photos",
+    ("infrastructure", "Standbys"): "no host follows the database",
     ("workers", "Autoscaler"): _NO_AUTOSCALER,
     ("workers", "Workers wanted and running"): _NO_AUTOSCALER,
     ("workers", "Waiting tasks it sees"): _NO_AUTOSCALER,
