@@ -21,9 +21,10 @@ from tests.campaign.report import HEAD, Report
 
 @dataclass
 class Together(Report):
-    """`minutes`: of all pieces, without what was between them."""
+    """`minutes`: of all pieces, without what was between them. `lines`: what each piece said."""
 
     pieces: list[dict[str, Any]] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
 
     @property
     def minutes(self) -> float:
@@ -31,7 +32,7 @@ class Together(Report):
 
     def said(self) -> list[str]:
         """Each piece has said how to do a fault again."""
-        return self.findings
+        return self.lines
 
     def figures(self) -> dict[str, Any]:
         """What is worth keeping of it."""
@@ -79,7 +80,8 @@ def together(directories: list[Path]) -> Together:
         made.faults += report.faults
         made.alerts += report.alerts
         made.operations += report.operations
-        made.findings += [f"seed {report.seed}: {line}" for line in report.said()]
+        made.findings += [f"seed {report.seed}: {finding}" for finding in report.findings]
+        made.lines += [f"seed {report.seed}: {line}" for line in report.said()]
     return made
 
 
