@@ -18,16 +18,10 @@ from bench.common import ROOT
 TEMPLATE = ROOT / "roles/postgres/templates/face.conf.j2"
 VARIABLES = (ROOT / "group_vars/all/main.yml", ROOT / "roles/postgres/defaults/main.yml")
 SETTING = re.compile(r"^(\w+) = (.+)$", re.MULTILINE)
-# Where a server of a benchmark listens, and with which certificate, is its own.
-OWN = {
-    "listen_addresses",
-    "port",
-    "max_connections",
-    "ssl",
-    "ssl_cert_file",
-    "ssl_key_file",
-    "ssl_min_protocol_version",
-}
+# A server of a benchmark stands on one host: it has neither standbys nor clients beyond it.
+SEVERAL_HOSTS = re.compile(r"^{% if (?!.*^{% if ).*?^{% endif %}\n", re.MULTILINE | re.DOTALL)
+# Where it listens, and for how many, is its own.
+OWN = {"listen_addresses", "port", "max_connections"}
 
 
 def settings() -> dict[str, str]:
@@ -36,8 +30,11 @@ def settings() -> dict[str, str]:
     facts = {"memtotal_mb": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20}
     variables: dict[str, Any] = {"ansible_facts": facts}
     written = {name: value for file in VARIABLES for name, value in yaml.safe_load(file.read_text()).items()}
+    template, found = TEMPLATE.read_text(), 1
+    while found:
+        template, found = SEVERAL_HOSTS.subn("", template)
     made = {}
-    for name, value in SETTING.findall(TEMPLATE.read_text()):
+    for name, value in SETTING.findall(template):
         if name in OWN:
             continue
         for each in re.findall(r"\{\{ (\w+) \}\}", value):

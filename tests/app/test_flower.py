@@ -41,6 +41,7 @@ def render(directory: Path, **variables: Any) -> dict[str, str]:
         "face-pipeline.conf": "nginx", "nginx-monitoring.conf": "nginx",
     }  # fmt: skip
     values = [*(ROOT / "group_vars" / "all").glob("*.yml"), *ROLES.glob("*/defaults/main.yml")]
+    values += [ROLES / role / "vars/main.yml" for role in ("flower", "nginx")]
     task = {
         "name": "Fill in",
         "ansible.builtin.template": {"src": "{{ item.src }}", "dest": "{{ item.dest }}"},
@@ -56,7 +57,7 @@ def render(directory: Path, **variables: Any) -> dict[str, str]:
             "nginx_own_names": ["localhost", "faces.example.org", "2001:db8::7"],
         },
     }
-    files = [str(path) for path in (*values, ROLES / "flower/vars/main.yml")]
+    files = [str(path) for path in values]
     play = {
         "hosts": "all", "connection": "local", "gather_facts": False, "vars_files": files, "tasks": [task],
     }  # fmt: skip
