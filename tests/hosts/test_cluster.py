@@ -62,7 +62,7 @@ CA = "--cacert /etc/face-pipeline/ca.crt"
 
 
 @cache
-def _way(name: str) -> list[str]:
+def way(name: str) -> list[str]:
     """What runs a command on a host: ssh, where its inventory asks for no more; else Ansible, which takes
     seconds of computing to start.
     """
@@ -82,11 +82,12 @@ def _way(name: str) -> list[str]:
 
 def on(name: str, command: str, check: bool = True) -> str:
     """What a command in a host's shell says."""
-    way = _way(name)
-    by_ssh = way[0] == "ssh"
+    reached = way(name)
+    by_ssh = reached[0] == "ssh"
     done = subprocess.run(
-        [*way, f"sh -c {shlex.quote(command)}" if by_ssh else command], cwd=ROOT, stdin=subprocess.DEVNULL,
-        capture_output=True, text=True, timeout=120 * PATIENCE, check=False,
+        [*reached, f"sh -c {shlex.quote(command)}" if by_ssh else command],
+        cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        timeout=120 * PATIENCE, check=False,
     )  # fmt: skip
     assert not check or done.returncode == 0, done.stdout + done.stderr
     return done.stdout if by_ssh else done.stdout.partition(">>\n")[2]

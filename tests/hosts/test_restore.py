@@ -15,12 +15,16 @@ import pytest
 import requests
 
 from tests.hosts.given import check, give
+from tests.hosts.test_cluster import GROUPS, on, way
 from tests.hosts.test_host import SUMMARY, Host, wait
 from tests.hosts.test_releasing import words
 from tests.hosts.test_scaling import INVENTORY, playbook
 from tests.photos import astronaut_jpeg
 
 RECIPIENT = os.environ.get("FACE_HOST_RECIPIENT")
+# The first is the one that is asked from outside.
+HOSTS = list(dict.fromkeys([*GROUPS.get("web", []), *GROUPS.get("postgres", [])]))
+DATABASE = next(iter(GROUPS.get("postgres", [])), "")
 pytestmark = [
     pytest.mark.hosts,
     pytest.mark.skipif(
@@ -36,10 +40,31 @@ def backups(host: Host) -> None:
         pytest.skip("this host has no backups (face_backup_enabled); molecule/restore has")
 
 
-def over_ssh(host: Host, command: str, stdin: bytes = b"") -> bytes:
-    done = subprocess.run([*host.ssh, command], input=stdin, capture_output=True, check=False)
-    assert done.returncode == 0, f"{command}: {done.stderr.decode()}"
+def over_ssh(name: str, command: str, stdin: bytes = b"") -> bytes:
+    done = subprocess.run([*way(name), command], input=stdin, capture_output=True, check=False)
+    assert done.returncode == 0, f"{name}: {command}: {done.stderr.decode()}"
     return done.stdout
+
+
+def on_all(command: str) -> str:
+    return "".join(on(name, command) for name in HOSTS)
+
+
+def keep_disks(name: str) -> bytes:
+    """What lies in a host's repositories."""
+    return over_ssh(name, "tar -C /mnt -cz backup second")
+
+
+def put_back(name: str, disks: bytes) -> None:
+    """On a new host, where the users had other numbers."""
+    over_ssh(name, "tar -C /mnt -xz && for each in /mnt/*/database; do chown -R 4711:4711 $each; done", disks)
+
+
+def make_anew(*names: str) -> None:
+    """Empty hosts in the place of lost ones."""
+    for verb in ("destroy", "create"):
+        done = playbook(f"machines/{verb}", machine_guests=list(names))
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def put_in(host: Host, collection: str) -> str:
@@ -86,7 +111,8 @@ def test_what_was_there_at_a_moment_comes_back_and_what_was_erased_since_does_no
     late = put_in(host, collection)
     assert host.call("DELETE", f"/api/v1/photos/{erased}").status_code in (200, 204)
     assert host.call("DELETE", f"/api/v1/keys/{made['id']}").status_code in (200, 204)
-    before = host.run("cat /etc/machine-id; systemctl list-units --plain --no-legend --state=failed")
+    identity = "cat /etc/machine-id; systemctl list-units --plain --no-legend --state=failed"
+    before = on_all(identity)
 
     planned = playbook("restore", do="plan", at=f'"{at}"')
     assert planned.returncode == 0, planned.stdout + planned.stderr
@@ -101,7 +127,7 @@ def test_what_was_there_at_a_moment_comes_back_and_what_was_erased_since_does_no
     answer = requests.get(f"{host.url.rstrip('/')}/api/v1/photos", headers=key, verify=host.ca, timeout=60)
     assert answer.status_code == 401
     newer = put_in(host, collection)
-    assert host.run("cat /etc/machine-id; systemctl list-units --plain --no-legend --state=failed") == before
+    assert on_all(identity) == before
 
     again = restore()
     assert again.returncode != 0
@@ -140,7 +166,7 @@ def test_all_there_is_comes_back_and_is_accepted(host: Host) -> None:
     assert whole(host)
     accepted = restore(do="forget")
     assert accepted.returncode == 0, accepted.stdout + accepted.stderr
-    assert host.run("ls -d /var/lib/postgresql/*/main.before 2>/dev/null || true") == ""
+    assert on_all("ls -d /var/lib/postgresql/*/main.before 2>/dev/null || true") == ""
 
 
 @pytest.mark.parametrize(
@@ -157,38 +183,61 @@ def test_all_there_is_comes_back_and_is_accepted(host: Host) -> None:
 def test_a_wish_that_cannot_be_is_one_clear_line_and_changes_nothing(
     host: Host, wish: dict[str, Any], said: str
 ) -> None:
-    before = host.run("systemctl show -p ActiveEnterTimestamp face-web postgresql@17-main")
+    since = "systemctl show -p ActiveEnterTimestamp face-web postgresql@17-main"
+    before = on_all(since)
     done = restore(**wish)
     assert done.returncode != 0
     assert said in words(done)
-    assert host.run("systemctl show -p ActiveEnterTimestamp face-web postgresql@17-main") == before
+    assert on_all(since) == before
 
 
-def test_a_trial_brings_the_database_back_from_each_repository_and_leaves_nothing(host: Host) -> None:
+def test_a_trial_brings_the_database_back_from_each_repository_and_leaves_nothing() -> None:
     done = playbook("drill")
     assert done.returncode == 0, done.stdout + done.stderr
     for repository in (1, 2):
         assert f"repository {repository}: restored in" in words(done)
     assert "every page and index whole" in words(done)
-    assert host.run("ls /var/lib/face-backup/drill").split() == ["last.json"]
-    figures = host.run("cat /var/lib/prometheus/node-exporter/face_backup_drill.prom")
+    assert on(DATABASE, "ls /var/lib/face-backup/drill").split() == ["last.json"]
+    figures = on(DATABASE, "cat /var/lib/prometheus/node-exporter/face_backup_drill.prom")
     assert 'face_restore_drill_success_timestamp_seconds{repository="2"} 1' in figures
 
 
-def test_a_repository_whose_files_are_damaged_fails_the_trial_and_the_other_does_not(host: Host) -> None:
+def test_a_repository_whose_files_are_damaged_fails_the_trial_and_the_other_does_not() -> None:
     place = "/mnt/second/database/backup/face"
-    host.run(f"mv {place} {place}.away")
+    on(DATABASE, f"mv {place} {place}.away")
     try:
         done = playbook("drill")
         assert done.returncode != 0
         assert "the restore from repository 2 failed: there is no backup yet" in words(done)
         assert "repository 1: restored in" in words(done)
     finally:
-        host.run(f"mv {place}.away {place}; systemctl reset-failed face-backup-drill")
+        on(DATABASE, f"mv {place}.away {place}; systemctl reset-failed face-backup-drill")
 
 
-# The last one: the host is another one afterwards.
-def test_a_host_that_is_lost_with_its_controller_comes_back_on_an_empty_one(host: Host) -> None:
+@pytest.mark.skipif(len(HOSTS) < 2, reason="the database is on the same host: molecule/restore_hosts has two")
+def test_the_host_of_the_database_is_lost_and_a_new_one_takes_its_place(host: Host) -> None:
+    """The web host has its photos and stays; the new one has the disk with the backups alone."""
+    given = give(host)
+    saved = playbook("backup")
+    assert saved.returncode == 0, saved.stdout + saved.stderr
+    disks = keep_disks(DATABASE)
+    make_anew(DATABASE)
+    put_back(DATABASE, disks)
+    installed = playbook("../site")
+    assert installed.returncode == 0, installed.stdout + installed.stderr
+    done = restore()
+    assert done.returncode == 0, done.stdout + done.stderr
+    check(host, given)
+    assert whole(host)
+    put_in(host, given["collection"])
+    accepted = restore(do="forget")
+    assert accepted.returncode == 0, accepted.stdout + accepted.stderr
+    saved = playbook("backup")
+    assert saved.returncode == 0, saved.stdout + saved.stderr
+
+
+# The last one: the hosts are others afterwards.
+def test_hosts_that_are_lost_with_their_controller_come_back_on_empty_ones(host: Host) -> None:
     """Left are the disks with the repositories, whose users had other numbers, and one private key."""
     if not RECIPIENT:
         pytest.skip(
@@ -197,17 +246,16 @@ def test_a_host_that_is_lost_with_its_controller_comes_back_on_an_empty_one(host
     given = give(host)
     saved = playbook("backup")
     assert saved.returncode == 0, saved.stdout + saved.stderr
-    disks = over_ssh(host, "tar -C /mnt -cz backup second")
+    disks = {name: keep_disks(name) for name in HOSTS}
     secrets = Path(host.ca).parent
-    for verb in ("destroy", "create"):
-        done = playbook(f"machines/{verb}")
-        assert done.returncode == 0, done.stdout + done.stderr
+    make_anew(*HOSTS)
     assert not secrets.exists()
 
     host.run("apt-get -qq update && apt-get -qq install -y age >/dev/null")
-    over_ssh(host, "tar -C /mnt -xz && chown -R 4711:4711 /mnt/*/database", disks)
+    for name, kept in disks.items():
+        put_back(name, kept)
     key = Path(RECIPIENT).read_bytes()
-    opened = over_ssh(host, "age --decrypt -i - /mnt/backup/sealed/secrets.tar.age", key)
+    opened = over_ssh(HOSTS[0], "age --decrypt -i - /mnt/backup/sealed/secrets.tar.age", key)
     secrets.mkdir(mode=0o700)
     with tarfile.open(fileobj=io.BytesIO(opened)) as archive:
         archive.extractall(secrets, filter="data")

@@ -29,7 +29,14 @@ def playbook(
     name: str, *, checkout: Path = ROOT, inventory: Path | str | None = INVENTORY, **variables: object
 ) -> subprocess.CompletedProcess[str]:
     """With the strategy FACE_REPEAT_STRATEGY, where it is given: `./check campaign` has Ansible's own."""
-    extra = [part for item in variables.items() for part in ("-e", "{}={}".format(*item))]
+    extra = [
+        part
+        for variable, value in variables.items()
+        for part in (
+            "-e",
+            json.dumps({variable: value}) if isinstance(value, list) else f"{variable}={value}",
+        )
+    ]
     ansible = str(Path(sys.executable).parent / "ansible-playbook")
     # As an operator types it, with the project's own ansible.cfg: a test tool around this one has another.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
