@@ -12,7 +12,7 @@ from face_pipeline.store import collections, ledger, persons
 from face_pipeline.store.models import ApiKey, Collection, Face, Merge, Person, Photo
 from sqlalchemy import func, select, text, update
 
-from tests.app.test_ledger import a_face
+from tests.app.test_ledger import a_face, make_database_old  # noqa: F401
 
 TABLES = ("collections", "persons", "photos", "faces", "batches", "batch_photos", "merges")
 

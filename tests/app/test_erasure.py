@@ -433,6 +433,7 @@ erasure.photo(parts, uuid.UUID("{photo_id}"), dry_run=False, by=SERVICE)
     assert stock.audit(parts, "photo.erase")[-1]["subject"] == str(photo_id)
     long_ago = time.time() - 7200
     os.utime(parts.originals.path(name), (long_ago, long_ago))
+    stock.make_database_old(parts)
     assert indexer.sweep_originals(parts) == 1
     assert stock.files(parts) == []
 
@@ -479,6 +480,7 @@ parts.originals.remove(["{needed}", "{"a" * 64}"], named)
     long_ago = time.time() - 7200
     for path in parts.originals.directory.rglob(".*"):
         os.utime(path, (long_ago, long_ago))
+    stock.make_database_old(parts)
     indexer.sweep_originals(parts)
     assert stock.files(parts) == [needed]
 

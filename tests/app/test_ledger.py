@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,10 @@ from face_pipeline.engine import DetectedFace
 from face_pipeline.ops import indexer, reconciler
 from face_pipeline.parts import Parts
 from face_pipeline.store import audit, collections, ledger
-from face_pipeline.store.models import Collection, Face, Photo, State
+from face_pipeline.store.models import ApiKey, Collection, Face, Photo, State
 from face_pipeline.store.originals import Originals
 from face_pipeline.store.rights import Role
-from sqlalchemy import event, select
+from sqlalchemy import event, func, select, update
 
 from tests.installation import Installation, as_role
 from tests.photos import astronaut_jpeg
@@ -165,6 +166,12 @@ def test_a_fresh_row_is_left_alone(parts: Parts) -> None:
     assert reconcile(parts).queued == 0
 
 
+def make_database_old(parts: Parts, days: int = 3) -> None:
+    """As if it had been made so many days ago."""
+    with parts.database.transaction() as session:
+        session.execute(update(ApiKey).values(created_at=func.now() - timedelta(days=days)))
+
+
 def test_originals_nobody_names_are_swept_once_they_are_old(installation: Installation, parts: Parts) -> None:
     originals = parts.originals
     named, orphan, fresh = ("1" * 64, "2" * 64, "3" * 64)
@@ -174,6 +181,10 @@ def test_originals_nobody_names_are_swept_once_they_are_old(installation: Instal
     long_ago = time.time() - 7200
     for sha256 in (named, orphan):
         os.utime(originals.path(sha256), (long_ago, long_ago))
+    make_database_old(parts, days=0)
+    assert indexer.sweep_originals(parts) == 0, "a new database does not know those before it"
+    assert originals.path(orphan).exists()
+    make_database_old(parts)
     assert indexer.sweep_originals(parts) == 1
     assert originals.path(named).exists()
     assert originals.path(fresh).exists()

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from face_pipeline.errors import DiskFull
 from face_pipeline.parts import Parts
-from face_pipeline.store import copy_rounds, erasure, original_faults
+from face_pipeline.store import copy_rounds, erasure, original_faults, size
 from face_pipeline.store.copies import CopyHost, CopyHostAway, Moment
 from face_pipeline.store.models import CopyRound, OriginalFault
 from face_pipeline.store.originals import ORPHAN_AFTER_SECONDS, OriginalMissing
@@ -135,7 +135,7 @@ def _compare(parts: Parts, host: CopyHost, prefix: str) -> _Compared:
     # In this order: what is uploaded in between is there, and not lacking.
     with parts.database.reading() as session:
         wanted = copy_rounds.names(session, prefix)
-        database_age = copy_rounds.database_age(session)
+        database_age = size.age_of_database(session)
     there = host.names(prefix)
     sent = _send(parts, host, wanted - there.keys())
     _take_back(parts, host, {name for name in wanted if not parts.own_originals.path(name).exists()})

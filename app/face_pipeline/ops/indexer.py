@@ -29,7 +29,9 @@ from face_pipeline.store import (
     quotas,
     removals,
     sessions,
+    size,
 )
+from face_pipeline.words import counted
 
 log = logging.getLogger(__name__)
 
@@ -158,13 +160,22 @@ def remove_originals(parts: Parts) -> int:
 
 
 def sweep_originals(parts: Parts) -> int:
-    """Remove originals that no row names; returns how many."""
+    """Remove originals that no row names, unless they are older than the database; returns how many."""
 
     def is_referenced(sha256: str) -> bool:
         with parts.database.transaction() as session:
             return photos.has_original(session, sha256)
 
-    return parts.originals.sweep(is_referenced)
+    with parts.database.reading() as session:
+        database_age = size.age_of_database(session)
+    swept = parts.originals.sweep(is_referenced, database_age)
+    if swept.foreign:
+        log.warning(
+            "%s that no photo names left in place, for it is older than this database",
+            counted(swept.foreign, "original"),
+            extra={"operation": "sweep", "count": swept.foreign},
+        )  # fmt: skip
+    return swept.removed
 
 
 def forget_lapsed_merges(parts: Parts) -> int:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import delete, extract, func, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from face_pipeline.store import models
 from face_pipeline.store.models import CopyRound, Photo
 
 # A round goes through the first two digits of names.
@@ -62,18 +61,6 @@ def names(session: Session, prefix: str) -> set[str]:
         Photo.sha256 >= prefix, Photo.sha256 < prefix + "g", Photo.original_removed_at.is_(None)
     )
     return set(session.scalars(query))
-
-
-def database_age(session: Session) -> float:
-    """Seconds since this database got its first key or collection; 0 where it has none.
-
-    Copies from before were made by another one, whose photos this one does not know.
-    """
-    firsts = [
-        select(func.min(table.created_at)).scalar_subquery() for table in (models.ApiKey, models.Collection)
-    ]
-    age = session.scalar(select(extract("epoch", func.now() - func.least(*firsts))))
-    return float(age or 0)
 
 
 def _of(host: str) -> Any:

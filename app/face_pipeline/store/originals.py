@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import urllib3.exceptions
 
@@ -59,6 +60,13 @@ class OriginalUnavailable(FacePipelineError):
 
     code = "original_unavailable"
     status = 503
+
+
+class Swept(NamedTuple):
+    """How many files that no row names went, and how many stay because another database's rows may."""
+
+    removed: int
+    foreign: int
 
 
 @dataclass(frozen=True)
@@ -299,21 +307,26 @@ class Originals:
                 removed += len(aside) - len(back)
         return Removed(removed, kept, left, tuple(later))
 
-    def sweep(self, is_referenced: Callable[[str], bool]) -> int:
+    def sweep(self, is_referenced: Callable[[str], bool], database_age: float) -> Swept:
         """Remove originals no row names, left by uploads that ended before their commit, and by erasures that
-        ended after theirs; returns how many.
+        ended after theirs.
 
-        None while there is a way back from a restore (`WAY_BACK`): the database that is kept for it names
-        others.
+        Those that are older than the database, of `database_age` seconds, stay: one that was made anew knows
+        none of its forerunner's photos, which may come back from a backup. None goes while there is a way
+        back from a restore (`WAY_BACK`): the database that is kept for it names others.
         """
-        removed = 0
+        removed = foreign = 0
         if self.keeps_the_way_back():
-            return removed
-        for path in self._older_than(time.time() - ORPHAN_AFTER_SECONDS):
+            return Swept(0, 0)
+        database_since = time.time() - database_age
+        for path, since in self._older_than(time.time() - ORPHAN_AFTER_SECONDS):
             if path.name.startswith("."):
                 removed += self._sweep_aside(path, is_referenced)
                 continue
             if is_referenced(path.name):
+                continue
+            if since < database_since:
+                foreign += 1
                 continue
             # An upload of the same photo may replace the file at this moment: look again once it is aside.
             aside = self._put_aside(path.name, uuid.uuid4().hex)
@@ -325,7 +338,7 @@ class Originals:
                 continue
             aside.unlink()
             removed += 1
-        return removed
+        return Swept(removed, foreign)
 
     def _sweep_aside(self, path: Path, is_referenced: Callable[[str], bool]) -> int:
         """Of an upload that did not end, or put aside by somebody who did not come to look again."""
@@ -367,13 +380,14 @@ class Originals:
         """Whether nothing is swept, because a restore may be taken back."""
         return (self.directory / WAY_BACK).exists()
 
-    def _older_than(self, limit: float) -> Iterator[Path]:
+    def _older_than(self, limit: float) -> Iterator[tuple[Path, float]]:
         for path in self.directory.glob("??/??/*"):
             try:
-                if path.stat().st_mtime < limit:
-                    yield path
+                since = path.stat().st_mtime
             except FileNotFoundError:
                 continue
+            if since < limit:
+                yield path, since
 
     def _make_directories(self, directory: Path) -> set[Path]:
         """Returns those in which one was made.
