@@ -234,7 +234,7 @@ class Settings(BaseSettings):
 
     @property
     def hooks_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
-        """`hooks_allowed_networks`; raises ConfigurationError naming the first that is none."""
+        """`hooks_allowed_networks`; raises ConfigurationError naming the first that is invalid."""
         try:
             return tuple(ip_network(each) for each in self.hooks_allowed_networks.split())
         except ValueError as error:

@@ -47,7 +47,7 @@ def verify(document: Mapping[str, Any], keys: Iterable[Mapping[str, Any]]) -> No
         raise BadProof("it is not signed")
     found = next((each for each in keys if each.get("kid") == proof.get(KEY_ID)), None)
     if found is None:
-        raise BadProof(f"it was signed with the key {proof.get(KEY_ID)}, which is none of those given")
+        raise BadProof(f"it was signed with the key {proof.get(KEY_ID)}, which is not one of those given")
     try:
         key = Ed25519PublicKey.from_public_bytes(_decoded(str(found.get("x"))))
         key.verify(_decoded(proof[SIGNATURE]), _signed_part(document))

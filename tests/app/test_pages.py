@@ -203,7 +203,7 @@ def test_an_error_in_a_browser_is_a_page_and_elsewhere_what_it_was(web_app: App)
         browser.get(f"{web_app.url}/api/v1/nope", headers=html, timeout=30).json()["error"]["code"]
         == "not_found"
     )
-    # Neither is an id that is none.
+    # Neither is an invalid id.
     assert browser.get(f"{web_app.url}/photos/none", headers=html, timeout=30).status_code == 404
 
 

@@ -85,7 +85,7 @@ def test_a_receipt_is_checked_by_the_standards_alone(web_app: App, erased: Path)
         (lambda it: it["kept"].clear(), "it was changed after it was signed"),
         (lambda it: it["proof"].update(by="somebody"), "it was changed after it was signed"),
         (lambda it: it["proof"].update(signature="?"), "it was changed after it was signed"),
-        (lambda it: it["proof"].update(key_id="other"), "the key other, which is none of those given"),
+        (lambda it: it["proof"].update(key_id="other"), "the key other, which is not one of those given"),
         (lambda it: it.update(proof=None), "it is not signed"),
     ],
 )

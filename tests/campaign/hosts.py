@@ -300,7 +300,7 @@ def _files_of(guest: Guest) -> dict[str, str]:
 
 
 def alerts(series: list[dict[str, Any]], began: float) -> list[Alert]:
-    """From the answer of Prometheus. One that fired before is none of this time."""
+    """From the answer of Prometheus. One that fired before does not count."""
     found = []
     for each in series:
         times = [float(at) for at, _ in each["values"]]

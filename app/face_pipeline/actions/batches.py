@@ -35,7 +35,7 @@ def make(parts: Parts, collection: str, *, by: Actor) -> Progress:
 
 
 def find(parts: Parts, batch_id: uuid.UUID, *, by: Actor) -> Batch:
-    """The batch with its collection; NotFound also where that is none that `by` reaches."""
+    """The batch with its collection; NotFound also where `by` does not reach it."""
     with parts.database.reading() as session:
         return batches.find(session, batch_id, by=by)
 

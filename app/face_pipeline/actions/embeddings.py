@@ -22,7 +22,7 @@ def check(pack: Pack, contract: str, given: Sequence[Sequence[float]]) -> npt.ND
     """Embeddings as the installed pack makes them: float32, shape (number, dimension), L2 norm 1.
 
     Raises Conflict where they are of another contract, BadRequest with the place of the first that has
-    another length, a number that is none, or another norm.
+    another length, an invalid number, or another norm.
     """
     check_contract(pack, contract)
     for place, numbers in enumerate(given):

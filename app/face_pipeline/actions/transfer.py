@@ -250,7 +250,7 @@ class _Photos:
 def _face_records(
     parts: Parts, contract: str, given: Sequence[GivenFace], kept: Mapping[UUID, UUID | None]
 ) -> list[FaceRecord]:
-    """Raises BadRequest for an embedding that is none of this contract."""
+    """Raises BadRequest for an embedding that this contract does not allow."""
     if not given:
         return []
     missing = next((place for place, each in enumerate(given) if each.embedding is None), None)

@@ -20,7 +20,7 @@ PROGRAM = "face-pipeline"
 # What a shell reports for a program that Ctrl-C ended, and for one whose reader went away (SIGPIPE).
 INTERRUPTED = 130
 NOBODY_READS = 141
-# Of an address that is none of the service's; a thing that is not there has a code of its own.
+# Of an address that the service does not have; a thing that is not there has a code of its own.
 UNKNOWN_CALLS = ("not_found", "method_not_allowed")
 
 

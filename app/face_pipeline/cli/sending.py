@@ -240,7 +240,7 @@ def _record(
 
 
 def _refused(files: Sequence[tuple[Entry, str]], error: Refused) -> list[Record]:
-    """What an error says of each file; raises the error where it is none of theirs."""
+    """What an error says of each file; raises the error where it is not about a file."""
     told = error.details.get("rejected")
     if error.code == "photos_rejected" and isinstance(told, list) and len(told) == len(files):
         return [

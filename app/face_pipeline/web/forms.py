@@ -70,7 +70,7 @@ codecs.register_error("western", _western)
 
 
 def readable(raw: bytes) -> str:
-    """UTF-8, and bytes that are none of it as Windows-1252."""
+    """UTF-8, and bytes that are not valid UTF-8 as Windows-1252."""
     return raw.decode("utf-8", "western")
 
 

@@ -52,7 +52,7 @@ def wrong_addresses(addresses: object) -> Iterator[str]:
 def wrong_entry(entry: Any) -> Iterator[str]:
     """What is wrong with an entry of face_firewall_allow."""
     if not isinstance(entry, dict) or set(entry) - KEYS:
-        yield f"{json.dumps(entry)} is none of {{{', '.join(sorted(KEYS))}}}"
+        yield f"{json.dumps(entry)} is not one of {{{', '.join(sorted(KEYS))}}}"
         return
     protocol, interface = str(entry.get("protocol", "tcp")), str(entry.get("interface", "any"))
     if ("port" in entry) != (protocol in ("tcp", "udp")):
