@@ -7,6 +7,7 @@ Run every ten minutes by face-indexer.timer.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Collection
 from functools import partial
@@ -18,6 +19,7 @@ from face_pipeline.parts import Parts
 from face_pipeline.store import (
     audit,
     collections,
+    copy_rounds,
     erasure,
     idempotency,
     indexes,
@@ -164,7 +166,12 @@ def sweep_originals(parts: Parts) -> int:
         with parts.database.transaction() as session:
             return photos.has_original(session, sha256)
 
-    return parts.originals.sweep(is_referenced)
+    # On a disk, whatever the database does not know was its own; a store may be another one's as well.
+    most_age = math.inf
+    if parts.settings.originals_store == "s3":
+        with parts.database.reading() as session:
+            most_age = copy_rounds.database_age(session)
+    return parts.originals.sweep(is_referenced, most_age=most_age)
 
 
 def forget_lapsed_merges(parts: Parts) -> int:
