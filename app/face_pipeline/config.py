@@ -61,6 +61,17 @@ class Settings(BaseSettings):
     storage_paths: str = ""
     # Where the host that keeps the originals gives them out; empty: they are on this host.
     originals_url: str = Field("", pattern=r"^(https?://\S+)?$")
+    # Where originals are kept: on the disk of the web host, or in a bucket of a store that speaks S3 over
+    # HTTPS, which the next ones name; its authority is the file of a certificate, empty: any that is trusted.
+    originals_store: Literal["disk", "s3"] = "disk"
+    originals_s3_endpoint: str = Field("", pattern=r"^[A-Za-z0-9.-]*$")
+    originals_s3_port: int = Field(443, ge=1, le=65535)
+    originals_s3_bucket: str = Field("", pattern=r"^[a-z0-9.-]*$")
+    originals_s3_region: str = Field("", pattern=r"^[\w-]*$")
+    originals_s3_path: str = Field("/", pattern=r"^/[\w./-]*$")
+    originals_s3_path_style: bool = True
+    originals_s3_authority: str = Field("", pattern=r"^(/\S*)?$")
+    originals_s3_key_id: str = Field("", pattern=r"^[\w+/=.@:-]*$")
     # Hosts that keep copies of the originals: URLs, separated by spaces. How many hosts, this one included,
     # hold a photo before its upload is answered.
     copies_urls: str = ""
@@ -259,10 +270,30 @@ def get_settings() -> Settings:
     if not readable and os.access(env_file, os.F_OK):
         raise ConfigurationError(f"configuration: {env_file} is not readable; run this as root")
     try:
-        return Settings(_env_file=env_file if readable else None)
+        settings = Settings(_env_file=env_file if readable else None)
     except ValidationError as error:
         wrong = "; ".join(
             f"FACE_{'_'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"
             for item in error.errors()
         )
         raise ConfigurationError(f"configuration: {wrong}") from error
+    _check_store(settings)
+    return settings
+
+
+def _check_store(settings: Settings) -> None:
+    if settings.originals_store != "s3":
+        return
+    needed = ("endpoint", "bucket", "region", "key_id")
+    missing = [
+        f"FACE_ORIGINALS_S3_{each.upper()}"
+        for each in needed
+        if not getattr(settings, f"originals_s3_{each}")
+    ]
+    if missing:
+        raise ConfigurationError(f"configuration: FACE_ORIGINALS_STORE=s3 needs {', '.join(missing)}")
+    if settings.copies_urls:
+        raise ConfigurationError(
+            "configuration: FACE_ORIGINALS_STORE=s3 and FACE_COPIES_URLS: a store keeps its own copies; empty"
+            " the group copies of the inventory and run ./face-ansible site.yml"
+        )

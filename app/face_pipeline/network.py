@@ -51,9 +51,20 @@ def http_pool(authority: str = "") -> urllib3.PoolManager:
     `authority`: file of the certificate by which servers have to prove who they are; empty: those that this
     host trusts.
     """
-    trust: dict[str, Any] = {}
-    if authority:
-        trust = {"ca_certs": authority, "ssl_minimum_version": ssl.TLSVersion.TLSv1_3}
+    if not authority:
+        return _pool()
+    return _pool(ca_certs=authority, ssl_minimum_version=ssl.TLSVersion.TLSv1_3)
+
+
+def store_pool(authority: str) -> urllib3.PoolManager:
+    """The same for a store that is no host of the installation, and speaks TLS as it was set up."""
+    trust = ssl.create_default_context(cafile=authority or None)
+    # Newer Pythons refuse authorities that pgBackRest and restic take: those without the extension keyUsage.
+    trust.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return _pool(ssl_context=trust)
+
+
+def _pool(**trust: Any) -> urllib3.PoolManager:
     return urllib3.PoolManager(
         maxsize=HTTP_CONNECTIONS,
         timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_SECONDS, read=HTTP_READ_SECONDS),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import redis
 import urllib3
@@ -29,6 +29,9 @@ from face_pipeline.proofs import Signer
 from face_pipeline.store.copies import Copies, CopyHost
 from face_pipeline.store.database import Address, Database
 from face_pipeline.store.originals import Originals, RemoteOriginals
+
+if TYPE_CHECKING:
+    from face_pipeline.store.originals.s3 import S3Originals
 
 # However many browsers look at it, the overview is made so often at most.
 OVERVIEW_SECONDS = 4.0
@@ -90,26 +93,58 @@ class Parts:
         return make_app(self.settings.redis_url, self.settings.tls_ca)
 
     @cached_property
-    def originals(self) -> Originals:
-        """The originals on this host's disk: those of the web host, with their copies on further hosts.
+    def originals(self) -> Originals | S3Originals:
+        """The originals in their store; or on this host's disk: those of the web host, with their copies on
+        further hosts.
 
         A unit that was not given the credential of those, as workers, reads from the disk alone.
         """
-        return self._originals(self.copies if self.settings.has_credential("copies_token") else None)
+        if self.settings.originals_store == "s3":
+            return self._in_store
+        return self._on_disk(self.copies if self.settings.has_credential("copies_token") else None)
 
     @cached_property
-    def own_originals(self) -> Originals:
-        """Those on this host's disk, without copies."""
-        return self._originals(None)
+    def own_originals(self) -> Originals | S3Originals:
+        """Those in their store, or on this host's disk, without copies."""
+        return self.originals if self.settings.originals_store == "s3" else self.disk
 
-    def _originals(self, copies: Copies | None) -> Originals:
+    @cached_property
+    def disk(self) -> Originals:
+        """Those on this host's disk, without copies."""
+        return self._on_disk(None)
+
+    def _on_disk(self, copies: Copies | None) -> Originals:
+        directory = self.settings.originals_dir
+        return Originals(directory, reserve_bytes=self._reserve_bytes, beside=self._beside, copies=copies)
+
+    @property
+    def _reserve_bytes(self) -> int:
+        return self.settings.disk_reserve_mb * 1024**2
+
+    @property
+    def _beside(self) -> list[Path]:
+        return [Path(each) for each in self.settings.storage_paths.split()]
+
+    @cached_property
+    def _in_store(self) -> S3Originals:
+        # Here, so that who asks no store shows no metrics of one.
+        from face_pipeline.store.buckets import Bucket, Place
+        from face_pipeline.store.originals.s3 import S3Originals
+
         settings = self.settings
-        return Originals(
-            settings.originals_dir,
-            reserve_bytes=settings.disk_reserve_mb * 1024**2,
-            beside=[Path(each) for each in settings.storage_paths.split()],
-            copies=copies,
+        place = Place(
+            endpoint=settings.originals_s3_endpoint,
+            port=settings.originals_s3_port,
+            bucket=settings.originals_s3_bucket,
+            region=settings.originals_s3_region,
+            path=settings.originals_s3_path,
+            path_style=settings.originals_s3_path_style,
+            authority=settings.originals_s3_authority,
+            key_id=settings.originals_s3_key_id,
         )
+        bucket = Bucket(place, settings.credential("originals_s3_secret"))
+        directory = settings.originals_dir
+        return S3Originals(bucket, directory, reserve_bytes=self._reserve_bytes, beside=self._beside)
 
     @cached_property
     def copies(self) -> Copies | None:
@@ -122,8 +157,8 @@ class Parts:
         return Copies(hosts, settings.copies_required)
 
     @cached_property
-    def originals_source(self) -> Originals | RemoteOriginals:
-        """Where this host's workers read originals: its own disk, or the web host."""
+    def originals_source(self) -> Originals | S3Originals | RemoteOriginals:
+        """Where this host's workers read originals: the store, its own disk, or the web host."""
         if self.settings.originals_url:
             return RemoteOriginals(
                 self.settings.originals_url,

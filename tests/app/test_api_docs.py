@@ -357,7 +357,9 @@ PAGES = (
     Page("from-compreface.md", before=_old_server, also=_moving, has_programs=False),
 )
 # Pages of operators: what they do happens on a host.
-ON_HOSTS = ("backup.md", "flower.md", "installing.md", "logs.md", "operations.md", "reembedding.md")
+ON_HOSTS = (
+    "backup.md", "flower.md", "installing.md", "logs.md", "operations.md", "originals.md", "reembedding.md",
+)  # fmt: skip
 
 
 def _examples(name: str) -> list[Example]:

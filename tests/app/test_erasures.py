@@ -109,7 +109,7 @@ def test_a_list_that_is_damaged_erases_nothing(
     file.write_text(f"{good}\n{line.replace('%s', str(uuid.uuid4()))}\n")
     done = clean.run("erasures", "apply", str(file), check=False)
     assert done.returncode == 1
-    assert "line 2 was not written by `face-pipeline erasures export`; nothing was erased" in done.stderr
+    assert "line 2 is not from `face-pipeline erasures export`; nothing was erased" in done.stderr
     assert there(parts)[0] == 1
 
 

@@ -41,7 +41,7 @@ from face_pipeline.store import (
 )
 from face_pipeline.store.models import Collection
 from face_pipeline.store.models import State as PhotoState
-from face_pipeline.store.originals import OriginalMissing, OriginalUnavailable
+from face_pipeline.store.originals import OriginalMissing, OriginalsAway, OriginalUnavailable
 from face_pipeline.words import counted
 
 # Of the true matches that an index finds: as the alert IndexMissesFaces has it, and that of a damaged one.
@@ -350,22 +350,28 @@ def _originals(parts: Parts) -> str:
             raise Unwell(str(error)) from error
         except OriginalMissing:
             return f"given out by {settings.originals_url}"
-    if not parts.originals.writable():
+    if settings.originals_store == "s3":
+        try:
+            parts.originals.writable()
+        except OriginalsAway as error:
+            raise Unwell(str(error.__cause__ or error)) from error
+    elif not parts.originals.writable():
         raise Unwell(f"{settings.originals_dir} is not writable for {os.geteuid()}")
+    place = str(parts.originals)
     with parts.database.reading() as session:
         found = original_faults.counts(session)
         last = original_faults.last_round(session)
     if any(found.values()):
         told = ", ".join(f"{counted(number, 'file')} {fault}" for fault, number in found.items() if number)
         raise Doubtful(
-            f"{settings.originals_dir}: {told}; `sudo face-pipeline inspect` names them: restore them from a"
+            f"{place}: {told}; `sudo face-pipeline inspect` names them: restore them from a"
             " backup, or send these photos again"
         )
     if last is None:
-        return str(settings.originals_dir)
+        return place
     if last.ended_at is None:
-        return f"{settings.originals_dir}; the check of each file began on {last.began_at:%Y-%m-%d}"
-    return f"{settings.originals_dir}; each file was read by {last.ended_at:%Y-%m-%d}"
+        return f"{place}; the check of each file began on {last.began_at:%Y-%m-%d}"
+    return f"{place}; each file was read by {last.ended_at:%Y-%m-%d}"
 
 
 def _copies(parts: Parts) -> str:
@@ -392,6 +398,8 @@ def _copies(parts: Parts) -> str:
 def _disk(parts: Parts) -> str:
     if parts.settings.originals_url:
         return "the originals are on another host"
+    if parts.settings.originals_store == "s3":
+        return "the originals are in a store"
     disk = shutil.disk_usage(parts.settings.originals_dir)
     text = f"{disk.free / 1024**3:.1f} GiB of {disk.total / 1024**3:.1f} GiB are free for originals"
     if disk.free < DISK_LEAST_SHARE * disk.total:

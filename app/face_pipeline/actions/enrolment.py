@@ -217,13 +217,9 @@ def _remove(parts: Parts, hashes: set[str]) -> None:
 
 def _write_again(parts: Parts, photos: Mapping[str, Upload], verdicts: Mapping[str, Verdict]) -> None:
     """An erasure of the same photo may have taken its file before the row was there to see."""
-    parts.originals.write(
-        {
-            sha256: photos[sha256].data
-            for sha256, verdict in verdicts.items()
-            if isinstance(verdict, enrolment.Enrolled) and not parts.originals.path(sha256).exists()
-        }
-    )
+    enrolled = {name for name, verdict in verdicts.items() if isinstance(verdict, enrolment.Enrolled)}
+    there = parts.originals.among(enrolled)
+    parts.originals.write({name: photos[name].data for name in enrolled - there})
 
 
 def _told(

@@ -238,8 +238,8 @@ def _named(parts: Parts, hashes: Collection[str], *, outside: int | None = None)
 
 def _would_remove(parts: Parts, rows: Erased, hashes: Collection[str]) -> Removed:
     others = set(_named(parts, hashes, outside=rows.collection_id))
-    files = sum(parts.originals.path(each).exists() for each in hashes if each not in others)
-    return Removed(files, len(others), 0)
+    files = parts.originals.among(each for each in hashes if each not in others)
+    return Removed(len(files), len(others), 0)
 
 
 def _kept_files(files: Removed) -> list[Kept]:

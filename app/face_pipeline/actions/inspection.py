@@ -6,8 +6,9 @@ After a restore, or where a disk is in doubt. It reads alone.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from face_pipeline.actions.doctor import FOUND_FLOOR
 from face_pipeline.engine import contract_id
@@ -20,6 +21,8 @@ from face_pipeline.words import counted
 
 # Questions to the index of each collection, and to a scan of all of its faces.
 PROBES = 20
+# Originals that are looked for together.
+NAMES_AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
@@ -91,18 +94,24 @@ def _look(parts: Parts, sample: int) -> tuple[int, list[str], list[str]]:
     missing: list[str] = []
     chosen: list[str] = []
     with parts.database.transaction() as session:
-        for sha256 in holdings.originals(session):
-            number += 1
-            if not parts.originals.path(sha256).exists():
-                missing.append(sha256)
-                continue
-            there += 1
-            # Each is as likely as any other, without knowing how many will come.
-            if len(chosen) < sample:
-                chosen.append(sha256)
-            elif (place := random.randrange(there)) < sample:  # noqa: S311
-                chosen[place] = sha256
+        for some in _some(holdings.originals(session)):
+            number += len(some)
+            found = parts.originals.among(some)
+            missing += [sha256 for sha256 in some if sha256 not in found]
+            for sha256 in filter(found.__contains__, some):
+                there += 1
+                # Each is as likely as any other, without knowing how many will come.
+                if len(chosen) < sample:
+                    chosen.append(sha256)
+                elif (place := random.randrange(there)) < sample:  # noqa: S311
+                    chosen[place] = sha256
     return number, missing, chosen
+
+
+def _some(names: Iterable[str]) -> Iterator[list[str]]:
+    rest = iter(names)
+    while some := list(islice(rest, NAMES_AT_ONCE)):
+        yield some
 
 
 def _whole(parts: Parts, sha256: str) -> bool:

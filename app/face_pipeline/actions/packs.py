@@ -121,11 +121,8 @@ def compare(
         stock = comparing.stock(session, found)
         named = comparing.of_persons(session, found, most)
     hashes = dict(stock.photos)
-    gone = [
-        each
-        for each, sha256 in stock.photos
-        if each in stock.taken or not parts.originals.path(sha256).is_file()
-    ]
+    there = parts.originals.among(set(hashes.values()))
+    gone = [each for each, sha256 in stock.photos if each in stock.taken or sha256 not in there]
     sample = _sample(named, stock.photos, frozenset(gone), most)
     engine = load_engine(directory, threads=1, memory=parts.memory)
     # Written before anything is read.

@@ -158,13 +158,14 @@ def _certificate(parts: Parts) -> tuple[Certificate | None, str]:
 
 def _host(parts: Parts) -> Host:
     memory = _memory()
+    here = parts.settings.originals_store == "disk"
     database = parts.settings.database_host in ("127.0.0.1", "::1", "localhost")
     return Host(
         name=socket.gethostname(),
         cores=len(os.sched_getaffinity(0)),
         memory=memory.get("MemTotal", 0),
         memory_available=memory.get("MemAvailable", 0),
-        originals=_disk(parts.settings.originals_dir),
+        originals=_disk(parts.settings.originals_dir) if here else None,
         database=_disk(DATABASE_DIRECTORY) if database else None,
     )
 

@@ -223,11 +223,10 @@ class _Photos:
             )
         )
         verdicts = dict(zip(photos, told, strict=True))
-        there = {name: photos[name].data for name, each in verdicts.items() if each.id is not None}
+        kept = {name: photos[name].data for name, each in verdicts.items() if each.id is not None}
         # An erasure of the same photo may have taken its file before the row was there to see.
-        parts.originals.write(
-            {name: data for name, data in there.items() if not parts.originals.path(name).exists()}
-        )
+        there = parts.originals.among(kept)
+        parts.originals.write({name: data for name, data in kept.items() if name not in there})
         self._publish(records, verdicts)
         for sha256, verdict in verdicts.items():
             remark = photos[sha256].remark

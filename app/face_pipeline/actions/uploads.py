@@ -176,7 +176,8 @@ def accept(
         except quotas.QuotaExceeded:
             log.info("others took the room that was left in a quota", extra={"operation": "upload"})
     # An erasure of the same photo may have taken its file before the rows were there to see.
-    _write(parts, (each for each in good if not parts.originals.path(each.row.sha256).exists()))
+    there = parts.originals.among(each.row.sha256 for each in good)
+    _write(parts, (each for each in good if each.row.sha256 not in there))
     _say_accepted(batch.id, accepted, rejected)
     publish_if_possible(parts, [each.photo_id for each in accepted if each.state == State.RECEIVED])
     return Batch(batch.id, accepted, rejected)

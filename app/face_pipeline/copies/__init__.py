@@ -107,12 +107,12 @@ def create_app() -> Flask:
     """
     parts = Parts(get_settings())
     settings = parts.settings
-    if not parts.own_originals.writable():
+    if not parts.disk.writable():
         raise ConfigurationError(
             f"configuration: FACE_ORIGINALS_DIR: {settings.originals_dir} is not writable; run"
             " ./face-ansible site.yml, which makes it"
         )
-    asked = _Asked(parts.own_originals, settings.credentials("copies_token"))
+    asked = _Asked(parts.disk, settings.credentials("copies_token"))
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.upload_max_bytes
     app.before_request(asked.check_token)

@@ -138,7 +138,7 @@ def _compare(parts: Parts, host: CopyHost, prefix: str) -> _Compared:
         database_age = size.age_of_database(session)
     there = host.names(prefix)
     sent = _send(parts, host, wanted - there.keys())
-    _take_back(parts, host, {name for name in wanted if not parts.own_originals.path(name).exists()})
+    _take_back(parts, host, {name for name in wanted if not parts.own_originals.has(name)})
     old = {name for name, age in there.items() if name not in wanted and age > ORPHAN_AFTER_SECONDS}
     # A database that was made anew knows none of its forerunner's photos, which may come back from a backup.
     foreign = {name for name in old if there[name] > database_age}

@@ -65,5 +65,5 @@ def _read(lines: Iterable[str]) -> Iterator[tuple[What, uuid.UUID]]:
         except (ValueError, TypeError, KeyError, AttributeError):
             what = None
         if what not in KINDS:
-            raise BadRequest(f"line {number} was not written by `face-pipeline erasures export`; nothing was erased")
+            raise BadRequest(f"line {number} is not from `face-pipeline erasures export`; nothing was erased")
         yield what, identifier

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 
 from face_pipeline.ops import copies
 from face_pipeline.parts import Parts
 from face_pipeline.store import original_faults
 from face_pipeline.store.models import OriginalFault
-from face_pipeline.store.originals import OriginalDamaged, OriginalMissing
+from face_pipeline.store.originals import OriginalDamaged, OriginalMissing, OriginalsAway
 from face_pipeline.words import counted
 
 log = logging.getLogger(__name__)
@@ -29,19 +29,27 @@ KNOWN_AT_ONCE = 1000
 
 def inspect(parts: Parts, seconds: float = SECONDS) -> int:
     """Look again at those that are known to be unsound, then go on with the round; returns how many files
-    of it were read."""
-    began = time.monotonic()
-    _look_again(parts, began + seconds / 2)
+    of it were read. Where their store is away, the next run goes on."""
+    began, read = time.monotonic(), 0
+    try:
+        _look_again(parts, began + seconds / 2)
+        for number in _rounds(parts, began + seconds):
+            read += number
+    except OriginalsAway as error:
+        log.warning("%s", error, extra={"operation": "inspect", "reason_code": error.code})
+    return read
+
+
+def _rounds(parts: Parts, until: float) -> Iterator[int]:
+    """How many files each part of the round was."""
     after = parts.database.in_transaction(original_faults.place)
-    read = 0
-    while after is not None and time.monotonic() < began + seconds:
+    while after is not None and time.monotonic() < until:
         with parts.database.reading() as session:
             names = original_faults.some(session, after, FILES_AT_ONCE)
         _note(parts, copies.mend(parts, {name: _fault(parts, name) for name in names}))
-        read += len(names)
+        yield len(names)
         after = names[-1] if names else None
         parts.database.in_transaction(partial(original_faults.keep_place, after=after))
-    return read
 
 
 def _look_again(parts: Parts, until: float) -> None:
@@ -59,7 +67,7 @@ def _look_again(parts: Parts, until: float) -> None:
 
 def _fault_again(parts: Parts, name: str, fault: OriginalFault) -> OriginalFault | None:
     # A whole disk of files may be back, and the round reads them.
-    if fault == OriginalFault.MISSING and parts.originals.path(name).exists():
+    if fault == OriginalFault.MISSING and parts.originals.has(name):
         return None
     return _fault(parts, name)
 

@@ -37,6 +37,8 @@ def create_app(parts: Parts | None = None) -> Flask:
     _ = parts.signer
     # Nothing is taken that would have fewer copies than the operator wants.
     _ = parts.copies
+    # Nothing is taken that could not be kept, for want of a credential.
+    _ = parts.originals
     app.config.update(
         SECRET_KEY=settings.credential("session_secret"),
         SECRET_KEY_FALLBACKS=list(settings.credentials("session_secret")[1:]),

@@ -60,6 +60,11 @@ State = dict[str, dict[str, dict[str, float]]]
 Repository = dict[str, Any]
 
 
+def parts_of(config: dict[str, Any], action: str) -> tuple[str, ...]:
+    """Originals that are in a store are not on this host's disk, and no part of its backup."""
+    return tuple(part for part in PARTS[action] if part != "originals" or config["originals"])
+
+
 def said(*command: str, env: dict[str, str] | None = None, stdin: bytes | None = None) -> bytes:
     """Standard output; errors go to the journal. Raises subprocess.CalledProcessError."""
     where = {**os.environ, **(env or {})}
@@ -81,6 +86,9 @@ class Run:
         self.state = load(self.file)
         self.failed = False
         numbers = [str(number) for number, _ in self.repositories()]
+        if not config.get("originals", True):
+            # From before they went into a store.
+            self.state.pop("originals", None)
         for part in parts:
             known = self.state.get(part, {})
             # A repository that is named no more has no figures.
@@ -365,16 +373,18 @@ def files(this: Run) -> None:
             restic = Restic(number, repository)
             restic.prepare()
             paths = {"originals": [this.config["originals"]], "configuration": configuration}
-            for part in PARTS["files"]:
+            parts = parts_of(this.config, "files")
+            for part in parts:
                 this.back_up(part, number, partial(restic.back_up, part, paths[part]))
             with this.attempt(f"secrets to repository {number}"):
                 deliver(number, repository, sealed)
-            this.verify(PARTS["files"], number, partial(verify_files, restic, this.config))
+            this.verify(parts, number, partial(verify_files, restic, this.config))
 
 
 def verify_files(restic: Restic, config: dict[str, Any]) -> None:
     restic.verify(config["days"])
-    restic.prove(config["originals"])
+    if config["originals"]:
+        restic.prove(config["originals"])
 
 
 # What the role calls.
@@ -421,10 +431,10 @@ def main() -> int:
         target = Path(sys.argv[4])
         # Where nothing is observed there is no directory.
         if target.parent.is_dir():
-            this = Run(config, directory, PARTS[sys.argv[3]])
+            this = Run(config, directory, parts_of(config, sys.argv[3]))
             write(target, text(this.state).encode(), 0o644)
     else:
-        this = Run(config, directory, PARTS[action])
+        this = Run(config, directory, parts_of(config, action))
         {"database": database, "files": files}[action](this)
         return int(this.failed)
     return 0

@@ -11,8 +11,8 @@
     restore.py forget WISH           remove what was put aside
 
 WISH is an object of JSON: at, repository (0: the first), timeline, cluster, postgres, state, originals,
-config, backup, credentials. A step that was done before is done again without harm. Exit status 1: what to
-do is said.
+in_store, config, backup, credentials. A step that was done before is done again without harm. Exit status
+1: what to do is said.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ class Wish:
         self.before = self.main.with_name(f"{self.main.name}.before")
         self.state = Path(given["state"])
         self.originals = Path(given["originals"])
+        # Whose versions are the store's own affair: nothing is brought back.
+        self.in_store = bool(given.get("in_store"))
         self.way_back = self.originals / ".way-back"
         self.backup = [sys.executable, "-I", "-B", given["backup"], given["config"], "restic"]
         self.environment = {
@@ -274,12 +276,17 @@ def taken(text: str) -> datetime:
 
 
 def plan_files(wish: Wish) -> dict[str, Any]:
+    if wish.in_store:
+        return {"told": "are in the store, which is left as it is"}
     chosen = snapshot(wish)
-    return {"backup": chosen["short_id"], "made": shown(taken(chosen["time"]))}
+    made = shown(taken(chosen["time"]))
+    return {"told": f"from the backup {chosen['short_id']} of {made}; what is there stays"}
 
 
 def restore_files(wish: Wish) -> None:
     wish.way_back.touch()
+    if wish.in_store:
+        return
     restic(
         wish, "restore", snapshot(wish)["id"], "--no-lock", "--target", "/", "--exclude", wish.way_back.name
     )

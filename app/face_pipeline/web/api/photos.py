@@ -114,9 +114,9 @@ def image(photo_id: str) -> Response:
 def original(photo: Photo) -> Response:
     """Its file, as it was sent. Raises OriginalMissing, OriginalExpired."""
     photos.check_original(photo)
-    path = parts().originals.path(photo.sha256)
-    if not path.exists():
-        # A copy of another host, if there is one.
+    path = parts().originals.file(photo.sha256)
+    if path is None:
+        # Of the store, or a copy of another host, if there is one.
         response = current_app.response_class(originals.data(photo), mimetype=photo.media_type)
     elif parts().settings.accel_redirect:
         response = current_app.response_class(mimetype=photo.media_type)

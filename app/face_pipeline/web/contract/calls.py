@@ -91,6 +91,7 @@ _CODES: Codes = {
         "unavailable", "database_unavailable", "database_busy", "audit_unavailable", "queue_unavailable",
         "search_unavailable", "search_timeout", "search_failed", "decoding_busy", "picture_not_ready",
         "original_unavailable", "pack_unavailable", "pack_changing", "copies_away",
+        "originals_away",
     ),
     507: ("disk_full", "storage_full"),
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Original photos, named by their content: `<dir>/ab/cd/<sha256>` on disk, the same path over HTTP."""
+"""Originals on this host's disk: `<dir>/ab/cd/<sha256>`."""
 
 from __future__ import annotations
 
@@ -11,15 +11,23 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
-import urllib3.exceptions
-
-from face_pipeline.errors import ConfigurationError, FacePipelineError, NotFound, StorageFull, disk_full
-from face_pipeline.network import http_pool
+from face_pipeline.errors import disk_full
 from face_pipeline.store.copies import Copies
+from face_pipeline.store.originals.common import (
+    NAMES_AT_ONCE,
+    ORPHAN_AFTER_SECONDS,
+    WAY_BACK,
+    OriginalMissing,
+    Removed,
+    Swept,
+    check_room,
+    chunks,
+    damaged,
+    is_of,
+    relative,
+)
 
 log = logging.getLogger(__name__)
 
@@ -27,109 +35,8 @@ FILE_MODE = 0o640  # nginx, in the group, sends them
 DIRECTORY_MODE = 0o750
 # Of one upload, open while they are written.
 FILES_AT_ONCE = 16
-# An upload has committed its row long before this; an older file without a row belongs to nobody.
-ORPHAN_AFTER_SECONDS = 3600
-# A file of playbooks/restore.yml: all originals stay while it is there, but for those that are erased.
-WAY_BACK = ".way-back"
-# Looked up in the ledger together.
-NAMES_AT_ONCE = 250
 # The end of the name of a file that is about to be removed.
 SWEPT = ".swept"
-
-
-class OriginalMissing(NotFound):
-    """The row of a photo is there, and its file is not."""
-
-    code = "original_missing"
-
-
-class OriginalDamaged(OriginalMissing):
-    """The file is there, with other bytes than those that were sent."""
-
-    code = "original_damaged"
-
-
-class OriginalExpired(NotFound):
-    """The retention of its collection took the original of a photo."""
-
-    code = "original_expired"
-
-
-class OriginalUnavailable(FacePipelineError):
-    """The host that keeps the originals cannot be asked now."""
-
-    code = "original_unavailable"
-    status = 503
-
-
-class Swept(NamedTuple):
-    """How many files that no row names went, and how many stay because another database's rows may."""
-
-    removed: int
-    foreign: int
-
-
-@dataclass(frozen=True)
-class Removed:
-    """Numbers of originals: those that are gone, that other rows name, that the disk did not let go.
-
-    `later`: names of those for which there was no time, or of which a host that is away has a copy.
-    """
-
-    removed: int
-    named: int
-    left: int
-    later: tuple[str, ...] = ()
-
-    def __add__(self, other: Removed) -> Removed:
-        return Removed(
-            self.removed + other.removed, self.named + other.named, self.left + other.left,
-            self.later + other.later,
-        )  # fmt: skip
-
-
-def relative(sha256: str) -> str:
-    return f"{sha256[:2]}/{sha256[2:4]}/{sha256}"
-
-
-class RemoteOriginals:
-    """The originals of another host, read only; any number of threads may use it at once.
-
-    With `authority`, the file of one's certificate, that host has to prove by TLS who it is.
-    """
-
-    def __init__(self, url: str, token: str, authority: str = ""):
-        self.url = url.rstrip("/")
-        self._headers = {"Authorization": f"Bearer {token}"}
-        self._http = http_pool(authority)
-
-    def read(self, sha256: str) -> bytes:
-        """OriginalMissing when there is none of this name, OriginalUnavailable when the host is away.
-
-        OriginalDamaged when the host sends other bytes twice: then it was not the way here.
-        """
-        if _is_of(sha256, data := self._read(sha256)) or _is_of(sha256, data := self._read(sha256)):
-            return data
-        raise _damaged(sha256, self.url)
-
-    def _read(self, sha256: str) -> bytes:
-        try:
-            answer = self._http.request("GET", f"{self.url}/{relative(sha256)}", headers=self._headers)
-        except urllib3.exceptions.SSLError as error:
-            raise OriginalUnavailable(
-                f"{self.url} cannot prove who it is ({error}); run ./face-ansible site.yml,"
-                " which gives it and this host certificates of one authority"
-            ) from error
-        except urllib3.exceptions.HTTPError as error:
-            raise OriginalUnavailable(f"{self.url} does not answer ({type(error).__name__})") from error
-        if answer.status == 404:
-            raise OriginalMissing(f"the original {sha256} is not at {self.url}")
-        if answer.status != 200:
-            raise OriginalUnavailable(
-                f"{self.url} answers {answer.status};"
-                " run ./face-ansible site.yml, which gives both sides one token"
-            )
-        return answer.data
 
 
 class Originals:
@@ -153,8 +60,24 @@ class Originals:
         self._beside = beside
         self._copies = copies
 
+    def __str__(self) -> str:
+        return str(self.directory)
+
     def path(self, sha256: str) -> Path:
         return self.directory / relative(sha256)
+
+    def has(self, sha256: str) -> bool:
+        """Whether the file is there, whole or not."""
+        return self.path(sha256).exists()
+
+    def among(self, names: Iterable[str]) -> set[str]:
+        """Those of the names that are there, whole or not."""
+        return {name for name in names if self.has(name)}
+
+    def file(self, sha256: str) -> Path | None:
+        """Where this host has the file, which may be sent as it is; None: it has not."""
+        path = self.path(sha256)
+        return path if path.exists() else None
 
     def read(self, sha256: str) -> bytes:
         """From this disk, or from a copy where that fails. Raises OriginalMissing, OriginalDamaged."""
@@ -171,8 +94,8 @@ class Originals:
             data = self.path(sha256).read_bytes()
         except FileNotFoundError as error:
             raise OriginalMissing(f"the original {sha256} is not in {self.directory}") from error
-        if not _is_of(sha256, data):
-            raise _damaged(sha256, str(self.directory))
+        if not is_of(sha256, data):
+            raise damaged(sha256, str(self.directory))
         return data
 
     def check(self, sha256: str) -> None:
@@ -189,9 +112,9 @@ class Originals:
         except OSError as error:
             if error.errno != errno.EIO:
                 raise
-            raise _damaged(sha256, str(self.directory)) from error
+            raise damaged(sha256, str(self.directory)) from error
         if found != sha256:
-            raise _damaged(sha256, str(self.directory))
+            raise damaged(sha256, str(self.directory))
 
     def intact(self, sha256: str) -> bool:
         """Whether the file is there, with the bytes that it is named by."""
@@ -245,19 +168,7 @@ class Originals:
 
     def check_room(self, size: int = 0) -> None:
         """Raises StorageFull where `size` more bytes would touch the reserve."""
-        for path, more in ((self.directory, size), *((path, 0) for path in self._beside)):
-            try:
-                disk = os.statvfs(path)
-            except OSError as error:
-                raise ConfigurationError(
-                    f"FACE_STORAGE_PATHS or FACE_ORIGINALS_DIR: {path} cannot be seen ({error.strerror})"
-                ) from error
-            # Of root's blocks none is ours.
-            if disk.f_bavail * disk.f_frsize - more < self._reserve_bytes:
-                raise StorageFull(
-                    f"a disk of this server is down to its reserve of {self._reserve_bytes // 1024**2} MB; "
-                    "nothing was kept, send it again once there is room"
-                )
+        check_room([(self.directory, size), *((path, 0) for path in self._beside)], self._reserve_bytes)
 
     def writable(self) -> bool:
         return os.access(self.directory, os.W_OK | os.X_OK)
@@ -280,7 +191,7 @@ class Originals:
         removed = kept = left = 0
         later: list[str] = []
         mark = uuid.uuid4().hex
-        for chunk in _chunks(sorted(set(names)), NAMES_AT_ONCE):
+        for chunk in chunks(sorted(set(names)), NAMES_AT_ONCE):
             if time.monotonic() > until:
                 later += chunk
                 continue
@@ -406,21 +317,6 @@ class Originals:
         if os.geteuid() == 0:
             owner = self.directory.stat()
             os.chown(made, owner.st_uid, owner.st_gid)
-
-
-def _is_of(sha256: str, data: bytes) -> bool:
-    return hashlib.sha256(data).hexdigest() == sha256
-
-
-def _damaged(sha256: str, place: str) -> OriginalDamaged:
-    return OriginalDamaged(
-        f"the original {sha256} in {place} has other bytes than were sent;"
-        " upload the photo again, or restore its file"
-    )
-
-
-def _chunks(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    return (names[start : start + size] for start in range(0, len(names), size))
 
 
 def _sync_directory(directory: Path) -> None:
