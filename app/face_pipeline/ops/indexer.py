@@ -168,7 +168,7 @@ def sweep_originals(parts: Parts) -> int:
 
     # On a disk, whatever the database does not know was its own; a store may be another one's as well.
     most_age = math.inf
-    if parts.settings.originals_store == "s3":
+    if parts.settings.asks_a_store:
         with parts.database.reading() as session:
             most_age = copy_rounds.database_age(session)
     return parts.originals.sweep(is_referenced, most_age=most_age)

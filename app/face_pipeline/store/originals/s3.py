@@ -205,6 +205,11 @@ class S3Originals:
             if NAME.fullmatch(name) and key == relative(name):
                 yield name, put_at
 
+    def discard(self, names: Iterable[str]) -> None:
+        """Remove objects, whoever names them: another place has them."""
+        with _told():
+            list(self._pool.map(self._bucket.delete, map(relative, names)))
+
     def keeps_the_way_back(self) -> bool:
         """Whether nothing is swept, because a restore may be taken back."""
         return (self._directory / WAY_BACK).exists()
