@@ -128,6 +128,8 @@ def _is_proven(both: MovingOriginals, name: str) -> bool:
 
 
 def _both(parts: Parts) -> MovingOriginals:
+    if parts.settings.originals_url:
+        raise ConfigurationError("the originals are on the web host; run this there")
     if not isinstance(parts.originals, MovingOriginals):
         raise ConfigurationError(
             f"the originals are in {parts.originals} alone: set face_originals_before, and run"
