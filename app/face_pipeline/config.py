@@ -64,6 +64,8 @@ class Settings(BaseSettings):
     # Where originals are kept: on the disk of the web host, or in a bucket of a store that speaks S3 over
     # HTTPS, which the next ones name; its authority is the file of a certificate, empty: any that is trusted.
     originals_store: Literal["disk", "s3"] = "disk"
+    # Where they were before, while they are moved: read as well.
+    originals_before: Literal["", "disk", "s3"] = ""
     originals_s3_endpoint: str = Field("", pattern=r"^[A-Za-z0-9.-]*$")
     originals_s3_port: int = Field(443, ge=1, le=65535)
     originals_s3_bucket: str = Field("", pattern=r"^[a-z0-9.-]*$")
@@ -256,6 +258,11 @@ class Settings(BaseSettings):
         return self.decode_memory_mb * 1024**2
 
     @property
+    def asks_a_store(self) -> bool:
+        """Whether originals are, or were, in an object store."""
+        return "s3" in (self.originals_store, self.originals_before)
+
+    @property
     def pack_dir(self) -> Path:
         return self.models_dir / self.model_pack
 
@@ -282,7 +289,12 @@ def get_settings() -> Settings:
 
 
 def _check_store(settings: Settings) -> None:
-    if settings.originals_store != "s3":
+    if settings.originals_before == settings.originals_store:
+        raise ConfigurationError(
+            f"configuration: FACE_ORIGINALS_BEFORE and FACE_ORIGINALS_STORE are {settings.originals_store}:"
+            " photos are moved from one to another"
+        )
+    if not settings.asks_a_store:
         return
     needed = ("endpoint", "bucket", "region", "key_id")
     missing = [
@@ -291,9 +303,9 @@ def _check_store(settings: Settings) -> None:
         if not getattr(settings, f"originals_s3_{each}")
     ]
     if missing:
-        raise ConfigurationError(f"configuration: FACE_ORIGINALS_STORE=s3 needs {', '.join(missing)}")
+        raise ConfigurationError(f"configuration: a store of originals needs {', '.join(missing)}")
     if settings.copies_urls:
         raise ConfigurationError(
-            "configuration: FACE_ORIGINALS_STORE=s3 and FACE_COPIES_URLS: a store keeps its own copies; empty"
+            "configuration: FACE_COPIES_URLS beside a store of originals: a store keeps its own copies; empty"
             " the group copies of the inventory and run ./face-ansible site.yml"
         )

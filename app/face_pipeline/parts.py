@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import redis
 import urllib3
@@ -29,9 +29,12 @@ from face_pipeline.proofs import Signer
 from face_pipeline.store.copies import Copies, CopyHost
 from face_pipeline.store.database import Address, Database
 from face_pipeline.store.originals import Originals, RemoteOriginals
+from face_pipeline.store.originals.moving import MovingOriginals, MovingSource
 
 if TYPE_CHECKING:
     from face_pipeline.store.originals.s3 import S3Originals
+
+    AnyOriginals: TypeAlias = Originals | S3Originals | MovingOriginals
 
 # However many browsers look at it, the overview is made so often at most.
 OVERVIEW_SECONDS = 4.0
@@ -93,20 +96,25 @@ class Parts:
         return make_app(self.settings.redis_url, self.settings.tls_ca)
 
     @cached_property
-    def originals(self) -> Originals | S3Originals:
-        """The originals in their store; or on this host's disk: those of the web host, with their copies on
-        further hosts.
+    def originals(self) -> AnyOriginals:
+        """The originals in their store, or while they are moved in both places; or on this host's disk:
+        those of the web host, with their copies on further hosts.
 
         A unit that was not given the credential of those, as workers, reads from the disk alone.
         """
+        if self.settings.originals_before:
+            # In one place of each kind, and no copies: a store is one of the two.
+            disk, store = self.disk, self._in_store
+            in_store = self.settings.originals_store == "s3"
+            return MovingOriginals(store, disk) if in_store else MovingOriginals(disk, store)
         if self.settings.originals_store == "s3":
             return self._in_store
         return self._on_disk(self.copies if self.settings.has_credential("copies_token") else None)
 
     @cached_property
-    def own_originals(self) -> Originals | S3Originals:
+    def own_originals(self) -> AnyOriginals:
         """Those in their store, or on this host's disk, without copies."""
-        return self.originals if self.settings.originals_store == "s3" else self.disk
+        return self.originals if self.settings.asks_a_store else self.disk
 
     @cached_property
     def disk(self) -> Originals:
@@ -157,15 +165,19 @@ class Parts:
         return Copies(hosts, settings.copies_required)
 
     @cached_property
-    def originals_source(self) -> Originals | S3Originals | RemoteOriginals:
+    def originals_source(self) -> AnyOriginals | RemoteOriginals | MovingSource:
         """Where this host's workers read originals: the store, its own disk, or the web host."""
-        if self.settings.originals_url:
-            return RemoteOriginals(
-                self.settings.originals_url,
-                self.settings.credential("originals_token"),
-                self.settings.tls_ca,
-            )
-        return self.own_originals
+        settings = self.settings
+        if not settings.originals_url:
+            return self.own_originals
+        remote = RemoteOriginals(
+            settings.originals_url, settings.credential("originals_token"), settings.tls_ca
+        )
+        if not settings.originals_before:
+            return remote
+        if settings.originals_store == "s3":
+            return MovingSource(self._in_store, remote)
+        return MovingSource(remote, self._in_store)
 
     @cached_property
     def signer(self) -> Signer:

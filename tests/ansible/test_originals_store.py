@@ -55,15 +55,17 @@ def ask(store: Store, **rest: Any) -> str:
 
 
 def test_settings_that_work_have_no_fault() -> None:
-    assert faults("disk", {}, [], ["keeper"]) == []
-    assert faults("s3", S3, list(OWN), []) == []
-    assert faults("s3", {**S3, "port": 9000, "path_style": False, "path": "/"}, list(OWN), []) == []
+    assert faults("disk", "", {}, [], ["keeper"]) == []
+    assert faults("s3", "", S3, list(OWN), []) == []
+    assert faults("disk", "s3", {**S3, "port": 9000, "path_style": False, "path": "/"}, list(OWN), []) == []
 
 
 @pytest.mark.parametrize(
     ("store", "wrong", "words"),
     [
         ("S3", {}, "face_originals_store is 'S3'; it must be disk or s3"),
+        ("disk", {"before": "disk"}, "face_originals_before is disk, as face_originals_store"),
+        ("disk", {"before": "tape"}, "face_originals_before is 'tape'"),
         ("s3", {"bucket": None}, "face_originals_s3: it lacks bucket"),
         ("s3", {"host": "x"}, "face_originals_s3: there is no host"),
         ("s3", {"path": "site"}, "path begins with /"),
@@ -76,12 +78,13 @@ def test_settings_that_work_have_no_fault() -> None:
 )
 def test_a_wrong_setting_is_named(store: str, wrong: dict[str, Any], words: str) -> None:
     settings = {name: value for name, value in {**S3, **wrong}.items() if value is not None}
-    (fault,) = faults(store, settings, list(OWN), [])
+    settings.pop("before", None)
+    (fault,) = faults(store, wrong.get("before", ""), settings, list(OWN), [])
     assert words in fault
 
 
 def test_hosts_that_keep_copies_are_refused_beside_a_store() -> None:
-    (fault,) = faults("s3", S3, list(OWN), ["keeper"])
+    (fault,) = faults("s3", "", S3, list(OWN), ["keeper"])
     assert "keeper: a store keeps copies by itself" in fault
 
 
@@ -172,5 +175,5 @@ def test_photos_that_lie_elsewhere_stop_the_change(store: Store, tmp_path: Path)
         ansible_facts=facts, **where,
     )  # fmt: skip
     assert status != 0
-    assert "front: face_originals_store is s3, and there are photos in the other place; bring them" in said
+    assert "front: face_originals_store is s3, and there are photos in the place of before; move them" in said
     assert len(store.asked) == 2, "each host that will ask it"

@@ -83,6 +83,7 @@ COMMANDS = {
     "reconcile": "the service's own work: photos whose upload has an entry",
     "tell-hooks": "the service's own work, for a hook that has an entry",
     "inspect": "counts and hashes alone",
+    "originals": "counts and hashes alone; what it moves photos have, whose upload has an entry",
     "copies": "counts alone; what it mends photos have, whose upload has an entry",
     "autoscaler": OPERATING, "doctor": OPERATING, "log-level": OPERATING, "migrate": OPERATING,
     "pack": "pack.compare; all else is of the installation itself",

@@ -263,8 +263,15 @@ def test_settings_that_name_half_a_store_or_copies_beside_it_are_refused(
     monkeypatch.setenv("FACE_ENV_FILE", "/nonexistent")
     monkeypatch.setenv("FACE_ORIGINALS_STORE", "s3")
     monkeypatch.setenv("FACE_ORIGINALS_S3_ENDPOINT", "s3.example.org")
-    with pytest.raises(ConfigurationError, match="needs FACE_ORIGINALS_S3_BUCKET, FACE_ORIGINALS_S3_REGION"):
+    with pytest.raises(
+        ConfigurationError,
+        match="store of originals needs FACE_ORIGINALS_S3_BUCKET, FACE_ORIGINALS_S3_REGION",
+    ):
         get_settings()
+    monkeypatch.setenv("FACE_ORIGINALS_BEFORE", "s3")
+    with pytest.raises(ConfigurationError, match="photos are moved from one to another"):
+        get_settings()
+    monkeypatch.setenv("FACE_ORIGINALS_BEFORE", "disk")
     for name in ("BUCKET", "REGION", "KEY_ID"):
         monkeypatch.setenv(f"FACE_ORIGINALS_S3_{name}", "x")
     assert get_settings().originals_s3_path_style

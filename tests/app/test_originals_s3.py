@@ -7,12 +7,15 @@ import re
 import socket
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from face_pipeline.actions import originals
 from face_pipeline.config import get_settings
+from face_pipeline.errors import Conflict
 from face_pipeline.ops import indexer
+from face_pipeline.ops import moving as mover
 from face_pipeline.ops import originals as reading
 from face_pipeline.parts import Parts
 from face_pipeline.store import buckets, original_faults
@@ -285,6 +288,81 @@ def test_objects_are_written_read_listed_and_removed(
     assert originals.read(first) == photos[first]
     # Once more, of what is gone already.
     assert originals.remove(others, lambda _: []) == Removed(0, 0, 0)
+
+
+def moving(stored: Callable[..., Parts], to: str) -> Parts:
+    before = "disk" if to == "s3" else "s3"
+    return stored(originals_store=to, originals_before=before, originals_s3_path="/site-e")
+
+
+def test_photos_move_to_the_store_and_back_while_they_are_used(
+    clean: Installation, stored: Callable[..., Parts], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mover, "NAMES_AT_ONCE", 5)
+    disk, store = clean.parts, stored(originals_s3_path="/site-e")
+    photos = [stock.photo(disk, None) for _ in range(12)]
+    names = {stock.sha256(disk, each) for each in photos}
+    for place, other, to in ((store, disk, "s3"), (disk, store, "disk")):
+        parts = moving(stored, to)
+        assert mover.look(parts) == mover.Moved(left=len(names))
+        with pytest.raises(Conflict, match=f"{len(names)} originals are in .* alone; nothing was removed"):
+            mover.empty(parts, print)
+        # It is read and removed on the way.
+        first, *rest = sorted(names)
+        assert parts.originals.read(first)
+        assert parts.originals_source.read(first)
+        new = stock.sha256(parts, stock.photo(parts, None))
+        assert place.originals.has(new)
+        assert not other.originals.has(new)
+        # Ended in the middle, and run again.
+        with pytest.raises(KeyboardInterrupt):
+            mover.move(parts, interrupted)
+        assert 0 < mover.look(parts).left < len(names)
+        told = mover.move(parts, lambda _: None)
+        assert (told.there, told.left, told.lost) == (len(names) + 1, 0, ())
+        # Other bytes in the new place are made good from that of before.
+        spoilt = Path(disk.originals.path(first)) if to == "disk" else None
+        if spoilt:
+            spoilt.write_bytes(b"other bytes")
+        emptied = mover.empty(parts, lambda _: None)
+        assert (emptied.emptied, emptied.left, emptied.lost) == (len(names), 0, ())
+        assert other.originals.among(names) == set()
+        names.add(new)
+        assert all(place.originals.intact(name) for name in names)
+        gone = parts.originals.remove(rest[:1], lambda _: [])
+        assert gone.removed == 1
+        with disk.database.transaction() as session:
+            session.execute(text("DELETE FROM photos WHERE sha256 = :name"), {"name": rest[0]})
+        names.remove(rest[0])
+
+
+def interrupted(_: mover.Moved) -> None:
+    raise KeyboardInterrupt
+
+
+def test_what_is_lost_in_both_places_is_named(clean: Installation, stored: Callable[..., Parts]) -> None:
+    name = stock.sha256(clean.parts, stock.photo(clean.parts, None))
+    clean.parts.disk.path(name).write_bytes(b"other bytes")
+    told = mover.move(moving(stored, "s3"), lambda _: None)
+    assert (told.there, told.lost) == (0, (name,))
+
+
+def test_a_photo_that_is_erased_while_it_is_moved_is_in_neither_place(
+    clean: Installation, stored: Callable[..., Parts], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = moving(stored, "s3")
+    name = stock.sha256(clean.parts, stock.photo(clean.parts, None))
+    read = parts.originals.old.read  # type: ignore[union-attr]
+
+    def erased(sha256: str) -> bytes:
+        data = bytes(read(sha256))
+        stock_gone(parts)
+        parts.originals.remove([sha256], lambda _: [])
+        return data
+
+    monkeypatch.setattr(parts.originals.old, "read", erased)  # type: ignore[union-attr]
+    assert mover.move(parts, lambda _: None) == mover.Moved()
+    assert not parts.originals.has(name)
 
 
 def test_a_list_of_many_pages_is_whole(stored: Callable[..., Parts], monkeypatch: pytest.MonkeyPatch) -> None:

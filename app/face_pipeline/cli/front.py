@@ -60,6 +60,7 @@ HOST: Mapping[str, str] = {
     "inspect": "Compare the database with the disk of the originals and with its indexes.",
     "keys": "Make, list and revoke API keys, and end sessions, without a key.",
     "log-level": "Change what is logged, for a while.",
+    "originals": "Show how far originals are moved to another place, and move them.",
     "pack": "Verify, describe, prepare and compare model packs.",
     "queues": "Say as JSON how much work waits.",
     "reembed": "Move what is stored to another model pack.",

@@ -196,6 +196,29 @@ def _copies(options: argparse.Namespace) -> int:
     return 0 if all(each.is_well for each in found) else 1
 
 
+def _originals(options: argparse.Namespace) -> int:
+    from face_pipeline.ops import moving
+
+    def told(found: moving.Moved) -> None:
+        print(
+            f"{found.there} in place, {found.moved} of them moved, {found.emptied} emptied", file=sys.stderr
+        )
+
+    parts = _parts()
+    if options.move:
+        found = moving.move(parts, told)
+    elif options.empty:
+        found = moving.empty(parts, told)
+    else:
+        found = moving.look(parts)
+    if options.json:
+        print(json.dumps(asdict(found), indent=2))
+    else:
+        for line in moving.table(found):
+            print(line)
+    return 1 if found.left or found.lost else 0
+
+
 def _smoke(options: argparse.Namespace) -> int:
     from urllib.parse import urlsplit
 
@@ -314,6 +337,18 @@ def _parser() -> argparse.ArgumentParser:
         "--repair", action="store_true", help="compare all now, and mend what differs, both ways"
     )
     copies.add_argument("--json", action="store_true")
+    about = "show how far originals are moved to another place, and move them (on the web host)"
+    originals = add("originals", _originals, about)
+    what = originals.add_mutually_exclusive_group()
+    what.add_argument(
+        "--move", action="store_true", help="bring what the place in use lacks from that of before"
+    )
+    what.add_argument(
+        "--empty",
+        action="store_true",
+        help="remove from the place of before what is proven in the one in use",
+    )
+    originals.add_argument("--json", action="store_true")
     _add_smoke(add)
     add("version", _version, "print the version")
     _add_log_commands(add)

@@ -193,9 +193,13 @@ class Bucket:
             "/" if name is None else f"/{quote(self._key(name), safe='/' + UNRESERVED)}"
         )
         asked = _Asked(method, path, query or {}, headers or {}, data, digest, missing)
-        began, reason = time.monotonic(), "away"
         try:
             self._breaker.check(self.place)
+        except BucketAway:
+            metrics.failures.labels(call, "away").inc()
+            raise
+        began = time.monotonic()
+        try:
             answer = self._ask(asked)
             try:
                 yield answer
@@ -208,15 +212,11 @@ class Bucket:
                 raise
             answer.drain_conn()
         except BucketRefuses as error:
-            reason = "refused"
-            self._tell(call, reason, error)
+            self._tell(call, "refused", error)
             self._breaker.answers()
             raise
-        except _Left:
-            metrics.failures.labels(call, reason).inc()
-            raise
         except BucketAway as error:
-            self._tell(call, reason, error)
+            self._tell(call, "away", error)
             self._breaker.fails()
             raise
         else:
@@ -284,10 +284,6 @@ class _Again(BucketAway):
     """May go better at once."""
 
 
-class _Left(BucketAway):
-    """It was not asked at all."""
-
-
 class _Breaker:
     """Lets nobody wait for a store that failed a moment ago, but for one at a time who looks again."""
 
@@ -303,7 +299,7 @@ class _Breaker:
                 return
             now = time.monotonic()
             if now < self._until:
-                raise _Left(f"{place} did not answer a moment ago")
+                raise BucketAway(f"{place} did not answer a moment ago")
             self._until = now + AWAY_SECONDS
 
     def answers(self) -> None:

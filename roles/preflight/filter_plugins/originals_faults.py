@@ -13,14 +13,20 @@ NEEDED = {"endpoint", "bucket", "region", "path", "key_id", "secret", "addresses
 ALLOWED = {"port", "path_style", "authority"}
 
 
-def originals_faults(store: Any, s3: Any, secrets: list[str], copies: list[str]) -> list[str]:
-    """One text for each fault of face_originals_store and face_originals_s3.
+def originals_faults(store: Any, before: Any, s3: Any, secrets: list[str], copies: list[str]) -> list[str]:
+    """One text for each fault of face_originals_store, face_originals_before and face_originals_s3.
 
     `secrets` are the names of the values of face_own_secrets, `copies` the hosts of the group copies.
     """
     if store not in ("disk", "s3"):
         return [f"face_originals_store is {store!r}; it must be disk or s3"]
-    if store == "disk":
+    if before and before not in ("disk", "s3"):
+        return [f"face_originals_before is {before!r}; it must be disk or s3, or empty"]
+    if before == store:
+        return [
+            f"face_originals_before is {before}, as face_originals_store: photos move from one to another"
+        ]
+    if "s3" not in (store, before):
         return []
     if not isinstance(s3, dict):
         return [f"face_originals_s3 is {s3!r}; it must be {{endpoint: s3.example.org, bucket: …}}"]
@@ -40,8 +46,8 @@ def originals_faults(store: Any, s3: Any, secrets: list[str], copies: list[str])
     faults = [f"face_originals_s3: {fault}" for fault in faults]
     if copies:
         faults.append(
-            f"{', '.join(copies)}: a store keeps copies by itself; with face_originals_store: s3 the group"
-            " copies is empty"
+            f"{', '.join(copies)}: a store keeps copies by itself; where photos are, or were, in one the"
+            " group copies is empty"
         )
     return faults
 

@@ -287,6 +287,11 @@ class Originals:
                 path.unlink(missing_ok=True)
         return found
 
+    def discard(self, names: Iterable[str]) -> None:
+        """Remove files, whoever names them: another place has them."""
+        for name in names:
+            self.path(name).unlink(missing_ok=True)
+
     def keeps_the_way_back(self) -> bool:
         """Whether nothing is swept, because a restore may be taken back."""
         return (self.directory / WAY_BACK).exists()

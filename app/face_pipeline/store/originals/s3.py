@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 
 from face_pipeline.store.buckets import Bucket, BucketError
@@ -63,13 +62,11 @@ class S3Originals:
         self._reserve_bytes = reserve_bytes
         self._beside = beside
         self._probed_at = -math.inf
+        # Its threads begin with the first that is asked of it.
+        self._pool = ThreadPoolExecutor(OBJECTS_AT_ONCE, thread_name_prefix="originals")
 
     def __str__(self) -> str:
         return str(self._bucket.place)
-
-    @cached_property
-    def _pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(OBJECTS_AT_ONCE, thread_name_prefix="originals")
 
     def has(self, sha256: str) -> bool:
         """Whether the object is there, whole or not."""
@@ -200,6 +197,11 @@ class S3Originals:
             # Whatever else lies in the bucket is somebody's own.
             if NAME.fullmatch(name) and key == relative(name):
                 yield name, put_at
+
+    def discard(self, names: Iterable[str]) -> None:
+        """Remove objects, whoever names them: another place has them."""
+        with _told():
+            list(self._pool.map(self._bucket.delete, map(relative, names)))
 
     def keeps_the_way_back(self) -> bool:
         """Whether nothing is swept, because a restore may be taken back."""
