@@ -10,7 +10,7 @@ import json
 import os
 import platform
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,11 @@ def read(directory: Path) -> tuple[dict[str, Any], Report]:
     ]
     report.alerts = [Alert(**each) for each in found["alerts"]]
     report.findings = found["findings"]
-    report.operations = history.read(directory / "history.jsonl")
+    report.operations = [
+        # Its clients are others than those of the next piece, which begins much later.
+        replace(each, client=f"{each.client}, {found['began']:.0f}")
+        for each in history.read(directory / "history.jsonl")
+    ]
     return found, report
 
 
