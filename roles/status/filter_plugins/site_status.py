@@ -238,7 +238,7 @@ def _led(members: dict[str, Any]) -> dict[str, Any]:
 def _wrong_members(members: dict[str, Any]) -> Iterator[str]:
     known = _led(members)
     if members and not any(state["role"] == "leader" for state in known.values()):
-        yield "nobody leads the database: docs/site.md, \"At night\""
+        yield 'nobody leads the database: docs/site.md, "At night"'
         return
     for name in sorted({*members, *known}):
         state = known.get(name, {"role": "", "state": "unknown"})
