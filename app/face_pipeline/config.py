@@ -40,6 +40,7 @@ class Settings(BaseSettings):
     # Certificate of the authority by which servers on other hosts prove who they are; empty: no TLS.
     tls_ca: str = Field("", pattern=r"^(/\S*)?$")
 
+    # Several, separated by commas, where one of them leads and another may later.
     database_host: str = "127.0.0.1"
     database_port: int = Field(5432, ge=1, le=65535)
     database_name: str = "face"
@@ -85,6 +86,8 @@ class Settings(BaseSettings):
     # Slots of the hosts that follow the database, separated by spaces; whether changes wait for one of them.
     standbys: str = Field("", pattern=r"^[a-z0-9_ ]*$")
     standby_required: bool = False
+    # In their place where hosts choose by themselves who leads: the slot of each, the leader's too.
+    database_members: str = Field("", pattern=r"^[a-z0-9_ ]*$")
     models_dir: Path = Path("/var/lib/face-pipeline/models")
     model_pack: str = Field("dlib", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     # Where a share of searches is handed to face-reembed, while that listens (broker/shadows.py).

@@ -28,6 +28,7 @@ from sqlalchemy.orm import Session
 
 from tests.installation import App, Installation, wait_until
 from tests.photos import astronaut_jpeg
+from tests.services import Postgres
 
 ADD_ONE = text("UPDATE collections SET version = version + 1 WHERE name = :name")
 
@@ -214,3 +215,20 @@ def test_a_worker_shows_its_repeated_transactions_from_the_start(live_app: App) 
     shown = requests.get(url, timeout=5).text
     for state in ("40P01", "40001"):
         assert f'face_recognition_database_retries_total{{sqlstate="{state}"}} 0.0' in shown
+
+
+def test_of_several_hosts_the_one_that_takes_changes_is_asked(postgres: Postgres) -> None:
+    # Nobody is at the other address, and the order is any.
+    for hosts in (f"127.0.0.9,{postgres.host}", f"{postgres.host},127.0.0.9"):
+        address = Address(
+            hosts, postgres.port, postgres.database, postgres.admin_user, (postgres.admin_password,)
+        )
+        several = database.Database(address, threads=1)
+        try:
+            with several.reading() as session:
+                assert session.execute(text("SHOW transaction_read_only")).scalar_one() == "off"
+        finally:
+            several.close()
+    assert address.url.query["target_session_attrs"] == "read-write"
+    single = Address("127.0.0.1", 5432, "face", "face", ("x",))
+    assert (single.url.host, single.url.port, single.url.query) == ("127.0.0.1", 5432, {})

@@ -50,3 +50,18 @@ def test_one_that_was_away_too_long_is_to_be_made_anew(
     found = finding(with_standby, "standbys")
     assert found.state is doctor.State.WARN
     assert "standby_anew=db2" in found.mend
+
+
+def test_of_hosts_that_choose_who_leads_the_one_that_does_is_missed_by_nobody(clean: Installation) -> None:
+    members = Parts(clean.parts.settings.model_copy(update={"database_members": "db1 db2"}))
+    administer(clean, "ALTER ROLE face SET face.member = 'db1'")
+    try:
+        with members.database.reading() as session:
+            assert standbys.of_members(session, ["db1", "db2"]) == (
+                "db1", [standbys.Standby("db2", False, None, False)],
+            )  # fmt: skip
+        found = finding(members, "standbys")
+        assert found.state is doctor.State.WARN
+        assert found.found == "db2: does not follow db1, which leads the database"
+    finally:
+        administer(clean, "ALTER ROLE face RESET face.member")

@@ -291,6 +291,8 @@ def _database(parts: Parts) -> str:
 
 
 def _standbys(parts: Parts) -> str:
+    if members := parts.settings.database_members.split():
+        return _members(parts, members)
     slots = parts.settings.standbys.split()
     if not slots:
         return "no host follows the database, or this one knows of none"
@@ -309,6 +311,18 @@ def _standbys(parts: Parts) -> str:
     behind = max(each.behind or 0 for each in found)
     waits = ", and changes wait for one of them" if parts.settings.standby_required else ""
     return f"{counted(len(found), 'host', 'follow')}, {behind} bytes behind at most{waits}"
+
+
+def _members(parts: Parts, members: list[str]) -> str:
+    with parts.database.reading() as session:
+        leader, found = standbys.of_members(session, members)
+    if away := [each.name for each in found if not each.follows]:
+        raise Doubtful(
+            f"{', '.join(away)}: does not follow {leader}, which leads the database; see"
+            " docs/runbooks/DatabaseMemberAway.md"
+        )
+    behind = max((each.behind or 0 for each in found), default=0)
+    return f"{leader} leads, {counted(len(found), 'host', 'follow')}, {behind} bytes behind at most"
 
 
 @reached()

@@ -64,7 +64,8 @@ class Address:
     """Where a database is, and who we are there.
 
     `passwords` are all that the server may want of us: several while the password is rotated. With
-    `authority`, the file of one, the server has to prove by TLS that it is `host`.
+    `authority`, the file of one, the server has to prove by TLS that it is `host`. Of several hosts, separated
+    by commas, the one that takes changes is meant, whichever that is when a connection is made.
     """
 
     host: str
@@ -76,10 +77,18 @@ class Address:
 
     @property
     def url(self) -> URL:
+        hosts = self.host.split(",")
+        query = {"sslmode": "verify-full", "sslrootcert": self.authority} if self.authority else {}
+        if len(hosts) > 1:
+            # In any order, for one that is dead costs whoever asks it first CONNECT_TIMEOUT_SECONDS.
+            query |= {
+                "host": self.host, "port": ",".join([str(self.port)] * len(hosts)),
+                "target_session_attrs": "read-write", "load_balance_hosts": "random",
+            }  # fmt: skip
         return URL.create(
             "postgresql+psycopg2", username=self.user, password=self.passwords[0],
-            host=self.host, port=self.port, database=self.name,
-            query={"sslmode": "verify-full", "sslrootcert": self.authority} if self.authority else {},
+            host=hosts[0] if len(hosts) == 1 else None, port=self.port if len(hosts) == 1 else None,
+            database=self.name, query=query,
         )  # fmt: skip
 
 

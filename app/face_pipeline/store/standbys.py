@@ -15,6 +15,8 @@ SLOTS = text(
     " pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint AS behind"
     " FROM pg_replication_slots WHERE slot_name = ANY (:slots)"
 )
+# What the host that answers is called itself (roles/postgres, face.conf).
+OWN = text("SELECT coalesce(current_setting('face.member', true), '')")
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,12 @@ def every(session: Session, slots: Collection[str]) -> list[Standby]:
     return [
         _standby(slot, *(rows[slot][1:] if slot in rows else (False, "", None))) for slot in sorted(slots)
     ]
+
+
+def of_members(session: Session, slots: Collection[str]) -> tuple[str, list[Standby]]:
+    """Of hosts that choose by themselves who leads, the one that does, and the others."""
+    own: str = session.execute(OWN).scalar_one()
+    return own, every(session, [slot for slot in slots if slot != own])
 
 
 def _standby(slot: str, follows: bool, kept: str, behind: int | None) -> Standby:

@@ -27,6 +27,8 @@ SECRETS = {
     "database_password_autoscaler": ("", 40),
     "database_password_reembed": ("", 40),
     "database_password_replicator": ("", 40),
+    "patroni_rewinder_password": ("", 40),
+    "patroni_password": ("", 40),
     "redis_password_web": ("", 40),
     "redis_password_worker": ("", 40),
     "redis_password_upkeep": ("", 40),

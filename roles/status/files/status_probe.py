@@ -135,6 +135,19 @@ def standbys(port: int, slots: dict[str, str]) -> dict[str, dict[str, Any]] | No
     return found
 
 
+def members(url: str, authority: str) -> dict[str, dict[str, str]] | None:
+    """Of each host of a database that fails over by itself, what Patroni of this host knows: role and state."""
+    try:
+        context = ssl.create_default_context(cafile=authority)
+        with urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+        ).open(url, timeout=10) as answer:
+            told = json.load(answer)["members"]
+        return {each["name"]: {"role": each["role"], "state": each["state"]} for each in told}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def redis(options: list[str]) -> dict[str, int] | None:
     """Memory and clients of a server of Redis, asked as the operator."""
     text = said("face-redis", *options, "INFO")
@@ -200,6 +213,8 @@ def main() -> None:
         found["database"] = database(wanted["database"])
     if wanted["standbys"]:
         found["standbys"] = standbys(wanted["database"], wanted["standbys"])
+    if wanted["members"]:
+        found["members"] = members(**wanted["members"])
     if wanted["redis"]:
         found["redis"] = {name: redis(options) for name, options in wanted["redis"].items()}
     if wanted["backups"]:

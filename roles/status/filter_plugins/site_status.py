@@ -22,7 +22,7 @@ def site_status(results: dict[str, Any], site: dict[str, Any]) -> Document:
     hosts = {name: _host(result) for name, result in results.items()}
     answered = {name: host for name, host in hosts.items() if host["reachable"]}
     document: Document = {"url": site["url"], "well": True, "wrong": [], "hosts": hosts}
-    for key in ("queues", "database", "standbys", "redis", "certificate_days", "alerts", "doctor"):
+    for key in ("queues", "database", "standbys", "members", "redis", "certificate_days", "alerts", "doctor"):
         document[key] = {name: host.pop(key) for name, host in answered.items() if key in host}
     document["backups"] = {
         name: _aged(host.pop("backups"), site["now"]) for name, host in answered.items() if "backups" in host
@@ -133,6 +133,7 @@ def _wrong_parts(document: Document, site: dict[str, Any]) -> Iterator[str]:
                 yield f"{standby} has to be made anew: ./face-ansible site.yml -e standby_anew={standby}"
             elif not state["follows"]:
                 yield f"{standby} does not follow the database on {name}"
+    yield from _wrong_members(document["members"])
     for name, servers in document["redis"].items():
         yield from (
             f"{name}: Redis ({server}) does not answer" for server, value in servers.items() if not value
@@ -229,6 +230,22 @@ def _table(rows: list[tuple[str, ...]]) -> list[str]:
     ]
 
 
+def _led(members: dict[str, Any]) -> dict[str, Any]:
+    """What one host says of all: each of those that answer says the same."""
+    return next((found for found in members.values() if found), {})
+
+
+def _wrong_members(members: dict[str, Any]) -> Iterator[str]:
+    known = _led(members)
+    if members and not any(state["role"] == "leader" for state in known.values()):
+        yield 'nobody leads the database: docs/site.md, "At night"'
+        return
+    for name in sorted({*members, *known}):
+        state = known.get(name, {"role": "", "state": "unknown"})
+        if state["role"] != "leader" and state["state"] != "streaming":
+            yield f"{name} does not follow the database ({state['state']})"
+
+
 def _parts(document: Document) -> Iterator[str]:
     for found in document["queues"].values():
         if found:
@@ -248,6 +265,9 @@ def _parts(document: Document) -> Iterator[str]:
             how = "lost" if state["lost"] else "follows" if state["follows"] else "away"
             waits = ", changes wait for it" if state["waited_for"] else ""
             yield f"standby      {standby}: {how}, {state['behind_bytes'] / 1024**2:.1f} MB behind{waits}"
+    for name, state in sorted(_led(document["members"]).items()):
+        how = "leads" if state["role"] == "leader" else state["state"]
+        yield f"database     {name}: {how}"
     for servers in document["redis"].values():
         for server, found in servers.items():
             if found:

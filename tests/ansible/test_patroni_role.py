@@ -1,0 +1,126 @@
+"""A database that fails over by itself: what is written on which host, and what is refused."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.ansible.test_copies_role import played
+from tests.ansible.test_standby_role import GROUPS, ROOT
+
+SITE = {**GROUPS, "etcd": ["front", "both", "keeper"]}
+ADDRESSES = {"front": "10.0.0.1", "both": "10.0.0.2", "keeper": "10.0.0.3"}
+CHECK = ROOT / "roles/patroni/tasks/check.yml"
+
+
+@cache
+def written() -> dict[str, str]:
+    """HOST-FILE -> its text."""
+    with TemporaryDirectory(prefix="patroni-") as name:
+        directory = Path(name)
+        made = f"{directory}/{{{{ inventory_hostname }}}}"
+        vars_files = [
+            {"ansible.builtin.include_vars": f"{ROOT}/roles/{role}/{part}/main.yml"}
+            for role, part in (
+                ("postgres", "defaults"), ("postgres", "vars"), ("etcd", "vars"), ("patroni", "vars"),
+            )
+        ]  # fmt: skip
+        access = yaml.safe_load((ROOT / "roles/postgres/tasks/configure.yml").read_text())
+        (block,) = (task for task in access if "block" in task)
+        (lines,) = (task for task in block["block"] if "pipeline's hosts" in task["name"])
+        lines["ansible.builtin.blockinfile"] |= {"path": f"{made}-hba", "create": True, "insertbefore": "EOF"}
+        templates = [
+            {"ansible.builtin.template": {"src": f"{ROOT}/roles/{source}", "dest": f"{made}-{file}"}}
+            for file, source in (
+                ("conf", "postgres/templates/face.conf.j2"),
+                ("patroni", "patroni/templates/patroni.yml.j2"),
+                ("etcd", "etcd/templates/etcd.j2"),
+                ("env", "app/templates/face-pipeline.env.j2"),
+            )
+        ]
+        status, said = played(
+            directory, [*vars_files, lines, *templates], SITE,
+            ansible_managed="made", postgres_plain={"rc": 1}, role_path=str(ROOT / "roles/patroni"),
+        )  # fmt: skip
+        assert status == 0, said
+        return {path.name: path.read_text() for path in directory.iterdir() if path.name.count("-") == 1}
+
+
+def test_hosts_follow_and_take_back_what_they_alone_have_by_tls_with_a_certificate() -> None:
+    for name in ADDRESSES:
+        lines = written()[f"{name}-hba"].splitlines()
+        for kind, who in (("replication", "face_replicator"), ("postgres", "face_rewinder")):
+            told = [line for line in lines if f" {who} " in f"{line} "]
+            others = [address for host, address in ADDRESSES.items() if host != name]
+            assert [line for line in told if line.startswith("hostssl")] == [
+                f"hostssl {kind} {who} {address}/32 scram-sha-256 clientcert=verify-ca" for address in others
+            ]
+            assert told[-1].endswith("reject")
+
+
+def test_patroni_asks_and_is_asked_by_tls_and_throws_nothing_away() -> None:
+    told: dict[str, Any] = yaml.safe_load(written()["both-patroni"])
+    assert sorted(told["etcd3"]["hosts"]) == [f"{address}:2379" for address in ADDRESSES.values()]
+    assert told["etcd3"]["protocol"] == "https"
+    assert told["restapi"]["certfile"].endswith("face.crt")
+    assert len(told["restapi"]["authentication"]["password"]) == 40
+    assert told["postgresql"]["authentication"]["replication"]["sslmode"] == "verify-full"
+    assert told["postgresql"]["remove_data_directory_on_rewind_failure"] is False
+    assert told["bootstrap"]["dcs"]["synchronous_mode"] == "quorum"
+    assert told["bootstrap"]["dcs"]["postgresql"]["parameters"]["wal_log_hints"] == "on"
+    # What the application leaves out when it asks who follows.
+    assert "face.member = 'both'" in written()["both-conf"]
+
+
+def test_members_of_etcd_know_each_other_by_address_and_ask_for_certificates() -> None:
+    told = dict(line.split("=", 1) for line in written()["keeper-etcd"].splitlines() if line[0] != "#")
+    assert set(told["ETCD_INITIAL_CLUSTER"].split(",")) == {
+        f"{name}=https://{address}:2380" for name, address in ADDRESSES.items()
+    }
+    assert {told["ETCD_CLIENT_CERT_AUTH"], told["ETCD_PEER_CLIENT_CERT_AUTH"]} == {"true"}
+    assert "http://" not in written()["keeper-etcd"]
+
+
+def test_the_application_knows_all_hosts_of_the_database() -> None:
+    told = dict(line.split("=", 1) for line in written()["front-env"].splitlines() if "=" in line)
+    assert told["FACE_DATABASE_HOST"] == ",".join(ADDRESSES.values())
+    assert told["FACE_DATABASE_MEMBERS"] == "front both keeper"
+    assert "FACE_STANDBYS" not in told
+
+
+@pytest.mark.campaign("what else is refused is told in the same way")
+@pytest.mark.parametrize(
+    ("groups", "given", "words"),
+    [
+        ({**SITE, "standbys": []}, {}, "the group standbys none"),
+        (SITE, {"face_tls_between_hosts": False}, "by TLS alone"),
+        (SITE, {"standby_anew": "both"}, "reinit 17-main HOST"),
+        (GROUPS, {"patroni_member": True}, "there is no way back yet"),
+    ],
+)
+def test_what_it_cannot_do_is_refused(
+    tmp_path: Path, groups: dict[str, list[str]], given: dict[str, Any], words: str
+) -> None:
+    _refused(tmp_path, groups, dict(given), words)
+
+
+def test_backups_are_refused_as_long_as_they_are_not_made(tmp_path: Path) -> None:
+    _refused(tmp_path, SITE, {"face_backup_enabled": True}, "backups of a database that fails over by itself")
+
+
+def _refused(tmp_path: Path, groups: dict[str, list[str]], given: dict[str, Any], words: str) -> None:
+    # What other hosts are to see of one is a fact.
+    facts = {"face_postgres_in_distribution": True, "patroni_member": given.pop("patroni_member", False)}
+    tasks: list[dict[str, Any]] = [
+        {"ansible.builtin.set_fact": facts},
+        {"ansible.builtin.include_tasks": str(CHECK)},
+    ]
+    status, said = played(tmp_path, tasks, groups, role_path=str(ROOT / "roles/patroni"), **given)
+    assert status != 0
+    assert words in said
+    assert "Nothing was changed" in said
