@@ -64,8 +64,8 @@ class Address:
     """Where a database is, and who we are there.
 
     `passwords` are all that the server may want of us: several while the password is rotated. With
-    `authority`, the file of one, the server has to prove by TLS that it is `host`. Of several hosts, separated
-    by commas, the one that takes changes is meant, whichever that is when a connection is made.
+    `authority`, the file of one, the server has to prove by TLS that it is `host`. Of several hosts,
+    separated by commas, the one that takes changes is meant, whichever that is when a connection is made.
     """
 
     host: str

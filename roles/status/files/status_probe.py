@@ -136,7 +136,7 @@ def standbys(port: int, slots: dict[str, str]) -> dict[str, dict[str, Any]] | No
 
 
 def members(url: str, authority: str) -> dict[str, dict[str, str]] | None:
-    """Of each host of a database that fails over by itself, what Patroni of this host knows: role and state."""
+    """Of each host of a database that fails over by itself, what this one's Patroni knows: role and state."""
     try:
         context = ssl.create_default_context(cafile=authority)
         with urllib.request.build_opener(
