@@ -163,7 +163,7 @@ def edge(installation: Installation, tmp_path_factory: pytest.TempPathFactory) -
         face_ports={"http": http_port, "https": "{port}", "flower": free_port()},
         face_current=str(directory), face_config_dir="{directory}", face_tls_dir="{directory}",
         face_web_socket="{directory}/web.sock", face_originals_dir="{directory}/originals",
-        face_request_max_bytes=REQUEST_BYTES, face_hsts=True, nginx_requests_per_second=5,
+        face_request_max_bytes=REQUEST_BYTES, face_hsts=True, nginx_requests_per_second=1,
         nginx_requests_burst=BURST, nginx_connections_per_address=CONNECTIONS,
     )["face-pipeline.conf"]  # fmt: skip
     nginx = Nginx(f"events {{}} http {{ {site.replace('/var/log/nginx', '{directory}')} }}")
