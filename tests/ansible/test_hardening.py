@@ -44,6 +44,8 @@ EXPOSED = {
     "postgres-0": 1.1,
     "postgres-1": 0.9,
     "standby-0": 1.2,
+    "etcd-0": 0.9,
+    "patroni-0": 1.2,
 }
 # Drop-ins over another one: for cards, for code that is compiled, for hooks, and over a package's own.
 FURTHER = {"copies-0", "hooks-0", "redis-0", "worker-0", "worker-1"}
