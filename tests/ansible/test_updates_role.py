@@ -57,7 +57,11 @@ def test_only_security_updates_come_by_themselves_and_pins_are_held(files: Path)
 def test_needrestart_by_itself_restarts_no_unit_of_the_pipeline(files: Path) -> None:
     table = yaml.safe_load((ROOT / "group_vars/all/services.yml").read_text())["face_services"]
     named = [unit for entry in table.values() for unit in entry.get("units", [])]
-    units = [unit.replace("*", "1").replace("{{ face_postgres_version }}", "17") for unit in named]
+    postgres = "postgresql@17-main.service"
+    known = {"*": "1", "{{ face_postgres_version }}": "17", "{{ face_postgres_unit }}": postgres}
+    units = list(named)
+    for name, value in known.items():
+        units = [unit.replace(name, value) for unit in units]
     # As needrestart.conf reads those beside it.
     program = (
         "our %nrconf; my $fn = shift @ARGV; eval do { local(@ARGV, $/) = $fn; <> }; die $@ if $@; "

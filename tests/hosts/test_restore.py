@@ -216,7 +216,7 @@ def test_a_repository_whose_files_are_damaged_fails_the_trial_and_the_other_does
         on(DATABASE, f"mv {place}.away {place}; systemctl reset-failed face-backup-drill")
 
 
-@pytest.mark.skipif(len(HOSTS) < 2, reason="the database is on the same host: molecule/restore_hosts has two")
+@pytest.mark.skipif(len(HOSTS) < 2, reason="the database is on the same host: molecule/apart has two")
 def test_the_host_of_the_database_is_lost_and_a_new_one_takes_its_place(host: Host) -> None:
     """The web host has its photos and stays; the new one has the disk with the backups alone."""
     given = give(host)
