@@ -216,6 +216,19 @@ def test_a_repository_whose_files_are_damaged_fails_the_trial_and_the_other_does
         on(DATABASE, f"mv {place}.away {place}; systemctl reset-failed face-backup-drill")
 
 
+def bring_back(host: Host, given: dict[str, Any]) -> None:
+    """Restore, and go on from there: photos come in, and the next backup is made."""
+    done = restore()
+    assert done.returncode == 0, done.stdout + done.stderr
+    check(host, given)
+    assert whole(host)
+    put_in(host, given["collection"])
+    accepted = restore(do="forget")
+    assert accepted.returncode == 0, accepted.stdout + accepted.stderr
+    saved = playbook("backup")
+    assert saved.returncode == 0, saved.stdout + saved.stderr
+
+
 @pytest.mark.skipif(len(HOSTS) < 2, reason="the database is on the same host: molecule/apart has two")
 def test_the_host_of_the_database_is_lost_and_a_new_one_takes_its_place(host: Host) -> None:
     """The web host has its photos and stays; the new one has the disk with the backups alone."""
@@ -227,15 +240,7 @@ def test_the_host_of_the_database_is_lost_and_a_new_one_takes_its_place(host: Ho
     put_back(DATABASE, disks)
     installed = playbook("../site")
     assert installed.returncode == 0, installed.stdout + installed.stderr
-    done = restore()
-    assert done.returncode == 0, done.stdout + done.stderr
-    check(host, given)
-    assert whole(host)
-    put_in(host, given["collection"])
-    accepted = restore(do="forget")
-    assert accepted.returncode == 0, accepted.stdout + accepted.stderr
-    saved = playbook("backup")
-    assert saved.returncode == 0, saved.stdout + saved.stderr
+    bring_back(host, given)
 
 
 # The last one: the hosts are others afterwards.
@@ -265,12 +270,4 @@ def test_hosts_that_are_lost_with_their_controller_come_back_on_empty_ones(host:
     installed = playbook("../site")
     assert installed.returncode == 0, installed.stdout + installed.stderr
     assert host.call("GET", f"/api/v1/photos/{given['erased']}").status_code == 404
-    done = restore()
-    assert done.returncode == 0, done.stdout + done.stderr
-    check(host, given)
-    assert whole(host)
-    put_in(host, given["collection"])
-    accepted = restore(do="forget")
-    assert accepted.returncode == 0, accepted.stdout + accepted.stderr
-    saved = playbook("backup")
-    assert saved.returncode == 0, saved.stdout + saved.stderr
+    bring_back(host, given)
