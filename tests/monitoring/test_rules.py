@@ -47,6 +47,7 @@ SHOWN_ELSEWHERE = {
     "face_recognition_originals_copies_missing": "a host that keeps copies (tests/app/test_copies.py)",
     "face_recognition_originals_copies_away_seconds": "a host that keeps copies (tests/app/test_copies.py)",
     "face_recognition_originals_copies_round_age_seconds": "the same (tests/app/test_copies.py)",
+    "face_recognition_originals_store_failures_total": "an object store (tests/app/test_originals_s3.py)",
     "face_recognition_database_standby_follows": "a standby (tests/app/test_standbys.py)",
     "face_recognition_database_standby_behind_bytes": "a standby (tests/app/test_standbys.py)",
     "face_recognition_database_standby_lost": "the same (tests/app/test_standbys.py)",
