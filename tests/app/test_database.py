@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -21,8 +22,9 @@ from face_pipeline.parts import Parts
 from face_pipeline.store import database
 from face_pipeline.store.database import Address
 from face_pipeline.store.models import Collection
+from face_pipeline.store.prepared import Prepared
 from face_pipeline.telemetry.metrics.database import retries
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, Integer, Text, bindparam, func, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -109,6 +111,46 @@ def test_what_fails_for_another_reason_or_too_often_is_not_tried_again(parts: Pa
         with pytest.raises((DBAPIError, DatabaseBusy)):
             parts.database.in_statements(work)
         assert runs == tries, state
+
+
+@pytest.mark.usefixtures("two_rows")
+def test_a_prepared_statement_is_planned_once_for_each_connection(parts: Parts) -> None:
+    """Also where a transaction that prepared it was undone, and where its table changes under it."""
+    named = bindparam("wanted", type_=Text)
+    counted = Prepared(
+        select(Collection.version + bindparam("more", type_=Integer), func.length(bindparam("wanted"))).where(
+            Collection.name == named, Collection.version < 5
+        )
+    )
+
+    def ask(session: Session, name: str, more: int) -> tuple[Any, ...]:
+        return tuple(counted.execute(session.connection(), {"wanted": name, "more": more}).one())
+
+    def plans(session: Session) -> list[int]:
+        query = text("SELECT generic_plans + custom_plans FROM pg_prepared_statements WHERE name = :name")
+        return list(session.scalars(query, {"name": counted.name}))
+
+    def undone(session: Session) -> None:
+        assert ask(session, "one", 1) == (1, 3)
+        raise ZeroDivisionError
+
+    parts.database.close()
+    with pytest.raises(ZeroDivisionError):
+        parts.database.in_transaction(undone)
+    with parts.database.transaction() as session:
+        assert [ask(session, "one", more) for more in range(8)] == [(more, 3) for more in range(8)]
+        assert plans(session) == [9]
+    with parts.database.transaction() as session:
+        session.execute(text("ALTER TABLE collections ADD COLUMN of_tests integer"))
+        assert ask(session, "two", 3) == (3, 3)
+        session.execute(text("ALTER TABLE collections DROP COLUMN of_tests"))
+        assert ask(session, "two", 4) == (4, 3)
+    # A connection that was lost has forgotten it.
+    parts.database.close()
+    with parts.database.transaction() as session:
+        assert plans(session) == []
+        assert ask(session, "two", 5) == (5, 3)
+        assert plans(session) == [1]
 
 
 def _error_of(parts: Parts, *statements: str) -> BaseException:

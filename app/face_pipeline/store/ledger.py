@@ -267,8 +267,8 @@ def claim(
     the other: the photo goes on waiting.
     """
     token = uuid.uuid4()
-    row = connection.execute(
-        statements.CLAIM,
+    row = statements.CLAIM.execute(
+        connection,
         {
             "photo_id": photo_id, "token": token, "worker_name": worker,
             "lease": timedelta(seconds=lease_seconds), "in_contract": contract,
@@ -321,8 +321,8 @@ def _end(
     faces: Sequence[DetectedFace],
     thumbnail: bytes | None = None,
 ) -> None:
-    ended = connection.execute(
-        statements.END,
+    ended = statements.END.execute(
+        connection,
         {
             "photo_id": held.photo_id, "token": held.token, "in_collection": held.collection_id,
             "in_contract": held.contract_id,

@@ -1,5 +1,5 @@
 """The statements that an upload runs for its photos and a worker for each, built once: building them costs
-more than running them.
+more than running them. A worker's are planned once as well.
 
 Each is one round trip. Rows of any number are one JSON parameter, so that the statement stays the same.
 """
@@ -45,6 +45,7 @@ from face_pipeline.store.models import (
     State,
     Thumbnail,
 )
+from face_pipeline.store.prepared import Prepared
 
 _photos, _faces, _collections, _events, _thumbnails, _batch_photos = (
     cast_type(Table, model.__table__) for model in (Photo, Face, Collection, Event, Thumbnail, BatchPhoto)
@@ -98,11 +99,11 @@ ADD_TO_BATCH = (
     .on_conflict_do_nothing()
 )
 
-CLAIM = (
+CLAIM = Prepared(
     update(_photos)
     .where(
         _photos.c.id == bindparam("photo_id"),
-        _photos.c.state.in_(WAITING),
+        or_(*(_photos.c.state == each for each in WAITING)),
         _photos.c.collection_id == _collections.c.id,
         # One that is being moved from or to the worker's pack waits for the workers of the right one.
         or_(
@@ -128,16 +129,17 @@ CLAIM = (
     )
 )
 
+_collection = bindparam("in_collection", type_=_collections.c.id.type)
+_state, _count = bindparam("end_state", type_=_photos.c.state.type), bindparam("new_count", type_=Integer)
+
 # The person of the row at its end: a later upload may have named the photo while a worker had it.
-_unnamed = and_(
-    bindparam("end_state") == State.DONE, _photos.c.person_id.is_not(None), bindparam("new_count") != 1
-)
+_unnamed = and_(_state == State.DONE, _photos.c.person_id.is_not(None), _count != 1)
 
 # Whoever moves the collection to another pack waits for this, or this for them, and then it is no more.
 _bound = (
     select(_collections.c.id)
     .where(
-        _collections.c.id == bindparam("in_collection"),
+        _collections.c.id == _collection,
         _collections.c.contract_id == bindparam("in_contract"),
     )
     .with_for_update(read=True, key_share=True)
@@ -153,7 +155,7 @@ _ended = (
         _photos.c.state == State.PROCESSING,
     )
     .values(
-        state=bindparam("end_state"),
+        state=_state,
         reason_code=case((_unnamed, Reason.PERSON_NOT_ASSIGNED), else_=cast(bindparam("code"), Text)),
         reason_message=case(
             (_unnamed, cast(bindparam("why_unnamed"), Text)), else_=cast(bindparam("message"), Text)
@@ -177,8 +179,8 @@ _written = (
         ["photo_id", "collection_id", "person_id", *_new.c.keys()],
         select(
             _ended.c.id,
-            cast(bindparam("in_collection"), _faces.c.collection_id.type),
-            case((bindparam("new_count") == 1, _ended.c.person_id), else_=null()),
+            _collection,
+            case((_count == 1, _ended.c.person_id), else_=null()),
             *_new.c,
         ).select_from(_ended.join(_new, true())),
         include_defaults=False,
@@ -191,13 +193,13 @@ _written = (
 _counted = (
     update(_collections)
     .where(
-        _collections.c.id == bindparam("in_collection"),
-        bindparam("new_count") > 0,
+        _collections.c.id == _collection,
+        _count > 0,
         select(_ended.c.id).exists(),
     )
     .values(
         version=_collections.c.version + 1,
-        face_count=_collections.c.face_count + bindparam("new_count"),
+        face_count=_collections.c.face_count + _count,
     )
     .cte("counted")
 )
@@ -206,13 +208,11 @@ _counted = (
 _shown = union_all(
     select(
         cast(-1, Integer).label("position"),
-        case(
-            (bindparam("end_state") == State.DONE, EventKind.PHOTO_DONE), else_=EventKind.PHOTO_FAILED
-        ).label("kind"),
+        case((_state == State.DONE, EventKind.PHOTO_DONE), else_=EventKind.PHOTO_FAILED).label("kind"),
         _ended.c.id.label("photo_id"),
         cast(null(), UUID).label("face_id"),
         cast(null(), UUID).label("person_id"),
-        cast(bindparam("new_count"), Integer).label("face_count"),
+        _count.label("face_count"),
         _ended.c.reason_code.label("reason_code"),
     ),
     select(
@@ -234,7 +234,7 @@ _told = (
             *(column.name for column in _shown.c if column.name != "position"),
         ],
         select(
-            cast(bindparam("in_collection"), _events.c.collection_id.type),
+            _collection,
             *(column for column in _shown.c if column.name != "position"),
         ).order_by(_shown.c.position),
         include_defaults=False,
@@ -255,4 +255,4 @@ _kept = _pictured.on_conflict_do_update(
 ).cte("kept")
 
 # 1 when the claim held, 0 when it was lost, or the collection moved to another pack, and nothing is written.
-END = select(func.count()).select_from(_ended).add_cte(_written, _counted, _told, _kept)
+END = Prepared(select(func.count()).select_from(_ended).add_cte(_written, _counted, _told, _kept))
