@@ -17,7 +17,8 @@ from face_pipeline.errors import ConfigurationError
 from face_pipeline.telemetry.redact import conceal
 
 ENV_FILE = Path("/etc/face-pipeline/face-pipeline.env")
-
+# Addresses of hosts, separated by spaces, or none.
+URLS = r"^(https?://\S+( https?://\S+)*)?$"
 
 # More cores than these help one photo little.
 SEARCH_THREADS_MOST = 4
@@ -60,8 +61,10 @@ class Settings(BaseSettings):
     # MB that uploads leave free on the disks of the originals and of further paths, separated by spaces.
     disk_reserve_mb: int = Field(1024, ge=0)
     storage_paths: str = ""
-    # Where the host that keeps the originals gives them out; empty: they are on this host.
-    originals_url: str = Field("", pattern=r"^(https?://\S+)?$")
+    # Where the hosts that keep the originals give them out, URLs separated by spaces; empty: they are on this
+    # host, and what its disk lacks is read at `originals_elsewhere`, from further web hosts.
+    originals_url: str = Field("", pattern=URLS)
+    originals_elsewhere: str = Field("", pattern=URLS)
     # Where originals are kept: on the disk of the web host, or in a bucket of a store that speaks S3 over
     # HTTPS, which the next ones name; its authority is the file of a certificate, empty: any that is trusted.
     originals_store: Literal["disk", "s3"] = "disk"
@@ -78,6 +81,9 @@ class Settings(BaseSettings):
     # Hosts that keep copies of the originals: URLs, separated by spaces. How many hosts, this one included,
     # hold a photo before its upload is answered.
     copies_urls: str = ""
+    # Those of them that are web hosts, too; and of a web host beside others its own URL, as these have it.
+    copies_web_urls: str = ""
+    copies_own_url: str = ""
     copies_required: int = Field(1, ge=1, le=100)
     # On such a host: where it is asked, and by which certificate; none: without TLS.
     copies_listen: str = Field("127.0.0.1:9803", pattern=r"^\S+:\d{1,5}$")

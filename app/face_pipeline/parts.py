@@ -28,7 +28,7 @@ from face_pipeline.observation.prometheus import Prometheus
 from face_pipeline.proofs import Signer
 from face_pipeline.store.copies import Copies, CopyHost
 from face_pipeline.store.database import Address, Database
-from face_pipeline.store.originals import Originals, RemoteOriginals
+from face_pipeline.store.originals import Originals, RemoteOriginals, SeveralOriginals
 from face_pipeline.store.originals.moving import MovingOriginals, MovingSource
 
 if TYPE_CHECKING:
@@ -161,23 +161,30 @@ class Parts:
         if not settings.copies_urls:
             return None
         token = settings.credential("copies_token")
-        hosts = [CopyHost(url, token, self._http) for url in settings.copies_urls.split()]
+        web = settings.copies_web_urls.split()
+        hosts = [CopyHost(url, token, self._http, is_web=url in web) for url in settings.copies_urls.split()]
         return Copies(hosts, settings.copies_required)
 
     @cached_property
-    def originals_source(self) -> AnyOriginals | RemoteOriginals | MovingSource:
-        """Where this host's workers read originals: the store, its own disk, or the web host."""
+    def originals_source(self) -> AnyOriginals | RemoteOriginals | SeveralOriginals | MovingSource:
+        """Where this host's workers read originals: the store, its own disk, or web hosts."""
         settings = self.settings
         if not settings.originals_url:
-            return self.own_originals
-        remote = RemoteOriginals(
-            settings.originals_url, settings.credential("originals_token"), settings.tls_ca
-        )
+            if not settings.originals_elsewhere:
+                return self.own_originals
+            return SeveralOriginals(self._given_out(settings.originals_elsewhere), self.disk)
+        hosts = self._given_out(settings.originals_url)
         if not settings.originals_before:
-            return remote
+            return hosts[0] if len(hosts) == 1 else SeveralOriginals(hosts)
+        # They are moved where there is one web host.
+        remote = hosts[0]
         if settings.originals_store == "s3":
             return MovingSource(self._in_store, remote)
         return MovingSource(remote, self._in_store)
+
+    def _given_out(self, urls: str) -> list[RemoteOriginals]:
+        token, authority = self.settings.credential("originals_token"), self.settings.tls_ca
+        return [RemoteOriginals(url, token, authority) for url in urls.split()]
 
     @cached_property
     def signer(self) -> Signer:

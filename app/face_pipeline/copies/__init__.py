@@ -1,11 +1,17 @@
-"""What a host that keeps copies of originals answers the web host. It knows no database, and needs none.
+"""What a host that keeps copies of originals answers web hosts. It knows no database, and needs none.
 
     PUT    /copies/SHA256          201: the bytes of the request survive a power cut; 409: removed meanwhile
     GET    /copies/SHA256          200, or 404 where there is no such copy, or only a damaged one
     GET    /copies?prefix=ab       {"names": {"SHA256": AGE}}: ages in seconds
     POST   /copies/check           {"names": [...]} -> {"faults": {"SHA256": "missing" or "damaged"}}
     POST   /copies/remove          {"names": [...]} -> {"removed": NUMBER}
+    POST   /copies/aside           {"names": [...], "mark": MARK} -> {"aside": NUMBER}; of web hosts, as are
+    POST   /copies/back            the same -> {"back": NUMBER}: a row names them after all
+    POST   /copies/drop            the same -> {"removed": NUMBER}: none does
     GET    /health                 {"status": "ok"}, for whoever asks
+
+A web host beside others answers, too: it takes uploads itself, and another one that erases a photo only puts
+the file aside here, looks once more whether a row names it, and then says what becomes of it.
 
 All but the last want the token. Who puts or removes says when it began (`store.copies.MOMENT_HEADER`). Errors
 are {"error": {"code", "message"}}: 400, 401, 404, 409, 413, 422, 507.
@@ -41,15 +47,17 @@ log = logging.getLogger(__name__)
 
 NAME = re.compile(r"[0-9a-f]{64}")
 PREFIX = re.compile(r"[0-9a-f]{2}")
+MARK = re.compile(r"[0-9a-f]{32}")
 # Of one request.
 NAMES_MOST = 1000
 
 
 class _Asked:
-    """Answers of one process."""
+    """Answers of one process; `is_web`: this host takes uploads, too."""
 
-    def __init__(self, originals: Originals, tokens: tuple[str, ...]) -> None:
+    def __init__(self, originals: Originals, tokens: tuple[str, ...], *, is_web: bool) -> None:
         self._originals = originals
+        self._is_web = is_web
         self._tokens = [token.encode() for token in tokens]
         self._removals = Removals()
 
@@ -69,9 +77,14 @@ class _Asked:
             self._removals.forget(name, began)
         self._originals.write({name: data})
         # A removal notes itself first: either it finds the file, or it is found here.
-        if began and self._removals.undone(name, began, lambda: self._originals.remove([name], lambda _: ())):
+        if began and self._removals.undone(name, began, lambda: self._undo(name)):
             raise Conflict("it was removed after you began to send it")
         return jsonify(name=name), 201
+
+    def _undo(self, name: str) -> None:
+        # An upload to this host itself may need it; what no row names, the sweep of this host removes.
+        if not self._is_web:
+            self._originals.remove([name], lambda _: ())
 
     def get(self, name: str) -> Response:
         return Response(self._originals.read(_checked(name)), mimetype="application/octet-stream")
@@ -99,6 +112,18 @@ class _Asked:
             self._removals.note(names, began)
         return jsonify(removed=self._originals.remove(names, lambda _: ()).removed)
 
+    def put_aside(self) -> Response:
+        names, mark = _names(), _mark()
+        if began := _began():
+            self._removals.note(names, began)
+        return jsonify(aside=self._originals.put_aside(names, mark))
+
+    def put_back(self) -> Response:
+        return jsonify(back=self._originals.put_back(_names(), _mark()))
+
+    def drop(self) -> Response:
+        return jsonify(removed=self._originals.drop(_names(), _mark()))
+
 
 def create_app() -> Flask:
     """Make the application of one process, from its settings.
@@ -112,7 +137,8 @@ def create_app() -> Flask:
             f"configuration: FACE_ORIGINALS_DIR: {settings.originals_dir} is not writable; run"
             " ./face-ansible site.yml, which makes it"
         )
-    asked = _Asked(parts.disk, settings.credentials("copies_token"))
+    is_web = bool(settings.copies_own_url)
+    asked = _Asked(parts.disk, settings.credentials("copies_token"), is_web=is_web)
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.upload_max_bytes
     app.before_request(asked.check_token)
@@ -121,7 +147,12 @@ def create_app() -> Flask:
     app.add_url_rule("/copies/<name>", view_func=asked.get)
     app.add_url_rule("/copies", view_func=asked.names)
     app.add_url_rule("/copies/check", view_func=asked.check, methods=["POST"])
-    app.add_url_rule("/copies/remove", view_func=asked.remove, methods=["POST"])
+    if is_web:
+        app.add_url_rule("/copies/aside", view_func=asked.put_aside, methods=["POST"])
+        app.add_url_rule("/copies/back", view_func=asked.put_back, methods=["POST"])
+        app.add_url_rule("/copies/drop", view_func=asked.drop, methods=["POST"])
+    else:
+        app.add_url_rule("/copies/remove", view_func=asked.remove, methods=["POST"])
     app.register_error_handler(FacePipelineError, _expected)
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(Exception, _unexpected)
@@ -144,6 +175,13 @@ def _names() -> list[str]:
     if not isinstance(names, list) or len(names) > NAMES_MOST:
         raise BadRequest(f'the body has to be {{"names": [...]}}, with {NAMES_MOST} names at most')
     return [_checked(str(name)) for name in names]
+
+
+def _mark() -> str:
+    mark = str(request.get_json().get("mark", ""))
+    if not MARK.fullmatch(mark):
+        raise BadRequest("mark has to be 32 hexadecimal digits")
+    return mark
 
 
 def _answer(status: int, code: str, message: str) -> tuple[Response, int]:

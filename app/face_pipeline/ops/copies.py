@@ -1,7 +1,8 @@
 """Compare the copies of originals on further hosts with the ledger, and mend what differs, both ways.
 
-A host gets the copies that it lacks, and loses those that no row names. What this host's own disk has lost
-comes back from a copy. The indexer does it, a part in each run: a whole round an hour, if there is time.
+A host gets the copies that it lacks, and loses those that no row names; one that is a web host, too, removes
+these by itself. What this host's own disk has lost comes back from a copy. The indexer does it, a part in
+each run: a whole round an hour, if there is time. Of several web hosts each compares the others in turn.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from face_pipeline.errors import DiskFull
 from face_pipeline.parts import Parts
 from face_pipeline.store import copy_rounds, erasure, original_faults, size
+from face_pipeline.store.alone import alone
 from face_pipeline.store.copies import CopyHost, CopyHostAway, Moment
 from face_pipeline.store.models import CopyRound, OriginalFault
 from face_pipeline.store.originals import ORPHAN_AFTER_SECONDS, OriginalMissing
@@ -77,17 +80,33 @@ def table(found: Sequence[HostState]) -> Iterator[str]:
 def repair(parts: Parts, seconds: float = SECONDS, *, whole: bool = False) -> None:
     """Go on with the round of each host for so long; with `whole` begin a new one and end it."""
     hosts = parts.copies.hosts if parts.copies else ()
-    rounds = parts.database.in_transaction(partial(copy_rounds.only, hosts=[host.name for host in hosts]))
-    found = {each.host: each for each in rounds}
+    names = [host.name for host in hosts]
+    # Of several web hosts each is compared by the others, and has a row among theirs.
+    if own := urlsplit(parts.settings.copies_own_url).netloc:
+        names.append(own)
+    parts.database.in_transaction(partial(copy_rounds.only, hosts=names))
     for host in hosts:
-        try:
-            _go_on(parts, host, found[host.name], None if whole else time.monotonic() + seconds)
-        except CopyHostAway as error:
-            log.error("%s", error, extra={"operation": "copies", "reason_code": error.code})
-            parts.database.in_transaction(partial(copy_rounds.is_away, host=host.name))
-        except DiskFull as error:
-            # What came back so far is there; the next run goes on.
-            log.error("%s", error, extra={"operation": "copies", "reason_code": error.code})
+        turn = copy_rounds.turn(host.name)
+        with parts.database.single_statements() as connection, alone(connection, *turn) as at_it:
+            if at_it:
+                _try(parts, host, None if whole else time.monotonic() + seconds)
+            else:
+                log.info(
+                    "another web host compares %s at this moment", host.name, extra={"operation": "copies"}
+                )
+
+
+def _try(parts: Parts, host: CopyHost, until: float | None) -> None:
+    with parts.database.reading() as session:
+        last = copy_rounds.of(session, host.name)
+    try:
+        _go_on(parts, host, last, until)
+    except CopyHostAway as error:
+        log.error("%s", error, extra={"operation": "copies", "reason_code": error.code})
+        parts.database.in_transaction(partial(copy_rounds.is_away, host=host.name))
+    except DiskFull as error:
+        # What came back so far is there; the next run goes on.
+        log.error("%s", error, extra={"operation": "copies", "reason_code": error.code})
 
 
 def _go_on(parts: Parts, host: CopyHost, last: CopyRound, until: float | None) -> None:
@@ -143,6 +162,9 @@ def _compare(parts: Parts, host: CopyHost, prefix: str) -> _Compared:
     # A database that was made anew knows none of its forerunner's photos, which may come back from a backup.
     foreign = {name for name in old if there[name] > database_age}
     old -= foreign
+    if host.is_web:
+        # Its own sweep removes them, which looks at uploads that it takes itself.
+        old.clear()
     if not parts.own_originals.keeps_the_way_back() and (nameless := old - _named(parts, old)):
         log.info(
             "%s that no photo names removed from %s", _copies(host.remove(nameless)), host.name,
@@ -162,7 +184,7 @@ def _send(parts: Parts, host: CopyHost, names: Collection[str]) -> int:
             continue
         if host.put(name, data, began):
             sent.add(name)
-    if erased := sent - _named(parts, sent):
+    if not host.is_web and (erased := sent - _named(parts, sent)):
         host.remove(erased)
     if sent:
         log.info(

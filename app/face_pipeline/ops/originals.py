@@ -13,6 +13,7 @@ from functools import partial
 from face_pipeline.ops import copies
 from face_pipeline.parts import Parts
 from face_pipeline.store import original_faults
+from face_pipeline.store.alone import alone
 from face_pipeline.store.models import OriginalFault
 from face_pipeline.store.originals import OriginalDamaged, OriginalMissing, OriginalsAway
 from face_pipeline.words import counted
@@ -29,7 +30,16 @@ KNOWN_AT_ONCE = 1000
 
 def inspect(parts: Parts, seconds: float = SECONDS) -> int:
     """Look again at those that are known to be unsound, then go on with the round; returns how many files
-    of it were read. Where their store is away, the next run goes on."""
+    of it were read. Where their store is away, the next run goes on; where another web host is at it, that
+    one does."""
+    with (
+        parts.database.single_statements() as connection,
+        alone(connection, original_faults.READER_LOCK) as at_it,
+    ):
+        return _inspect(parts, seconds) if at_it else 0
+
+
+def _inspect(parts: Parts, seconds: float) -> int:
     began, read = time.monotonic(), 0
     try:
         _look_again(parts, began + seconds / 2)

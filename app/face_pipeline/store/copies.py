@@ -1,4 +1,4 @@
-"""Copies of the originals on further hosts, as the web host asks for them (`face_pipeline.copies` answers).
+"""Copies of the originals on further hosts, as a web host asks for them (`face_pipeline.copies` answers).
 
 An upload is answered once as many hosts as the operator wants hold its photos. A host that was away gets what
 it lacks from the indexer (ops/copies.py).
@@ -10,10 +10,10 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -90,11 +90,13 @@ class CopyHostAway(Unavailable):
 class CopyHost:
     """One host that keeps copies; any number of threads may use it at once.
 
-    All methods raise CopyHostAway. `name` is its address and port.
+    All methods raise CopyHostAway. `name` is its address and port. `is_web`: it is a web host, too. Such a
+    one takes uploads itself, and removes by itself what no row names: others only put aside there.
     """
 
-    def __init__(self, url: str, token: str, http: urllib3.PoolManager) -> None:
+    def __init__(self, url: str, token: str, http: urllib3.PoolManager, *, is_web: bool = False) -> None:
         self.name = urlsplit(url).netloc
+        self.is_web = is_web
         self._url = url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {token}"}
         self._http = http
@@ -133,12 +135,29 @@ class CopyHost:
 
     def remove(self, names: Collection[str]) -> int:
         """Returns how many there were."""
-        found, removed = sorted(names), 0
+        return self._each("remove", "removed", names)
+
+    def put_aside(self, names: Collection[str], mark: str) -> None:
+        """Before it is looked up again whether rows name them; `mark` is who does it."""
+        self._each("aside", "aside", names, mark)
+
+    def put_back(self, names: Collection[str], mark: str) -> None:
+        """Those that rows name after all."""
+        self._each("back", "back", names, mark)
+
+    def drop(self, names: Collection[str], mark: str) -> int:
+        """Remove what was put aside; returns how many there were."""
+        return self._each("drop", "removed", names, mark)
+
+    def _each(self, what: str, counted: str, names: Collection[str], mark: str = "") -> int:
+        found, number = sorted(names), 0
         for start in range(0, len(found), NAMES_AT_ONCE):
-            some = found[start : start + NAMES_AT_ONCE]
+            asked: dict[str, Any] = {"names": found[start : start + NAMES_AT_ONCE]}
+            if mark:
+                asked["mark"] = mark
             began = {MOMENT_HEADER: str(Moment.now())}
-            removed += int(self._told("POST", "/copies/remove", {"names": some}, began)["removed"])
-        return removed
+            number += int(self._told("POST", f"/copies/{what}", asked, began)[counted])
+        return number
 
     def _told(
         self, method: str, path: str, asked: dict[str, Any] | None = None,
@@ -231,16 +250,32 @@ class Copies:
                 return data
         return None
 
-    def remove(self, names: Collection[str]) -> bool:
-        """Whether these copies are gone from all hosts now."""
-        return sum(_remove(host, names) for host in self.hosts) == len(self.hosts)
+    def put_aside(self, names: Collection[str], mark: str) -> bool:
+        """Whether the other web hosts have these aside now: whoever uploads one of them there sees that it is
+        gone, and writes it again."""
+        web = [host for host in self.hosts if host.is_web]
+        return sum(_does(host, partial(host.put_aside, names, mark)) for host in web) == len(web)
+
+    def put_back(self, names: Collection[str], mark: str) -> None:
+        """What the other web hosts have aside and a row names; what is not put back now is by their sweep."""
+        for host in self.hosts:
+            if host.is_web:
+                _does(host, partial(host.put_back, names, mark))
+
+    def remove(self, names: Collection[str], mark: str) -> bool:
+        """Whether these copies are gone from all hosts now; from web hosts what was put aside there."""
+        removals = (
+            _does(host, partial(host.drop, names, mark) if host.is_web else partial(host.remove, names))
+            for host in self.hosts
+        )
+        return sum(removals) == len(self.hosts)
 
 
-def _remove(host: CopyHost, names: Collection[str]) -> bool:
+def _does(host: CopyHost, what: Callable[[], object]) -> bool:
     if not host.is_asked:
         return False
     try:
-        host.remove(names)
+        what()
     except CopyHostAway as error:
         _tell(error)
         return False

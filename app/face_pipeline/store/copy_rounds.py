@@ -11,6 +11,8 @@ from sqlalchemy.orm import Session
 
 from face_pipeline.store.models import CopyRound, Photo
 
+# The first of two numbers of PostgreSQL's advisory locks; the second is of the host that is compared.
+TURNS = 0x636F7079
 # A round goes through the first two digits of names.
 PREFIXES = tuple(f"{number:02x}" for number in range(256))
 
@@ -21,6 +23,10 @@ def only(session: Session, hosts: Collection[str]) -> Sequence[CopyRound]:
     for host in hosts:
         session.execute(insert(CopyRound).values(host=host).on_conflict_do_nothing())
     return every(session)
+
+
+def of(session: Session, host: str) -> CopyRound:
+    return session.scalars(select(CopyRound).where(CopyRound.host == host)).one()
 
 
 def every(session: Session) -> Sequence[CopyRound]:
@@ -61,6 +67,11 @@ def names(session: Session, prefix: str) -> set[str]:
         Photo.sha256 >= prefix, Photo.sha256 < prefix + "g", Photo.original_removed_at.is_(None)
     )
     return set(session.scalars(query))
+
+
+def turn(host: str) -> tuple[int, Any]:
+    """The lock of whoever compares that host, for one web host does at a time."""
+    return TURNS, func.hashtext(host)
 
 
 def _of(host: str) -> Any:

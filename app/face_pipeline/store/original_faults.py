@@ -10,11 +10,24 @@ from datetime import timedelta
 from typing import Any
 from typing import cast as cast_type
 
-from sqlalchemy import ARRAY, CursorResult, Text, any_, cast, delete, func, insert, select, update
+from sqlalchemy import (
+    ARRAY,
+    CursorResult,
+    Text,
+    any_,
+    cast,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.orm import Session
 
 from face_pipeline.store.models import OriginalFault, OriginalRound, Photo
 
+# Any constant: the indexers of several web hosts take turns on this advisory lock.
+READER_LOCK = 7_312_022
 # From the beginning of one to that of the next.
 ROUND = timedelta(days=7)
 # Digits of a name: enough to go on from, and all that is left of one that is erased meanwhile.

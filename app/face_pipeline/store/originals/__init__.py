@@ -12,7 +12,7 @@ from face_pipeline.store.originals.common import (
     relative,
 )
 from face_pipeline.store.originals.disk import Originals
-from face_pipeline.store.originals.http import RemoteOriginals
+from face_pipeline.store.originals.http import RemoteOriginals, SeveralOriginals
 
 __all__ = [
     "ORPHAN_AFTER_SECONDS",
@@ -25,5 +25,6 @@ __all__ = [
     "OriginalsAway",
     "RemoteOriginals",
     "Removed",
+    "SeveralOriginals",
     "relative",
 ]

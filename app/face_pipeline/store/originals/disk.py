@@ -10,7 +10,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from face_pipeline.errors import disk_full
@@ -205,17 +205,22 @@ class Originals:
                 except OSError:
                     log.exception("an original stays until it is swept", extra={"operation": "erase"})
                     left += 1
-            back = set(named(list(aside))) if aside else set()
+            # Uploads of another web host, too, see that they are gone before they are looked up again.
+            everywhere = not (self._copies and nameless) or self._copies.put_aside(nameless, mark)
+            back = set(named(list(nameless if self._copies else aside))) if nameless else set()
             for name, path in aside.items():
                 if name in back:
                     path.replace(self.path(name))
                 else:
                     path.unlink(missing_ok=True)
+            if self._copies and back:
+                self._copies.put_back(back, mark)
             kept += len(others) + len(back)
-            if self._copies and (elsewhere := nameless - back) and not self._copies.remove(elsewhere):
+            elsewhere = nameless - back if self._copies else set()
+            if self._copies and elsewhere and not (self._copies.remove(elsewhere, mark) and everywhere):
                 later += sorted(elsewhere)
             else:
-                removed += len(aside) - len(back)
+                removed += len(aside.keys() - back)
         return Removed(removed, kept, left, tuple(later))
 
     def sweep(self, is_referenced: Callable[[str], bool], database_age: float) -> Swept:
@@ -260,12 +265,39 @@ class Originals:
         path.unlink(missing_ok=True)
         return int(path.suffix == SWEPT)
 
+    def put_aside(self, names: Iterable[str], mark: str) -> int:
+        """Put files aside for another web host, which looks up whether rows name them; returns how many.
+
+        Where it does not come back (`put_back`, `drop`), the sweep looks them up.
+        """
+        return sum(self._put_aside(name, mark) is not None for name in names)
+
+    def put_back(self, names: Iterable[str], mark: str) -> int:
+        """Returns how many were aside."""
+        number = 0
+        for name in names:
+            with suppress(FileNotFoundError):
+                self._aside(name, mark).replace(self.path(name))
+                number += 1
+        return number
+
+    def drop(self, names: Iterable[str], mark: str) -> int:
+        """Remove what was put aside; returns how many there were."""
+        number = 0
+        for name in names:
+            with suppress(FileNotFoundError):
+                self._aside(name, mark).unlink()
+                number += 1
+        return number
+
+    def _aside(self, name: str, mark: str) -> Path:
+        return self.path(name).with_name(f".{name}.{mark}{SWEPT}")
+
     def _put_aside(self, name: str, mark: str) -> Path | None:
         """Where the file is now, whole; None where there is none. `mark` is who does it."""
-        path = self.path(name)
-        aside = path.with_name(f".{name}.{mark}{SWEPT}")
+        aside = self._aside(name, mark)
         try:
-            path.replace(aside)
+            self.path(name).replace(aside)
         except FileNotFoundError:
             return None
         return aside

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
+
 import urllib3.exceptions
 
 from face_pipeline.network import http_pool
@@ -12,6 +15,10 @@ from face_pipeline.store.originals.common import (
     is_of,
     relative,
 )
+from face_pipeline.store.originals.disk import Originals
+
+# A host that did not answer is asked after the others for so long.
+AWAY_SECONDS = 10.0
 
 
 class RemoteOriginals:
@@ -24,6 +31,12 @@ class RemoteOriginals:
         self.url = url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {token}"}
         self._http = http_pool(authority)
+        self._away_until = 0.0
+
+    @property
+    def is_asked(self) -> bool:
+        """False for a while after it did not answer."""
+        return time.monotonic() >= self._away_until
 
     def read(self, sha256: str) -> bytes:
         """OriginalMissing when there is none of this name, OriginalUnavailable when the host is away.
@@ -43,6 +56,7 @@ class RemoteOriginals:
                 " which gives it and this host certificates of one authority"
             ) from error
         except urllib3.exceptions.HTTPError as error:
+            self._away_until = time.monotonic() + AWAY_SECONDS
             raise OriginalUnavailable(f"{self.url} does not answer ({type(error).__name__})") from error
         if answer.status == 404:
             raise OriginalMissing(f"the original {sha256} is not at {self.url}")
@@ -52,3 +66,33 @@ class RemoteOriginals:
                 " run ./face-ansible site.yml, which gives both sides one token"
             )
         return answer.data
+
+
+class SeveralOriginals:
+    """The originals of several web hosts, read only; each has all of them, but for what it missed lately.
+
+    `own`: those on this host's disk, which is asked first.
+    """
+
+    def __init__(self, hosts: Sequence[RemoteOriginals], own: Originals | None = None):
+        self._hosts = hosts
+        self._own = own
+
+    def read(self, sha256: str) -> bytes:
+        """From the first that has it, whole. OriginalMissing or OriginalDamaged when none has.
+
+        OriginalUnavailable when one that is away may have it.
+        """
+        missing: OriginalMissing | None = None
+        away: OriginalUnavailable | None = None
+        # Those that are away come last: the sort keeps the order otherwise.
+        asked = sorted(self._hosts, key=lambda host: not host.is_asked)
+        places: list[Originals | RemoteOriginals] = [*([self._own] if self._own else []), *asked]
+        for place in places:
+            try:
+                return place.read(sha256)
+            except OriginalMissing as error:
+                missing = error
+            except OriginalUnavailable as error:
+                away = error
+        raise away or missing or OriginalMissing(f"the original {sha256} is nowhere")
