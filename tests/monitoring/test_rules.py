@@ -55,6 +55,8 @@ SHOWN_ELSEWHERE = {
     "patroni_replica": "the same (tests/hosts/test_site_database.py)",
     "patroni_postgres_running": "the same (tests/hosts/test_site_database.py)",
     "patroni_postgres_streaming": "the same (tests/hosts/test_site_database.py)",
+    "face_virtual_address_held": "an address that moves (tests/ansible/test_keepalived_role.py)",
+    "face_virtual_address_able": "the same (tests/ansible/test_keepalived_role.py)",
     "face_recognition_audit_fits": "a chain that was checked (tests/app/test_audit_chain.py)",
     "face_backup_last_success_timestamp_seconds": "a backup writes it (tests/ansible/test_backup_role.py)",
     "face_restore_drill_success_timestamp_seconds": "a drill writes it (tests/ansible/test_restore_role.py)",

@@ -36,6 +36,7 @@ SECRETS = {
     "redis_password_hooks": ("", 40),
     "redis_password_flower": ("", 40),
     "redis_password_exporter": ("", 40),
+    "redis_password_keepalived": ("", 40),
     "redis_password_operator": ("", 40),
     "session_secret": ("", 64),
     "admin_api_key": ("fp_", 40),

@@ -217,6 +217,8 @@ def main() -> None:
         found["members"] = members(**wanted["members"])
     if wanted["redis"]:
         found["redis"] = {name: redis(options) for name, options in wanted["redis"].items()}
+    if wanted["address"]:
+        found["address"] = file(wanted["address"])
     if wanted["backups"]:
         found["backups"] = {
             part: file(f"{wanted['backups']}/{part}/last.json") for part in ("database", "files")

@@ -22,7 +22,7 @@ def site_status(results: dict[str, Any], site: dict[str, Any]) -> Document:
     hosts = {name: _host(result) for name, result in results.items()}
     answered = {name: host for name, host in hosts.items() if host["reachable"]}
     document: Document = {"url": site["url"], "well": True, "wrong": [], "hosts": hosts}
-    for key in ("queues", "database", "standbys", "members", "redis", "certificate_days", "alerts", "doctor"):
+    for key in ("queues", "database", "standbys", "members", "address", "redis", "certificate_days", "alerts", "doctor"):
         document[key] = {name: host.pop(key) for name, host in answered.items() if key in host}
     document["backups"] = {
         name: _aged(host.pop("backups"), site["now"]) for name, host in answered.items() if "backups" in host
@@ -134,6 +134,7 @@ def _wrong_parts(document: Document, site: dict[str, Any]) -> Iterator[str]:
             elif not state["follows"]:
                 yield f"{standby} does not follow the database on {name}"
     yield from _wrong_members(document["members"])
+    yield from _wrong_address(document["address"])
     for name, servers in document["redis"].items():
         yield from (
             f"{name}: Redis ({server}) does not answer" for server, value in servers.items() if not value
@@ -246,6 +247,17 @@ def _wrong_members(members: dict[str, Any]) -> Iterator[str]:
             yield f"{name} does not follow the database ({state['state']})"
 
 
+def _wrong_address(found: dict[str, Any]) -> Iterator[str]:
+    holders = [name for name, state in found.items() if state and state["held"]]
+    if found and len(holders) != 1:
+        told = f"{', '.join(holders)} have it at once" if holders else "no host has it"
+        yield f'the address that moves: {told}: docs/site.md, "An address that moves"'
+    for name, state in found.items():
+        if not state or not state["able"]:
+            why = "; ".join(state["faults"]) if state else "nothing looks whether it could"
+            yield f"{name} cannot have the address that moves: {why}"
+
+
 def _parts(document: Document) -> Iterator[str]:
     for found in document["queues"].values():
         if found:
@@ -268,6 +280,9 @@ def _parts(document: Document) -> Iterator[str]:
     for name, state in sorted(_led(document["members"]).items()):
         how = "leads" if state["role"] == "leader" else state["state"]
         yield f"database     {name}: {how}"
+    for name, state in document["address"].items():
+        how = "has it" if state and state["held"] else "can have it" if state and state["able"] else "cannot have it"
+        yield f"address      {name}: {how}"
     for servers in document["redis"].values():
         for server, found in servers.items():
             if found:
