@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,6 +29,7 @@ def written() -> dict[str, str]:
             {"ansible.builtin.include_vars": f"{ROOT}/roles/{role}/{part}/main.yml"}
             for role, part in (
                 ("postgres", "defaults"), ("postgres", "vars"), ("etcd", "vars"), ("patroni", "vars"),
+                ("backup", "vars"),
             )
         ]  # fmt: skip
         access = yaml.safe_load((ROOT / "roles/postgres/tasks/configure.yml").read_text())
@@ -40,6 +42,7 @@ def written() -> dict[str, str]:
                 ("conf", "postgres/templates/face.conf.j2"),
                 ("patroni", "patroni/templates/patroni.yml.j2"),
                 ("etcd", "etcd/templates/etcd.j2"),
+                ("backup", "backup/templates/backup.json.j2"),
                 ("env", "app/templates/face-pipeline.env.j2"),
             )
         ]
@@ -109,8 +112,12 @@ def test_what_it_cannot_do_is_refused(
     _refused(tmp_path, groups, dict(given), words)
 
 
-def test_backups_are_refused_as_long_as_they_are_not_made(tmp_path: Path) -> None:
-    _refused(tmp_path, SITE, {"face_backup_enabled": True}, "backups of a database that fails over by itself")
+def test_each_host_that_may_lead_asks_its_own_patroni_whether_it_makes_the_backup() -> None:
+    for name, address in ADDRESSES.items():
+        assert json.loads(written()[f"{name}-backup"])["leads"] == {
+            "url": f"https://{address}:8008/primary",
+            "authority": "/etc/face-pipeline/ca.crt",
+        }
 
 
 def _refused(tmp_path: Path, groups: dict[str, list[str]], given: dict[str, Any], words: str) -> None:
