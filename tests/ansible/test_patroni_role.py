@@ -20,7 +20,7 @@ CHECK = ROOT / "roles/patroni/tasks/check.yml"
 
 
 @cache
-def written() -> dict[str, str]:
+def written(**given: Any) -> dict[str, str]:
     """HOST-FILE -> its text."""
     with TemporaryDirectory(prefix="patroni-") as name:
         directory = Path(name)
@@ -48,7 +48,7 @@ def written() -> dict[str, str]:
         ]
         status, said = played(
             directory, [*vars_files, lines, *templates], SITE,
-            ansible_managed="made", postgres_plain={"rc": 1}, role_path=str(ROOT / "roles/patroni"),
+            ansible_managed="made", postgres_plain={"rc": 1}, role_path=str(ROOT / "roles/patroni"), **given,
         )  # fmt: skip
         assert status == 0, said
         return {path.name: path.read_text() for path in directory.iterdir() if path.name.count("-") == 1}
@@ -118,6 +118,43 @@ def test_each_host_that_may_lead_asks_its_own_patroni_whether_it_makes_the_backu
             "url": f"https://{address}:8008/primary",
             "authority": "/etc/face-pipeline/ca.crt",
         }
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"look": "/var/lib/etcd/default/member"}, "keeper is a part of the database already"),
+        ({"health": {"front": 0}}, "both: etcd is not well there"),
+        ({"leader": ""}, "nobody leads the database"),
+        ({"streaming": []}, "both: does not follow front"),
+        ({}, ""),
+    ],
+)
+def test_a_host_takes_the_place_of_a_lost_one_where_the_others_are_whole(
+    tmp_path: Path, given: dict[str, Any], words: str
+) -> None:
+    tasks = yaml.safe_load((ROOT / "roles/etcd/tasks/replace.yml").read_text())
+    (fail,) = (task for task in tasks if "ansible.builtin.fail" in task)
+    health = given.get("health", {"front": 0, "both": 0})
+    facts = {
+        "etcd_replace_look": {"stdout": given.get("look", "")},
+        "etcd_replace_health": "{{ {'rc': health[inventory_hostname] | default(1)} }}",
+    }
+    asked = {
+        "health": health,
+        "etcd_replacing": "keeper",
+        "patroni_leader": given.get("leader", "front"),
+        "patroni_streaming": given.get("streaming", ["both"]),
+    }
+    status, said = played(tmp_path, [{"ansible.builtin.set_fact": facts}, fail], SITE, **asked)
+    assert (status != 0) == bool(words), said
+    assert words in said
+
+
+def test_a_member_of_etcd_that_came_to_others_says_so_for_good() -> None:
+    assert "ETCD_INITIAL_CLUSTER_STATE=new" in written()["keeper-etcd"]
+    assert "ETCD_INITIAL_CLUSTER_STATE=existing" in written(etcd_joining="keeper")["keeper-etcd"]
+    assert "ETCD_INITIAL_CLUSTER_STATE=new" in written(etcd_joining="keeper")["both-etcd"]
 
 
 def _refused(tmp_path: Path, groups: dict[str, list[str]], given: dict[str, Any], words: str) -> None:
