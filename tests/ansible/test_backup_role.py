@@ -8,6 +8,7 @@ import io
 import json
 import re
 import tarfile
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +227,76 @@ def test_the_secrets_are_packed_the_same_until_one_changes(
         content = archive.extractfile("own/ca.key")
         assert content is not None
         assert content.read() == b"authority\n"
+
+
+def known(made: datetime, timeline: int = 1) -> dict[str, Any]:
+    """A backup, as pgBackRest tells of it."""
+    stamps = {"start": made.timestamp(), "stop": made.timestamp() + 60}
+    return {"timestamp": stamps, "archive": {"stop": f"{timeline:08X}00000000000000A2"}, "info": {"size": 7}}
+
+
+@pytest.mark.parametrize(
+    ("made", "timeline", "now", "wanted"),
+    [
+        ("2026-11-29 01:31", 1, "2026-11-30 00:31", False),
+        ("2026-11-29 01:31", 1, "2026-11-30 01:31", True),
+        ("2026-11-29 10:31", 1, "2026-11-30 01:31", True),
+        ("2026-11-30 01:31", 1, "2026-11-30 02:31", False),
+        # Another leads since.
+        ("2026-11-30 01:31", 2, "2026-11-30 02:31", True),
+    ],
+)
+def test_whoever_leads_backs_up_at_night_and_once_another_took_its_place(
+    made: str, timeline: int, now: str, wanted: bool
+) -> None:
+    program = load("roles/backup/files/backup.py")
+    at = datetime.fromisoformat(now).astimezone()
+    backups = [known(datetime.fromisoformat(made).astimezone())]
+    assert program.due(backups, timeline, at) is wanted
+    assert program.due([], timeline, at)
+
+
+def test_the_host_that_leads_alone_makes_the_backup_and_has_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = load("roles/backup/files/backup.py")
+    config = {"repositories": [DIRECTORY], "leads": {"url": "", "authority": ""}}
+    made: list[int] = []
+    there = [known(datetime(2026, 11, 29, 1, 31).astimezone(), timeline=2)]
+    monkeypatch.setattr(program, "led", lambda _: leads)
+    monkeypatch.setattr(program, "backups", lambda _: there)
+    monkeypatch.setattr(program, "back_up_database", lambda number: made.append(number) or 7.0)
+    monkeypatch.setattr(program, "verify_database", lambda _: None)
+
+    def figures() -> str:
+        program.database(program.Run(config, tmp_path, ("database",)))
+        text: str = program.text(program.Run(config, tmp_path, ("database",)).state)
+        return text
+
+    leads = 0
+    assert "repository=" not in figures()
+    assert json.loads((tmp_path / "last.json").read_text()) == {"database": {}}
+    leads = 2
+    monkeypatch.setenv("TRIGGER_UNIT", "face-backup-database.timer")
+    monkeypatch.setattr(program, "due", lambda *_: False)
+    # What the host had that led before: no alert, and no silence.
+    stop = there[0]["timestamp"]["stop"]
+    assert f'success_timestamp_seconds{{part="database",repository="1"}} {stop:.0f}' in figures()
+    assert made == []
+    # By hand it is made in any case.
+    monkeypatch.delenv("TRIGGER_UNIT")
+    figures()
+    assert made == [1]
+    leads = 0
+    assert "repository=" not in figures()
+
+    def silent(asked: dict[str, str]) -> int:
+        raise OSError("Patroni does not answer")
+
+    monkeypatch.setattr(program, "led", silent)
+    this = program.Run(config, tmp_path, ("database",))
+    program.database(this)
+    assert this.failed
 
 
 def test_figures_tell_of_each_repository_also_of_one_that_has_no_backup_yet(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +20,7 @@ CHECK = ROOT / "roles/patroni/tasks/check.yml"
 
 
 @cache
-def written() -> dict[str, str]:
+def written(**given: Any) -> dict[str, str]:
     """HOST-FILE -> its text."""
     with TemporaryDirectory(prefix="patroni-") as name:
         directory = Path(name)
@@ -28,6 +29,7 @@ def written() -> dict[str, str]:
             {"ansible.builtin.include_vars": f"{ROOT}/roles/{role}/{part}/main.yml"}
             for role, part in (
                 ("postgres", "defaults"), ("postgres", "vars"), ("etcd", "vars"), ("patroni", "vars"),
+                ("backup", "vars"),
             )
         ]  # fmt: skip
         access = yaml.safe_load((ROOT / "roles/postgres/tasks/configure.yml").read_text())
@@ -40,12 +42,13 @@ def written() -> dict[str, str]:
                 ("conf", "postgres/templates/face.conf.j2"),
                 ("patroni", "patroni/templates/patroni.yml.j2"),
                 ("etcd", "etcd/templates/etcd.j2"),
+                ("backup", "backup/templates/backup.json.j2"),
                 ("env", "app/templates/face-pipeline.env.j2"),
             )
         ]
         status, said = played(
             directory, [*vars_files, lines, *templates], SITE,
-            ansible_managed="made", postgres_plain={"rc": 1}, role_path=str(ROOT / "roles/patroni"),
+            ansible_managed="made", postgres_plain={"rc": 1}, role_path=str(ROOT / "roles/patroni"), **given,
         )  # fmt: skip
         assert status == 0, said
         return {path.name: path.read_text() for path in directory.iterdir() if path.name.count("-") == 1}
@@ -109,8 +112,49 @@ def test_what_it_cannot_do_is_refused(
     _refused(tmp_path, groups, dict(given), words)
 
 
-def test_backups_are_refused_as_long_as_they_are_not_made(tmp_path: Path) -> None:
-    _refused(tmp_path, SITE, {"face_backup_enabled": True}, "backups of a database that fails over by itself")
+def test_each_host_that_may_lead_asks_its_own_patroni_whether_it_makes_the_backup() -> None:
+    for name, address in ADDRESSES.items():
+        assert json.loads(written()[f"{name}-backup"])["leads"] == {
+            "url": f"https://{address}:8008/primary",
+            "authority": "/etc/face-pipeline/ca.crt",
+        }
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"look": "/var/lib/etcd/default/member"}, "keeper is a part of the database already"),
+        ({"health": {"front": 0}}, "both: etcd is not well there"),
+        ({"leader": ""}, "nobody leads the database"),
+        ({"streaming": []}, "both: does not follow front"),
+        ({}, ""),
+    ],
+)
+def test_a_host_takes_the_place_of_a_lost_one_where_the_others_are_whole(
+    tmp_path: Path, given: dict[str, Any], words: str
+) -> None:
+    tasks = yaml.safe_load((ROOT / "roles/etcd/tasks/replace.yml").read_text())
+    (fail,) = (task for task in tasks if "ansible.builtin.fail" in task)
+    health = given.get("health", {"front": 0, "both": 0})
+    facts = {
+        "etcd_replace_look": {"stdout": given.get("look", "")},
+        "etcd_replace_health": "{{ {'rc': health[inventory_hostname] | default(1)} }}",
+    }
+    asked = {
+        "health": health,
+        "etcd_replacing": "keeper",
+        "patroni_leader": given.get("leader", "front"),
+        "patroni_streaming": given.get("streaming", ["both"]),
+    }
+    status, said = played(tmp_path, [{"ansible.builtin.set_fact": facts}, fail], SITE, **asked)
+    assert (status != 0) == bool(words), said
+    assert words in said
+
+
+def test_a_member_of_etcd_that_came_to_others_says_so_for_good() -> None:
+    assert "ETCD_INITIAL_CLUSTER_STATE=new" in written()["keeper-etcd"]
+    assert "ETCD_INITIAL_CLUSTER_STATE=existing" in written(etcd_joining="keeper")["keeper-etcd"]
+    assert "ETCD_INITIAL_CLUSTER_STATE=new" in written(etcd_joining="keeper")["both-etcd"]
 
 
 def _refused(tmp_path: Path, groups: dict[str, list[str]], given: dict[str, Any], words: str) -> None:

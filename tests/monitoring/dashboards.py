@@ -18,6 +18,7 @@ _NO_GPU = "exists only where a worker sees an NVIDIA card"
 _NO_AUTOSCALER = "exists only where face_autoscale_enabled is true"
 _NO_ALERT = "no alert fires"
 _NO_MOVE = "exists only while collections are moved to another model pack"
+_NO_PATRONI = "exists only where the database fails over by itself"
 _NO_INDEX = "exists only where a collection is large enough for a vector index"
 # Panels without a value on a healthy host, by title or by dashboard and title, and why.
 MAY_BE_EMPTY: dict[str | tuple[str, str], str] = {
@@ -28,6 +29,7 @@ MAY_BE_EMPTY: dict[str | tuple[str, str], str] = {
     ("overview", "GPU power"): _NO_GPU,
     ("overview", "Photos that copies lack"): "no host keeps copies of photos",
     ("infrastructure", "Standbys"): "no host follows the database",
+    ("infrastructure", "Who leads the database"): _NO_PATRONI,
     ("workers", "Autoscaler"): _NO_AUTOSCALER,
     ("workers", "Workers wanted and running"): _NO_AUTOSCALER,
     ("workers", "Waiting tasks it sees"): _NO_AUTOSCALER,

@@ -23,6 +23,8 @@ API_KEY = "/etc/face-pipeline/credentials/admin_api_key"
 # Why a part of a vendor's failed, as site.yml left it there.
 FAILURES = "/etc/face-pipeline/failed-*.json"
 PYTHON = "/opt/face-pipeline/current/venv/bin/python"
+# Where it is, Patroni runs PostgreSQL.
+PATRONI = "/etc/patroni/17-main.yml"
 COLLECTION = "quickstart"
 PERSON = "Eileen Collins"
 PROCESSING_SECONDS = 120
@@ -89,6 +91,12 @@ class Guest:
         """ActiveState of each loaded unit that fits."""
         shown = self.run(f"systemctl show --property=ActiveState --value '{pattern}'").decode().split()
         return shown or ["missing"]
+
+    def unit(self, name: str) -> str:
+        """That of a part of UNITS on this host."""
+        if name == "postgres" and self.run(f"[ ! -e {PATRONI} ] || echo yes"):
+            return "patroni@17-main.service"
+        return UNITS[name]
 
     def failures(self) -> dict[str, str]:
         """Why each part that failed did."""
@@ -173,13 +181,14 @@ def search(api: Api, photo: bytes) -> None:
 def components(guest: Guest, url: str, left_out: dict[str, str]) -> dict[str, dict[str, str | None]]:
     found: dict[str, dict[str, str | None]] = {}
     failures = guest.failures()
-    for name, unit in UNITS.items():
+    for name in UNITS:
         if name in left_out:
             found[name] = {"state": "skipped", "reason": left_out[name], "url": None}
             continue
         if name in failures:
             found[name] = {"state": "failed", "reason": failures[name], "url": None}
             continue
+        unit = guest.unit(name)
         states = guest.states(unit)
         bad = sorted({state for state in states if state != "active"})
         found[name] = {

@@ -7,8 +7,9 @@
     backup.py CONFIG restic N ARGUMENT…  restic with repository N and its key, in place of this program
 
 Each repository gets a copy of its own, and is verified once a week. One that fails keeps the others from
-nothing, and the status is 1. State is in $STATE_DIRECTORY, credentials are in $CREDENTIALS_DIRECTORY; no
-secret is ever an argument.
+nothing, and the status is 1. Where hosts choose by themselves who leads the database, its backup is made by
+the one that does: each asks every hour, and begins each night, and once it has taken another's place. State
+is in $STATE_DIRECTORY, credentials are in $CREDENTIALS_DIRECTORY; no secret is ever an argument.
 """
 
 from __future__ import annotations
@@ -25,22 +26,28 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from datetime import datetime, timedelta
 from functools import partial
 from http.client import HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import quote
+from urllib.request import urlopen
 
 STANZA = "face"
 DAY = 86400
 # A little less than a week and than the hour of the run, which is never the same to the second.
 WEEK = 6.5 * DAY
+# Of each day, where the timer comes every hour.
+NIGHT = {"hour": 1, "minute": 30, "second": 0, "microsecond": 0}
 # Of the originals, each week.
 READ_BACK = "5%"
 # Originals that are read back whole, from so many directories at most.
 PROVEN, PROVEN_DIRECTORIES = 10, 20
-# The longest silence of a store of S3.
+# The longest silence of a store of S3, and of this host's Patroni.
 S3_SECONDS = 60
+PATRONI_SECONDS = 10
 PARTS = {"database": ("database",), "files": ("originals", "configuration")}
 METRICS = {
     "face_backup_last_success_timestamp_seconds": (
@@ -91,8 +98,12 @@ class Run:
             self.state.pop("originals", None)
         for part in parts:
             known = self.state.get(part, {})
-            # A repository that is named no more has no figures.
-            self.state[part] = {number: known.get(number, {}) for number in numbers}
+            # A repository that is named no more has no figures; nor has one that another host writes to.
+            self.state[part] = {
+                number: known.get(number, {})
+                for number in numbers
+                if "leads" not in config or number in known
+            }
 
     def repositories(self) -> Iterator[tuple[int, Repository]]:
         yield from enumerate(self.config["repositories"], 1)
@@ -107,7 +118,10 @@ class Run:
             print(f"<3>{what} failed: {error}", file=sys.stderr, flush=True)
 
     def note(self, part: str, number: int, **figures: float) -> None:
-        self.state[part][str(number)] |= figures
+        self.state[part].setdefault(str(number), {}).update(figures)
+        self.save()
+
+    def save(self) -> None:
         write(self.file, json.dumps(self.state).encode(), 0o644)
 
     def back_up(self, part: str, number: int, make: Callable[[], float]) -> None:
@@ -119,7 +133,8 @@ class Run:
 
     def verify(self, parts: tuple[str, ...], number: int, look: Callable[[], None]) -> None:
         """Once a week."""
-        if all(time.time() - self.state[part][str(number)].get("verified", 0) < WEEK for part in parts):
+        known = [self.state[part].get(str(number), {}) for part in parts]
+        if all(time.time() - each.get("verified", 0) < WEEK for each in known):
             return
         with self.attempt(f"verification of repository {number}"):
             look()
@@ -175,8 +190,52 @@ def verify_database(number: int) -> None:
         raise ValueError("files are missing or do not have the hash that was noted for them")
 
 
+def led(asked: dict[str, str]) -> int:
+    """The timeline of the database where this host leads it, else 0. Raises OSError or ValueError."""
+    trust = ssl.create_default_context(cafile=asked["authority"])
+    trust.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    try:
+        with urlopen(asked["url"], timeout=PATRONI_SECONDS, context=trust) as answer:
+            return int(json.load(answer)["timeline"])
+    except HTTPError:
+        return 0
+
+
+def due(known: list[dict[str, Any]], timeline: int, now: datetime) -> bool:
+    """Whether there is none since the last night, or none since this host leads."""
+    if not known:
+        return True
+    last = known[-1]
+    night = now.replace(**NIGHT)  # type: ignore[arg-type]
+    night -= timedelta(days=1) if now < night else timedelta()
+    # What the former leader had not handed over may be missing from its log: from here on nothing is.
+    return last["timestamp"]["start"] < night.timestamp() or int(last["archive"]["stop"][:8], 16) < timeline
+
+
 def database(this: Run) -> None:
+    timeline = 0
+    if "leads" in this.config:
+        with this.attempt("question who leads the database"):
+            timeline = led(this.config["leads"])
+        if this.failed:
+            return
+        if not timeline:
+            print("another host leads the database: its backup is made there", flush=True)
+            this.state["database"] = {}
+            this.save()
+            return
     for number, _ in this.repositories():
+        if timeline:
+            with this.attempt(f"look into repository {number}"):
+                known = backups(number)
+                made = known[-1] if known else None
+                # What the host had that led before.
+                this.note(
+                    "database", number, success=made["timestamp"]["stop"] if made else 0,
+                    **({"bytes": float(made["info"]["size"])} if made else {}),
+                )  # fmt: skip
+                if "TRIGGER_UNIT" in os.environ and not due(known, timeline, datetime.now().astimezone()):
+                    continue
         this.back_up("database", number, partial(back_up_database, number))
         this.verify(("database",), number, partial(verify_database, number))
 
