@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import sys
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,39 @@ def machine() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), "processor")
     return f"{model}, {len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}"
+
+
+def computer() -> dict[str, Any]:
+    """Processor, cores that we may use, memory, kernel and Python, in words that name no host."""
+    fields: dict[str, str] = {}
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        name, _, value = line.partition(":")
+        fields[name.strip()] = value.strip()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "processor": fields.get("model name", platform.machine()),
+        "instructions": sorted(
+            each for each in fields.get("flags", "").split() if "avx" in each or "amx" in each
+        ),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory GB": round(memory / 1e9, 1),
+        # What a distribution or a host's owner adds to it is theirs.
+        "kernel": platform.release().partition("-")[0],
+        "python": platform.python_version(),
+    }
+
+
+def load() -> float:
+    """Of the last minute, all processes of the machine together."""
+    return round(os.getloadavg()[0], 2)
+
+
+def installed(package: str) -> str | None:
+    """Its version."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def report(figures: dict[str, Any], path: Path | None) -> None:

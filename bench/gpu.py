@@ -4,8 +4,10 @@
 
 On a host with a card `playbooks/prove_gpu.yml` runs it, in a release and under the limits of its workers. It
 needs no more than a release has; without --photos a portrait of its packages is made into photos of several
-faces. `--device cpu` runs all of it without a card, to try the program itself. Ends with 1 where onnxruntime
-would compute elsewhere, a face or an embedding differs (cosine below 0.999), or memory grows.
+faces. Models are those that the pack's workers use: the prepared ones where it has them. The file of --json
+also says which machine, driver and packages its figures belong to. `--device cpu` runs all of it without a
+card, to try the program itself. Ends with 1 where onnxruntime would compute elsewhere, a face or an embedding
+differs (cosine below 0.999), or memory grows.
 """
 
 from __future__ import annotations
@@ -24,16 +26,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pynvml
 from face_pipeline.engine import DetectedFace, load_engine
 from face_pipeline.engine.alignment import ALIGNED_SIDE
 from face_pipeline.engine.decode import decode
 from face_pipeline.engine.insightface_engine import DETECTION_THRESHOLD, InsightFaceEngine
 from face_pipeline.engine.runtimes import Kind
+from face_pipeline.engine.runtimes.onnx import Onnx
 from face_pipeline.errors import FacePipelineError
 from PIL import Image
 
-from bench.common import PHOTOS, parser, photo_files, report
+from bench.common import PHOTOS, computer, installed, load, parser, photo_files, report, write
 
 COSINE = 0.999
 # A card rounds otherwise: a face this near to the threshold may be found by one alone.
@@ -49,6 +53,11 @@ SECONDS = 3.0
 GROWTH = 1.05
 # Faces along a side of the photos that are made.
 MOSAICS = (1, 1, 1, 2, 3)
+# What computes; a release has some of them.
+PACKAGES = (
+    "onnxruntime-gpu", "onnxruntime", "numpy", "opencv-python-headless", "insightface",
+    "nvidia-cudnn-cu13", "nvidia-cublas", "nvidia-cudnn-cu12", "nvidia-cublas-cu12",
+)  # fmt: skip
 
 
 def made_photos() -> list[bytes]:
@@ -130,6 +139,24 @@ def card_name() -> str:
         return "none"
 
 
+def machine() -> dict[str, Any]:
+    """What `computer` says, the card, its driver and the CUDA of the driver and of onnxruntime, and the
+    versions of what computes."""
+    card: dict[str, Any] = {"card": card_name()}
+    try:
+        card["driver"] = str(pynvml.nvmlSystemGetDriverVersion())
+        version = pynvml.nvmlSystemGetCudaDriverVersion()
+        card["CUDA of the driver"] = f"{version // 1000}.{version % 1000 // 10}"
+    except pynvml.NVMLError:
+        pass
+    card["CUDA of onnxruntime"] = onnxruntime.cuda_version or None
+    return {
+        **computer(),
+        **card,
+        "packages": {name: found for name in PACKAGES if (found := installed(name))},
+    }
+
+
 def _card() -> Any:
     first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     return pynvml.nvmlDeviceGetHandleByIndex(int(first))
@@ -140,6 +167,49 @@ def in_threads(engine: InsightFaceEngine, photos: list[bytes], threads: int) -> 
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
         work = photos * max(1, 4 * threads // len(photos))
         return rate(lambda: len(list(pool.map(engine.analyse, work))))
+
+
+def stages(engine: InsightFaceEngine, photos: list[bytes], threads: int) -> dict[str, float]:
+    """Milliseconds that a photo takes in each step, at the median, with so many at once: what waits for a
+    core, for Python or for the card takes longer than with one."""
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        work = photos * max(2, 8 * threads // len(photos))
+        timings = [analysed.timings for analysed in pool.map(engine.analyse, work)]
+    return {step: 1000 * statistics.median(each[step] for each in timings) for step in timings[0]}
+
+
+class NoTime(Onnx):
+    """A card that takes no time: its sessions compute a photo once and say the same again. For one thread."""
+
+    on_card = True
+    photo = 0
+
+    def session(self, path: Path, threads: int = 1, callers: int = 1) -> Any:
+        session = super().session(path, threads, callers)
+        compute, said = session.run, {}
+
+        def run(names: list[str], inputs: dict[str, Any]) -> list[Any]:
+            key = self.photo, *(each.shape for each in inputs.values())
+            if key not in said:
+                said[key] = compute(names, inputs)
+            return list(said[key])
+
+        session.run = run
+        return session
+
+
+def beside_inferences(engine: InsightFaceEngine, photos: list[bytes]) -> float:
+    """Milliseconds of one core that a photo takes beside its inferences, the least of some rounds: the cores
+    of the host divided by it is what no card exceeds."""
+    runtime = NoTime()
+    same = type(engine)(engine.pack, runtime, prepared=engine._prepared)
+    found = []
+    for _ in range(ROUNDS + 1):
+        began = time.thread_time()
+        for runtime.photo, data in enumerate(photos):
+            same.analyse(data)
+        found.append(1000 * (time.thread_time() - began) / len(photos))
+    return min(found[1:])
 
 
 def in_processes(pack: Path, device: Kind, photos: list[bytes], processes: int) -> float:
@@ -199,6 +269,10 @@ def throughput(
         found = in_threads(engine, photos, threads)
         yield f"photos/s, {threads} at once", found
         yield f"ratio to the bare sessions, {threads} at once", found / alone
+    for threads in (THREADS[0], THREADS[-1]):
+        for step, took in stages(engine, photos, threads).items():
+            yield f"ms of a photo, {step}, {threads} at once", took
+    yield "ms of one core for a photo, beside its inferences", beside_inferences(engine, photos)
     for processes in (each for each in PROCESSES if each * 2 <= cores):
         try:
             found = in_processes(engine.pack.path, device, photos, processes)
@@ -240,11 +314,13 @@ def main() -> int:
     if not isinstance(engine, InsightFaceEngine):
         print(f"bench.gpu: {given.pack} is no InsightFace pack: name one with --pack", file=sys.stderr)
         return 1
+    begin = load()
     common, alone, worst = compare(engine, on_cpu, photos)
     figures: dict[str, Any] = {
         "pack": engine.pack.name,
         "computed on": engine.providers[0],
         "card": card_name(),
+        "detector": "prepared" if "detection" in engine._prepared else "the pack's own",
         "faces compared with the CPU's": common,
         "faces that one of both found alone": alone,
         "worst cosine with the CPU's embedding": worst,
@@ -258,7 +334,8 @@ def main() -> int:
     before, after = memory(engine, photos, given.memory_photos)
     figures[f"MiB after {max(1, given.memory_photos // 10)} photos"] = before
     figures[f"MiB after {given.memory_photos} photos"] = after
-    report(figures, given.json)
+    report(figures, None)
+    write({**figures, "machine": machine(), "load": {"begin": begin, "end": load()}}, given.json)
     wrong = []
     if common == 0:
         wrong.append("no face was found on any photo: name others with --photos")

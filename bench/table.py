@@ -24,8 +24,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.common import ROOT, parser, write
-from bench.machine import described, load
+from bench.common import ROOT, load, parser, write
+from bench.machine import described
 from bench.runtimes import prepared
 
 RESULTS = ROOT / "bench" / "results"

@@ -14,8 +14,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from bench import gpu
 from bench.table import RESULTS, ROWS
 from tests import packs
 from tests.photos import LABELLED, ROOT, labelled
@@ -104,6 +106,26 @@ def test_what_is_kept_here_names_no_machine(name: str | None) -> None:
     if name is None:
         pytest.skip("nothing measured is kept in bench/results: python -m bench.table makes it")
     assert_of_anybody(name, kept(RESULTS)[name])
+
+
+def test_figures_of_a_card_say_what_they_belong_to_and_nobody_whose_it_is() -> None:
+    said = gpu.machine()
+    assert set(said) >= {*MACHINE, "card", "CUDA of onnxruntime"} - {"postgresql", "postgresql pgvector"}
+    assert set(said["packages"]) >= {"numpy", "opencv-python-headless", "insightface"}
+    text = json.dumps(said)
+    assert not re.search(PATH, text)
+    assert not re.search(rf"\b{re.escape(socket.gethostname())}\b", text)
+
+
+def test_a_card_that_takes_no_time_computes_each_photo_once() -> None:
+    runtime = gpu.NoTime()
+    session = runtime.session(packs.insightface_pack() / "recognition.onnx")
+    name = session.get_inputs()[0].name
+    dark, light = (np.full((1, 3, 112, 112), value, np.float32) for value in (-1, 1))
+    (said,) = session.run(None, {name: dark})
+    assert session.run(None, {name: light})[0] is said
+    runtime.photo = 1
+    assert not np.array_equal(session.run(None, {name: light})[0], said)
 
 
 def test_a_row_that_nobody_knows_is_named() -> None:
