@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+from face_pipeline.web.forms import _Boundary
+from werkzeug.sansio.multipart import MultipartDecoder
 
 from tests.installation import App
 from tests.photos import astronaut_jpeg, no_face
@@ -211,3 +214,23 @@ def test_a_form_that_breaks_off_is_called_that(web_app: App) -> None:
         "POST", "/api/v1/photos", data=whole, headers={"Content-Type": "multipart/form-data"}
     )
     assert answer.json()["error"]["code"] == "form_malformed"
+
+
+def test_boundaries_are_found_where_werkzeug_finds_them() -> None:
+    chance = random.Random(1)
+    found = 0
+    for boundary in (b"b", b"--", b"x-y", b"a.b"):
+        werkzeug = MultipartDecoder(boundary)
+        ours = _Boundary(boundary, on_a_line=False), _Boundary(boundary, on_a_line=True)
+        pieces = [b"--" + boundary, boundary, b"--", b"-", b"\r", b"\n", b"\r\n", b" ", b"\t", b"x"]
+        for _ in range(2000):
+            data = bytearray().join(chance.choices(pieces, k=chance.randrange(14)))
+            start = chance.choice([0, chance.randrange(len(data) + 1)])
+            for our, their in zip(ours, (werkzeug.preamble_re, werkzeug.boundary_re), strict=True):
+                one, other = our.search(data, start), their.search(data, start)
+                assert (one is None) == (other is None), (boundary, data, start)
+                if one is not None and other is not None:
+                    found += 1
+                    assert (one.start(), one.end()) == other.span(), (boundary, data, start)
+                    assert (one.group(), one.group(1)) == (other[0], other[1]), (boundary, data, start)
+    assert found > 1000

@@ -255,5 +255,5 @@ def publish(parts: Parts, photo_ids: Sequence[uuid.UUID], *, request_id: str | N
     """
     sent = publish_ingest(parts.celery, photo_ids, request_id) if photo_ids else []
     if sent:
-        parts.database.in_transaction(lambda session: ledger.mark_queued(session, sent))
+        parts.database.in_statements(lambda connection: ledger.mark_queued(connection, sent))
     return sent

@@ -29,17 +29,17 @@ from face_pipeline.broker.redis import (
 from face_pipeline.errors import QueueUnavailable
 from face_pipeline.network import CONNECT_TIMEOUT_SECONDS
 
-# Every loss is mended by the ledger within half a minute; Redis's own redelivery is the last net only,
-# and has to be longer than any task may run.
-VISIBILITY_TIMEOUT_SECONDS = 3600
-
 # Of those that one command brings to Redis.
 MESSAGES_AT_ONCE = 500
 # AMQP's number for messages that a broker keeps on its disk.
 PERSISTENT = 2
 
 BROKER_OPTIONS: dict[str, Any] = {
-    "visibility_timeout": VISIBILITY_TIMEOUT_SECONDS,
+    # kombu would write each message that a worker takes into a hash of Redis, and take it out again, so that
+    # it could come back an hour after a worker was lost. The ledger brings it back within half a minute.
+    "ack_emulation": False,
+    # One list a queue, and not four.
+    "priority_steps": [0],
     "queue_order_strategy": "face_pipeline.broker.transport:SearchFirst",
     **OPTIONS,
     "socket_timeout": SOCKET_TIMEOUT_SECONDS,

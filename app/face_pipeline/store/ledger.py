@@ -248,14 +248,9 @@ def start_over(session: Session, photo_ids: Sequence[uuid.UUID]) -> None:
     )  # fmt: skip
 
 
-def mark_queued(session: Session, photo_ids: Sequence[uuid.UUID]) -> None:
+def mark_queued(connection: Connection, photo_ids: Sequence[uuid.UUID]) -> None:
     """Their messages are in Redis. A worker may have been quicker: only waiting rows change."""
-    session.execute(
-        update(Photo)
-        .where(Photo.id.in_(_in_order(Photo.id.in_(photo_ids), Photo.state.in_(WAITING))))
-        .values(state=State.QUEUED, queued_at=func.now())
-        .execution_options(synchronize_session=False)
-    )
+    statements.MARK_QUEUED.execute(connection, {"queued_photos": list(photo_ids)})
 
 
 def claim(

@@ -16,6 +16,7 @@ from sqlalchemy import (
     TableValuedAlias,
     Text,
     and_,
+    any_,
     bindparam,
     case,
     cast,
@@ -30,7 +31,7 @@ from sqlalchemy import (
     union_all,
     update,
 )
-from sqlalchemy.dialects.postgresql import JSON, UUID
+from sqlalchemy.dialects.postgresql import ARRAY, JSON, UUID
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from face_pipeline.store.models import (
@@ -97,6 +98,25 @@ ADD_TO_BATCH = (
         include_defaults=False,
     )
     .on_conflict_do_nothing()
+)
+
+# A worker may have been quicker: only waiting rows change, locked in the order that all keep.
+MARK_QUEUED = Prepared(
+    update(_photos)
+    .where(
+        _photos.c.id.in_(
+            select(_photos.c.id)
+            .where(
+                _photos.c.id == any_(bindparam("queued_photos", type_=ARRAY(UUID))),
+                or_(*(_photos.c.state == each for each in WAITING)),
+            )
+            .order_by(_photos.c.sha256, _photos.c.id)
+            .with_for_update(key_share=True)
+        )
+    )
+    .values(state=State.QUEUED, queued_at=func.now())
+    # A mark that a crash of the database forgets costs a second message; nothing waits for its disk.
+    .returning(func.set_config("synchronous_commit", "off", True))
 )
 
 CLAIM = Prepared(

@@ -36,11 +36,13 @@ from face_pipeline.errors import BadRequest, disk_full
 
 # Parts of a form beside its photos.
 OTHER_PARTS = 20
-CHUNK_BYTES = 64 * 1024
+CHUNK_BYTES = 128 * 1024
 HEADER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+[ \t]*:")
 # In a form whose line breaks are CRLF; some programs end a header with LF all the same.
 LONE_LF = re.compile(rb"(?<!\r)\n(?!Content-[a-z-]+[ \t]*:)", re.IGNORECASE)
 LONE_CR = re.compile(rb"\r(?!\n)")
+# What stands behind a boundary's name: the end of its line, or that of the form.
+AFTER_BOUNDARY = re.compile(rb"--[^\S\n\r]*(?:\r\n|\n|\r)?|[^\S\n\r]*(?:\r\n|\n|\r)")
 PARAMETER = re.compile(r"[\s;]*([!#$%&'*+.^_`|~0-9A-Za-z-]+)\s*=\s*")
 # What may stand after the quote that ends a value.
 AFTER_VALUE = re.compile(r"\s*(?:;\s*[!#$%&'*+.^_`|~0-9A-Za-z-]+\s*=|;?\s*$)")
@@ -135,10 +137,53 @@ def _extended(text: str) -> str:
         return readable(raw)
 
 
+class _Found:
+    """Where a boundary is, with the calls of a match: group 1 is what stands behind its name."""
+
+    def __init__(self, data: bytes | bytearray, start: int, rest: re.Match[bytes]) -> None:
+        self._data, self._start, self._rest = data, start, rest
+
+    def start(self) -> int:
+        return self._start
+
+    def end(self) -> int:
+        return self._rest.end()
+
+    def group(self, number: int = 0) -> bytes:
+        return bytes(self._rest[0] if number else self._data[self._start : self.end()])
+
+
+class _Boundary:
+    """Finds a boundary as Werkzeug's expressions do, which are compiled for each form and try every byte of
+    its photos. `on_a_line`: a line break has to come before it."""
+
+    def __init__(self, boundary: bytes, *, on_a_line: bool) -> None:
+        self._text = b"--" + boundary
+        self._on_a_line = on_a_line
+
+    def search(self, data: bytes | bytearray, start: int = 0) -> _Found | None:
+        at = data.find(self._text, start)
+        while at != -1:
+            before = data[max(start, at - 2) : at]
+            lead = 2 if before == b"\r\n" else int(before.endswith((b"\r", b"\n")))
+            rest = AFTER_BOUNDARY.match(data, at + len(self._text))
+            if rest is not None and (lead or not self._on_a_line):
+                return _Found(data, at - lead, rest)
+            at = data.find(self._text, at + 1)
+        return None
+
+
 class _Decoder(MultipartDecoder):
     """Werkzeug's, with headers of any bytes."""
 
     _breaks_are_crlf = False
+
+    def __init__(self, boundary: bytes, max_form_memory_size: int | None) -> None:
+        # No form has this boundary: its expressions are compiled once.
+        super().__init__(b"", max_form_memory_size)
+        self.boundary = boundary
+        self.preamble_re: Any = _Boundary(boundary, on_a_line=False)
+        self.boundary_re: Any = _Boundary(boundary, on_a_line=True)
 
     def receive_data(self, data: bytes | None) -> None:
         try:
@@ -188,7 +233,7 @@ class _Parser(MultiPartParser):
     def parse(
         self, stream: IO[bytes], boundary: bytes, content_length: int | None
     ) -> tuple[MultiDict[str, str], MultiDict[str, FileStorage]]:
-        decoder = _Decoder(boundary, max_form_memory_size=self.max_form_memory_size)
+        decoder = _Decoder(boundary, self.max_form_memory_size)
         fields: list[tuple[str, str]] = []
         files: list[tuple[str, FileStorage]] = []
         part: _Part | None = None
