@@ -200,6 +200,28 @@ def test_an_upload_is_sent_again_under_the_same_key(hangs_up: bool) -> None:
     assert other != first
 
 
+@pytest.mark.parametrize("hangs_up", [False, True])
+def test_of_several_addresses_the_next_is_asked_at_once_under_the_same_key(hangs_up: bool) -> None:
+    paused: list[float] = []
+    with Busy("3", 99, hangs_up=hangs_up) as away, Busy(None, 0) as well:
+        urls = f"{away.url} {well.url}"
+        client = Client(urls, "key", retries=Retries(pause=paused.append))
+        upload_answer(client)
+        upload_answer(client)
+        assert (away.asked, well.asked, paused) == (1, 2, [])
+        assert away.keys[0] == well.keys[0] != well.keys[1]
+        assert client.url == away.url
+        # Whether it was done is not known.
+        with pytest.raises((Unreachable, NotAnAnswer, Refused)):
+            Client(urls, "key", retries=Retries(pause=paused.append)).erase_person("p")
+        assert away.asked == 2
+    with Busy("3", 1) as one, Busy("3", 1) as other:
+        upload_answer(Client(f"{one.url} {other.url}", "key", retries=Retries(pause=paused.append)))
+        assert (one.asked, other.asked, paused) == (1, 2, [3.0])
+    with pytest.raises(Misconfigured, match="for one URL"):
+        Client("http://a http://b", "key", address="192.0.2.1")
+
+
 def test_no_call_is_made_twice_that_must_not_be() -> None:
     for retry_after, call in (
         # Longer than anybody wants to be kept by a library.

@@ -101,7 +101,9 @@ def _is_utf8() -> bool:
 def connected(command: F) -> F:
     """Give a command the options that say where the service is, and a Door as its first argument."""
 
-    @click.option("--url", metavar="URL", help="Where the service is [FACE_URL].")
+    @click.option(
+        "--url", metavar="URL", help="Where the service is; several addresses by spaces [FACE_URL]."
+    )
     @click.option(
         "--key-file", type=click.Path(path_type=Path), help="File with your API key [FACE_API_KEY_FILE]."
     )

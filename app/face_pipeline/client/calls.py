@@ -28,6 +28,9 @@ class Client(
 ):
     """One installation, by its public address and an API key; may be used from several threads.
 
+    `url`: the address, or those of several web hosts, separated by spaces: where one does not answer, the
+    next is asked.
+
     `ca`: certificates to trust, PEM, instead of the system's. `address`: connect there instead of to the
     host of `url`. `agent`: the User-Agent. `timeout`: seconds in which an answer must begin. `connections`:
     kept open at most, one for each thread. Every call raises Refused for an answer that is an error, and

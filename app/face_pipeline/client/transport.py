@@ -60,9 +60,21 @@ class Retries:
             number += 1
 
 
+@dataclass(frozen=True)
+class _Way:
+    """One address of the service."""
+
+    url: str
+    path: str
+    headers: Mapping[str, str]
+    pool: urllib3.HTTPConnectionPool
+
+
 class Transport:
-    """One service. `ca`: certificates to trust, PEM, instead of the system's; `address`: where the connection
-    goes, with the name of `url` in the certificate and in the request; `connections`: kept open at most."""
+    """One service. `url`: its address, or several, separated by spaces: where one does not answer, or refuses
+    for a while, and a second call does no harm, the next is asked. `url` of this is the first. `ca`:
+    certificates to trust, PEM, instead of the system's; `address`: where the connection goes, with the name
+    of `url` in the certificate and in the request; `connections`: kept open at most, to each address."""
 
     def __init__(
         self,
@@ -75,14 +87,6 @@ class Transport:
         connections: int = 8,
         retries: Retries | None = None,
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
-            raise Misconfigured(f"{url!r} is not an http or https address")
-        self.url = url.rstrip("/")
-        port = _port(url) or DEFAULT_PORTS[parts.scheme]
-        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-        self._path = parts.path.rstrip("/")
-        self._headers = {**headers, "Host": host if port == DEFAULT_PORTS[parts.scheme] else f"{host}:{port}"}
         self._retries = retries or Retries()
         options: dict[str, Any] = {
             "maxsize": connections,
@@ -91,17 +95,12 @@ class Transport:
             "timeout": urllib3.Timeout(connect=CONNECT_SECONDS, read=timeout),
             "blocksize": CHUNK_BYTES,
         }
-        self._pool: urllib3.HTTPConnectionPool
-        if parts.scheme == "http":
-            self._pool = urllib3.HTTPConnectionPool(address or parts.hostname, port, **options)
-        else:
-            self._pool = urllib3.HTTPSConnectionPool(
-                address or parts.hostname,
-                port,
-                ssl_context=_trust(ca),
-                server_hostname=parts.hostname,
-                **options,
-            )
+        urls = url.split() or [url]
+        if address and len(urls) > 1:
+            raise Misconfigured("an address to connect to is for one URL, and several were given")
+        self._ways = [_way(each, headers, address, ca, options) for each in urls]
+        self._turn = 0
+        self.url = self._ways[0].url
 
     def ask(
         self,
@@ -116,9 +115,11 @@ class Transport:
         pauses = self._retries.pauses(time.monotonic())
         patient = self._retries.patience is not None
         longest = max(LONGEST_PAUSE_SECONDS, self._retries.patience or 0)
+        others = len(self._ways) - 1
         while True:
+            turn = self._turn
             try:
-                answer = self.once(method, path, body, headers=headers)
+                answer = self._once(turn, method, path, body, headers)
                 if answer.status < 400:
                     return answer
                 raise refusal(method, path, answer)
@@ -126,17 +127,27 @@ class Transport:
                 wait = error.retry_after
                 if wait is None and patient and again is Again.ALWAYS and error.status in PASSING:
                     wait = 0
+                # A limit of the key's is counted on all addresses.
+                if again is not Again.NEVER and error.status in PASSING and others and wait is not None:
+                    others -= 1
+                    self._go_on(turn)
+                    continue
                 told = None if wait is None or wait > longest else next(pauses, None)
                 if again is Again.NEVER or wait is None or told is None:
                     raise
                 # With patience there is no end of attempts, and no use in many of them.
                 pause = max(told, wait) if patient else float(wait)
             except Unreachable as error:
+                if again is Again.ALWAYS and error.passing and others:
+                    others -= 1
+                    self._go_on(turn)
+                    continue
                 told = None if again is not Again.ALWAYS or not error.passing else next(pauses, None)
                 if told is None:
                     raise
                 pause = told
             self._retries.pause(pause)
+            others = len(self._ways) - 1
 
     def once(
         self,
@@ -147,7 +158,23 @@ class Transport:
         headers: Mapping[str, str] | None = None,
     ) -> urllib3.BaseHTTPResponse:
         """Any answer, good or bad, read to its end; raises Unreachable, FileUnreadable."""
-        sent = {**self._headers, **(headers or {})}
+        return self._once(self._turn, method, path, body, headers)
+
+    def _go_on(self, turn: int) -> None:
+        """Ask the next address from now on, unless another thread has found so already."""
+        if self._turn == turn:
+            self._turn = turn + 1
+
+    def _once(
+        self,
+        turn: int,
+        method: str,
+        path: str,
+        body: Form | bytes | None,
+        headers: Mapping[str, str] | None,
+    ) -> urllib3.BaseHTTPResponse:
+        way = self._ways[turn % len(self._ways)]
+        sent = {**way.headers, **(headers or {})}
         data: bytes | Iterable[bytes] | None
         if isinstance(body, Form):
             sent |= {"Content-Type": body.content_type, "Content-Length": str(body.length)}
@@ -157,12 +184,33 @@ class Transport:
             if body is not None:
                 sent["Content-Type"] = "application/json"
         try:
-            return self._pool.request(method, self._path + path, body=data, headers=sent, redirect=False)
+            return way.pool.request(method, way.path + path, body=data, headers=sent, redirect=False)
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise Unreachable(
-                f"{self.url} cannot be reached: {error}",
+                f"{way.url} cannot be reached: {error}",
                 passing=not isinstance(error, SSLError | NameResolutionError),
             ) from error
+
+
+def _way(url: str, headers: Mapping[str, str], address: str, ca: str, options: Mapping[str, Any]) -> _Way:
+    parts = urlsplit(url)
+    if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
+        raise Misconfigured(f"{url!r} is not an http or https address")
+    port = _port(url) or DEFAULT_PORTS[parts.scheme]
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    sent = {**headers, "Host": host if port == DEFAULT_PORTS[parts.scheme] else f"{host}:{port}"}
+    pool: urllib3.HTTPConnectionPool
+    if parts.scheme == "http":
+        pool = urllib3.HTTPConnectionPool(address or parts.hostname, port, **options)
+    else:
+        pool = urllib3.HTTPSConnectionPool(
+            address or parts.hostname,
+            port,
+            ssl_context=_trust(ca),
+            server_hostname=parts.hostname,
+            **options,
+        )
+    return _Way(url.rstrip("/"), parts.path.rstrip("/"), sent, pool)
 
 
 def _port(url: str) -> int | None:
