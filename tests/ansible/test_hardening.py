@@ -46,6 +46,7 @@ EXPOSED = {
     "standby-0": 1.2,
     "etcd-0": 0.9,
     "patroni-0": 1.2,
+    "keepalived-0": 2.0,
 }
 # Drop-ins over another one: for cards, for code that is compiled, for hooks, and over a package's own.
 FURTHER = {"copies-0", "hooks-0", "redis-0", "worker-0", "worker-1"}

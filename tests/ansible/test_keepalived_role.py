@@ -89,7 +89,9 @@ def test_all_ask_at_the_address_and_each_host_its_own_redis() -> None:
         told = dict(line.split("=", 1) for line in written()[f"{name}-env"].splitlines() if "=" in line)
         assert {told["FACE_REDIS_HOST"], told["FACE_SCRATCH_REDIS_HOST"]} == {ADDRESS}
         for server in ("redis", "scratch"):
-            (bound,) = (line for line in written()[f"{name}-{server}"].splitlines() if line.startswith("bind "))
+            (bound,) = (
+                line for line in written()[f"{name}-{server}"].splitlines() if line.startswith("bind ")
+            )
             assert bound.split()[-1] == ADDRESS
         asked = json.loads(written()[f"{name}-asked"])
         assert asked["redis"] == [["127.0.0.1", 6381], ["127.0.0.1", 6382]]
@@ -106,12 +108,18 @@ HOSTS = {
     name: {"look": LOOK, "had": "", "own": own, "hostname": name, "system": "Debian 13"}
     for name, own in (("a", "10.0.0.1"), ("b", "10.0.0.2"))
 }
-PLACE = {"address": ADDRESS, "redis": ["b", "a"], "addresses": {"a": "10.0.0.1", "b": "10.0.0.2", "c": "10.0.0.3"}}
+PLACE = {
+    "address": ADDRESS,
+    "redis": ["b", "a"],
+    "addresses": {"a": "10.0.0.1", "b": "10.0.0.2", "c": "10.0.0.3"},
+}
 
 
 def test_two_hosts_and_a_free_address_are_taken() -> None:
     assert faults(HOSTS, PLACE) == []
-    answered = {name: {**host, "look": {**LOOK, "answers": "02:00"}, "had": ADDRESS} for name, host in HOSTS.items()}
+    answered = {
+        name: {**host, "look": {**LOOK, "answers": "02:00"}, "had": ADDRESS} for name, host in HOSTS.items()
+    }
     assert faults(answered, PLACE) == [], "one of them has it by now"
 
 
@@ -166,7 +174,9 @@ def asked(tmp_path: Path, servers: list[Redis]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def looked(asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch, *, here: bool) -> tuple[int, dict[str, Any]]:
+def looked(
+    asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch, *, here: bool
+) -> tuple[int, dict[str, Any]]:
     state = Path(asked["state"])
     (state / "asked.json").write_text(json.dumps(asked))
     monkeypatch.setattr(check, "is_here", lambda _: here)
@@ -242,7 +252,10 @@ def test_a_host_without_nginx_or_a_majority_may_not_have_it(
     asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     site = tmp_path / "site.conf"
-    with answering(b"HTTP/1.1 301 Moved\r\n\r\n") as good, answering(b"HTTP/1.1 503 no leader\r\n\r\n") as bad:
+    with (
+        answering(b"HTTP/1.1 301 Moved\r\n\r\n") as good,
+        answering(b"HTTP/1.1 503 no leader\r\n\r\n") as bad,
+    ):
         # Not installed yet: nobody asks for it.
         asked["nginx"] = [1, str(site)]
         assert looked(asked, monkeypatch, here=True)[0] == 0
@@ -254,7 +267,9 @@ def test_a_host_without_nginx_or_a_majority_may_not_have_it(
         asked["nginx"] = None
         members = [["127.0.0.1", bad]]
         asked["etcd"] = {"members": members, "certificate": "", "key": ""}
-        assert "etcd has no majority here: HTTP/1.1 503" in looked(asked, monkeypatch, here=True)[1]["faults"][0]
+        assert (
+            "etcd has no majority here: HTTP/1.1 503" in looked(asked, monkeypatch, here=True)[1]["faults"][0]
+        )
         members += [["127.0.0.1", 1], ["127.0.0.1", good]]
         assert looked(asked, monkeypatch, here=True)[0] == 0, "another member knows"
 
@@ -262,6 +277,8 @@ def test_a_host_without_nginx_or_a_majority_may_not_have_it(
 def test_the_table_of_the_kernel_says_whether_it_is_here(tmp_path: Path) -> None:
     assert check.is_here("127.0.0.1")
     table = tmp_path / "fib_trie"
-    table.write_text("     |-- 10.0.0.80\n        /32 link UNICAST\n     |-- 10.0.0.81\n        /32 host LOCAL\n")
+    table.write_text(
+        "     |-- 10.0.0.80\n        /32 link UNICAST\n     |-- 10.0.0.81\n        /32 host LOCAL\n"
+    )
     assert not check.is_here("10.0.0.80", str(table))
     assert check.is_here("10.0.0.81", str(table))

@@ -23,7 +23,9 @@ ROLE = ROOT / "roles" / "redis"
 GROUPS = ("proxy", "web", "workers", "postgres", "redis")
 OLD = "the one password of all"
 # Nobody's unit: a person at a shell, and a program of Debian's.
-NO_UNITS_OF_OURS = {"operator": set(), "exporter": {"prometheus-redis-exporter"}, "keepalived": {"face-keepalived"}}
+NO_UNITS_OF_OURS = {
+    "operator": set(), "exporter": {"prometheus-redis-exporter"}, "keepalived": {"face-keepalived"},
+}  # fmt: skip
 
 
 class Host:

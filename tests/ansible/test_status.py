@@ -177,3 +177,20 @@ def test_an_unknown_format_is_one_line_that_lists_them(tmp_path: Path) -> None:
     done = site.play("status", "-e", "format=xml")
     assert done.returncode == 2
     assert "format is 'xml': take -e format=table or json" in done.stdout
+
+
+def test_who_has_the_address_that_moves_is_said_and_that_it_is_one() -> None:
+    def site(*states: dict[str, Any] | None) -> Any:
+        hosts = {name: told(address=state) for name, state in zip("abc", states, strict=False)}
+        return page.site_status(hosts, SITE)
+
+    has, can = ({"held": held, "able": True, "left": False, "faults": []} for held in (True, False))
+    cannot = {"held": False, "able": False, "left": True, "faults": ["Redis at port 1: refused"]}
+    good = site(has, can)
+    assert good["well"], good["wrong"]
+    assert {"address      a: has it", "address      b: can have it"} <= set(page.site_page(good))
+    assert "no host has it" in site(can, can)["wrong"][0]
+    assert "a, b have it at once" in site(has, has)["wrong"][0]
+    wrong = site(has, cannot, None)["wrong"]
+    assert "b cannot have the address that moves: Redis at port 1: refused" in wrong
+    assert "c cannot have the address that moves: nothing looks whether it could" in wrong

@@ -1,4 +1,4 @@
-"""The address behind which Redis is moves to another host, whose Redis knows of nothing: nobody hangs or is refused."""
+"""The address of Redis moves to another host, whose Redis knows of nothing: nobody hangs or is refused."""
 
 from __future__ import annotations
 

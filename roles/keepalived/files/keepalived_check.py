@@ -1,17 +1,17 @@
 """May this host have the address that moves? keepalived_check.py SETTINGS
 
-keepalived asks every other second. Exit status 1: what would be asked for at the address cannot be done here, and
-another host is to have it. Why is said in the journal when it changes, and in STATE/state.json; Prometheus reads
-STATE/address.prom.
+keepalived asks every other second. Exit status 1: what would be asked for at the address cannot be done here,
+and another host is to have it. Why is said in the journal when it changes, and in STATE/state.json;
+Prometheus reads STATE/address.prom.
 
-SETTINGS is JSON: `address` that moves; `redis`: [[address, port], ...] of this host's own; `user` and `passwords`
-for them; `authority`, a file, by which servers prove who they are ("": without TLS); `nginx`: [port, a file that
-is there where nginx is to run], or null; `etcd`: {members: [[address, port], ...], certificate, key}, or null;
-`state`, a directory. Standard library only.
+SETTINGS is JSON: `address` that moves; `redis`: [[address, port], ...] of this host's own; `user` and
+`passwords` for them; `authority`, a file, by which servers prove who they are ("": without TLS); `nginx`:
+[port, a file that is there where nginx is to run], or null; `etcd`: {members: [[address, port], ...],
+certificate, key}, or null; `state`, a directory. Standard library only.
 
-Where the address was here and is not any more, connections to it are ended, and both Redises are emptied: nobody may
-go on with what others do not see, and what lies there must not come back with the address. Until that is done this
-host may not have it again.
+Where the address was here and is not any more, connections to it are ended, and both Redises are emptied:
+nobody may go on with what others do not see, and what lies there must not come back with the address. Until
+that is done this host may not have it again.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Refused(Exception):
 
 
 def is_here(address: str, table: str = "/proc/net/fib_trie") -> bool:
-    """Whether it is one of this host's addresses. To bind to it proves nothing: that may be done in advance."""
+    """Whether it is one of this host's addresses. To bind to it proves nothing: that may be done before."""
     found = rf"\|-- {re.escape(address)}\n\s+/32 host LOCAL"
     return re.search(found, Path(table).read_text(encoding="ascii")) is not None
 
@@ -102,7 +102,7 @@ def ask_nginx(port: int) -> None:
 
 
 def ask_etcd(authority: str, members: list[list[Any]], certificate: str, key: str) -> None:
-    """A read that most members have to agree to, from the first that answers: this host's own, where it has one."""
+    """A read that most members agree to, from the first that answers: this host's own, where it has one."""
     said: Exception = Refused("nobody was asked")
     for address, port in members:
         try:
@@ -171,7 +171,9 @@ def main(file: str) -> int:
         syslog.openlog("face-keepalived")
         syslog.syslog(
             syslog.LOG_WARNING if found else syslog.LOG_INFO,
-            "this host cannot have the address: " + "; ".join(found) if found else "this host can have the address",
+            "this host cannot have the address: " + "; ".join(found)
+            if found
+            else "this host can have the address",
         )
     if state != known:
         write(there / "state.json", json.dumps(state))
@@ -182,7 +184,8 @@ def main(file: str) -> int:
 def metrics(**values: bool) -> str:
     named = {f"face_virtual_address_{name}": int(value) for name, value in values.items()}
     return "".join(
-        f"# HELP {name} {METRICS[name]}.\n# TYPE {name} gauge\n{name} {value}\n" for name, value in named.items()
+        f"# HELP {name} {METRICS[name]}.\n# TYPE {name} gauge\n{name} {value}\n"
+        for name, value in named.items()
     )
 
 

@@ -1,7 +1,8 @@
-"""Who has an address? look.py ADDRESS OWN: as JSON `here`, `interface` and `prefix` of the address OWN, and `answers`.
+"""Who has an address? look.py ADDRESS OWN: JSON with `interface` and `prefix` of OWN, `here` and `answers`.
 
-`here`: whether this host has ADDRESS. `answers`: what answers to it (a hardware address), or "": nobody. Asked by ARP as
-who is about to take an address asks (RFC 5227), which changes nothing on other hosts. Standard library only.
+`here`: whether this host has ADDRESS. `answers`: what answers to it (a hardware address), or "": nobody.
+It is asked by ARP, as who is about to take an address asks (RFC 5227), which changes nothing on other hosts.
+Standard library only.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ TRIES, SECONDS = 3, 0.5
 
 def interfaces() -> list[tuple[str, str, int]]:
     """Name, address and length of the network's prefix, of each IPv4 address."""
-    said = subprocess.run(["ip", "-json", "-4", "address", "show"], capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(
+        ["ip", "-json", "-4", "address", "show"], capture_output=True, text=True, check=True
+    ).stdout
     return [
         (each["ifname"], address["local"], address["prefixlen"])
         for each in json.loads(said)
@@ -32,7 +35,15 @@ def answers(address: str, interface: str) -> str:
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ARP)) as wire:
         wire.bind((interface, ARP))
         own = wire.getsockname()[4]
-        frame = b"\xff" * 6 + own + struct.pack("!HHHBBH", ARP, 1, 0x0800, 6, 4, 1) + own + bytes(4) + bytes(6) + asked
+        frame = (
+            b"\xff" * 6
+            + own
+            + struct.pack("!HHHBBH", ARP, 1, 0x0800, 6, 4, 1)
+            + own
+            + bytes(4)
+            + bytes(6)
+            + asked
+        )
         for _ in range(TRIES):
             wire.send(frame)
             until = time.monotonic() + SECONDS

@@ -10,8 +10,9 @@ SIZES = (2, 3)
 
 
 def keepalived_faults(hosts: dict[str, dict[str, Any]], site: dict[str, Any]) -> list[str]:
-    """`hosts`: of each host of the group its `look` (files/look.py), `had` (the address that its keepalived has now),
-    `hostname` and `system`. `site`: the `address`, the hosts of `redis`, and the `addresses` of all hosts, by name.
+    """`hosts`: of each host of the group its `look` (files/look.py), `had` (the address that its keepalived
+    has now), `own` address, `hostname` and `system`. `site`: the `address`, the hosts of `redis`, and the
+    `addresses` of all hosts, by name.
     """
     return list(_faults(hosts, site))
 
@@ -45,13 +46,14 @@ def _wrong_hosts(hosts: dict[str, dict[str, Any]], site: dict[str, Any]) -> Iter
     if len(hosts) not in SIZES:
         yield f"the group keepalived names {len(hosts)} hosts: two or three are needed"
     if set(hosts) != set(site["redis"]):
+        both = [", ".join(sorted(names)) for names in (hosts, site["redis"])]
         yield (
-            f"the groups keepalived ({', '.join(sorted(hosts))}) and redis ({', '.join(sorted(site['redis']))}) "
-            "must hold the same hosts: each that may have the address needs a Redis of its own"
+            f"the groups keepalived ({both[0]}) and redis ({both[1]}) must hold the same hosts: "
+            "each that may have the address needs a Redis of its own"
         )
     for name, each in site["addresses"].items():
         if each == site["address"]:
-            yield f"face_virtual_address is the address of {name}: one that no host has for itself is needed"
+            yield f"face_virtual_address is the address of {name}: take one that no host has for itself"
     named = [host["hostname"] for host in hosts.values() if host.get("hostname")]
     if len(set(named)) != len(named):
         yield "hosts of the group keepalived call themselves by one name (hostname): give each its own"
@@ -66,19 +68,25 @@ def _wrong_network(hosts: dict[str, dict[str, Any]], address: str) -> Iterator[s
         if not (look := host.get("look")):
             continue
         if not look["interface"]:
-            yield f"{name} has no interface with its own address {host['own']}, by which the others are to reach it"
+            yield f"{name} has no interface with its own address {host['own']}, where others are to reach it"
             continue
         network = ipaddress.ip_network(f"{host['own']}/{look['prefix']}", strict=False)
         inside = ipaddress.ip_address(address)
         if inside not in network or inside in (network.network_address, network.broadcast_address):
-            yield f"{address} is no address of the network of {name} ({network}): hosts hand it over within one network"
+            yield (
+                f"{address} is no address of the network of {name} ({network}): "
+                "hosts hand it over within one network"
+            )
 
 
 def _taken(hosts: dict[str, dict[str, Any]], address: str) -> Iterator[str]:
     for name, host in hosts.items():
         look = host.get("look") or {"here": False, "answers": ""}
         if look["here"]:
-            yield f"{name} has {address} already, and not from this installation: remove it there, or take another one"
+            yield (
+                f"{name} has {address} already, and not from this installation: "
+                "remove it there, or take another one"
+            )
         elif look["answers"]:
             yield f"{address} is somebody's already ({look['answers']} answers {name}): take one that is free"
 

@@ -22,7 +22,17 @@ def site_status(results: dict[str, Any], site: dict[str, Any]) -> Document:
     hosts = {name: _host(result) for name, result in results.items()}
     answered = {name: host for name, host in hosts.items() if host["reachable"]}
     document: Document = {"url": site["url"], "well": True, "wrong": [], "hosts": hosts}
-    for key in ("queues", "database", "standbys", "members", "address", "redis", "certificate_days", "alerts", "doctor"):
+    for key in (
+        "queues",
+        "database",
+        "standbys",
+        "members",
+        "address",
+        "redis",
+        "certificate_days",
+        "alerts",
+        "doctor",
+    ):
         document[key] = {name: host.pop(key) for name, host in answered.items() if key in host}
     document["backups"] = {
         name: _aged(host.pop("backups"), site["now"]) for name, host in answered.items() if "backups" in host
@@ -281,7 +291,13 @@ def _parts(document: Document) -> Iterator[str]:
         how = "leads" if state["role"] == "leader" else state["state"]
         yield f"database     {name}: {how}"
     for name, state in document["address"].items():
-        how = "has it" if state and state["held"] else "can have it" if state and state["able"] else "cannot have it"
+        how = (
+            "has it"
+            if state and state["held"]
+            else "can have it"
+            if state and state["able"]
+            else "cannot have it"
+        )
         yield f"address      {name}: {how}"
     for servers in document["redis"].values():
         for server, found in servers.items():
