@@ -63,14 +63,17 @@ class Place:
             each.mkdir(parents=True)
         (self.main / "PG_VERSION").write_text("as it was")
 
-    def run(self, step: str, **wish: Any) -> subprocess.CompletedProcess[str]:
+    def wish(self, **wish: Any) -> str:
         asked = {
             "at": "", "repository": 0, "timeline": "", "postgres": "17", "cluster": str(self.main),
             "state": str(self.state), "originals": str(self.originals), "config": "/none", "backup": "/none",
             "credentials": "/none", **wish,
         }  # fmt: skip
+        return json.dumps(asked)
+
+    def run(self, step: str, **wish: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-B", "-", step, json.dumps(asked)],
+            [sys.executable, "-B", "-", step, self.wish(**wish)],
             input=(ROOT / PROGRAM).read_text(), capture_output=True, text=True, check=False,
         )  # fmt: skip
 
@@ -145,3 +148,23 @@ def test_the_last_transaction_is_read_from_the_servers_log(tmp_path: Path) -> No
     assert server.last_transaction() == datetime(2026, 11, 28, 10, 38, 25, 500000, UTC).timestamp()
     server.log.write_text("")
     assert server.last_transaction() is None
+
+
+def test_what_was_there_before_goes_on_in_a_timeline_that_no_repository_has(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.put_aside()
+    wish = restore.Wish(place.wish(patroni=True))
+    seen: list[tuple[str, bool]] = []
+
+    def recover(wish: Any) -> None:
+        auto = (wish.main / "postgresql.auto.conf").read_text()
+        seen.append((auto, (wish.main / "recovery.signal").exists()))
+
+    monkeypatch.setattr(restore, "recover", recover)
+    monkeypatch.setattr(restore.shutil, "chown", lambda *_: None)
+    restore.back(wish)
+    ((auto, signal),) = seen
+    assert signal
+    assert """restore_command = 'pgbackrest --stanza=face archive-get %f "%p"'""" in auto
+    assert "recovery_target_timeline = 'current'" in auto

@@ -51,12 +51,17 @@ def timeline(backup: dict[str, Any]) -> int:
 
 
 def by_timer(name: str) -> None:
-    """As its timer runs it."""
+    """As its timer runs it, now."""
+    asked = f"systemctl show -p InvocationID -p ActiveState --value {UNIT}"
+    before = on(name, asked).split()
     on(
         name,
-        "systemctl set-environment TRIGGER_UNIT=face-backup-database.timer;"
-        f" systemctl start {UNIT}; code=$?; systemctl unset-environment TRIGGER_UNIT; exit $code",
+        f"printf '[Timer]\\nOnActiveSec=1\\nAccuracySec=1ms\\nUnit={UNIT}\\n'"
+        " > /run/systemd/system/face-now.timer; systemctl daemon-reload; systemctl start face-now.timer",
     )
+    wait(lambda: (now := on(name, asked).split())[1:] != before[1:] and now[0] != "activating", 120, "backup")
+    on(name, "rm /run/systemd/system/face-now.timer; systemctl daemon-reload")
+    assert on(name, f"systemctl show -p Result --value {UNIT}").strip() == "success"
 
 
 def figures() -> dict[str, list[str]]:

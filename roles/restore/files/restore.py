@@ -11,8 +11,8 @@
     restore.py forget WISH           remove what was put aside
 
 WISH is an object of JSON: at, repository (0: the first), timeline, cluster, postgres, state, originals,
-in_store, config, backup, credentials. A step that was done before is done again without harm. Exit status
-1: what to do is said.
+in_store, patroni, config, backup, credentials. A step that was done before is done again without harm. Exit
+status 1: what to do is said.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ class Wish:
         self.originals = Path(given["originals"])
         # Whose versions are the store's own affair: nothing is brought back.
         self.in_store = bool(given.get("in_store"))
+        self.patroni = bool(given.get("patroni"))
         self.way_back = self.originals / ".way-back"
         self.backup = [sys.executable, "-I", "-B", given["backup"], given["config"], "restic"]
         self.environment = {
@@ -333,7 +334,22 @@ def back(wish: Wish) -> None:
         wish.before.rename(wish.main)
         if tried.exists():
             shutil.rmtree(tried)
+        if wish.patroni:
+            branch(wish)
     wish.way_back.unlink(missing_ok=True)
+
+
+def branch(wish: Wish) -> None:
+    """A new timeline, which no repository has: Patroni would begin the one of the restore again."""
+    auto, signal = wish.main / "postgresql.auto.conf", wish.main / "recovery.signal"
+    with auto.open("a") as file:
+        file.write(
+            f"restore_command = 'pgbackrest --stanza={STANZA} archive-get %f \"%p\"'\n"
+            "recovery_target_timeline = 'current'\n"
+        )
+    signal.touch(mode=0o600)
+    shutil.chown(signal, "postgres", "postgres")
+    recover(wish)
 
 
 def forget(wish: Wish) -> None:
