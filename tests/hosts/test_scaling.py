@@ -26,10 +26,19 @@ pytestmark = [
 
 
 def playbook(
-    name: str, *, checkout: Path = ROOT, inventory: Path | str | None = INVENTORY, **variables: object
+    name: str,
+    *,
+    checkout: Path = ROOT,
+    inventory: Path | str | None = INVENTORY,
+    check: bool = False,
+    extra: Path | None = None,
+    **variables: object,
 ) -> subprocess.CompletedProcess[str]:
     """With the strategy FACE_REPEAT_STRATEGY, where it is given: `./check campaign` has Ansible's own."""
-    extra = [
+    options = ["--check"] if check else []
+    # A file of variables: what is secret is in no command line.
+    options += ["-e", f"@{extra}"] if extra else []
+    given = [
         part
         for variable, value in variables.items()
         for part in (
@@ -43,7 +52,7 @@ def playbook(
     if strategy := os.environ.get("FACE_REPEAT_STRATEGY"):
         environment["ANSIBLE_STRATEGY"] = strategy
     return subprocess.run(
-        [ansible, "-i", str(inventory), f"playbooks/{name}.yml", *extra],
+        [ansible, "-i", str(inventory), f"playbooks/{name}.yml", *options, *given],
         cwd=checkout, capture_output=True, text=True, timeout=600 * PATIENCE, check=False,
         env={**environment, "ANSIBLE_NOCOLOR": "1"},
     )  # fmt: skip

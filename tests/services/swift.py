@@ -91,7 +91,7 @@ use = egg:swift#bulk
 [filter:s3api]
 use = egg:swift#s3api
 location = {region}
-storage_domain = localhost
+storage_domain = {host}
 [filter:tempauth]
 use = egg:swift#tempauth
 user_face_app = {secret} .admin
@@ -112,7 +112,7 @@ http {{
   uwsgi_temp_path {{directory}}/uwsgi;
   scgi_temp_path {{directory}}/scgi;
   server {{
-    listen 127.0.0.1:{{port}} ssl;
+    listen {{address}}:{{port}} ssl;
     ssl_certificate {{directory}}/server.crt;
     ssl_certificate_key {{directory}}/server.key;
     client_max_body_size 0;
@@ -139,11 +139,11 @@ class _Servers(Service):
     stop_signal = signal.SIGKILL
     start_seconds = 120.0
 
-    def __init__(self) -> None:
+    def __init__(self, host: str) -> None:
         super().__init__()
         self.secret = secrets.token_urlsafe(24)
         self._ports = {name: free_port() for name in (*KINDS, "memcached")}
-        given = {"directory": self.directory, "secret": self.secret, "region": REGION}
+        given = {"directory": self.directory, "secret": self.secret, "region": REGION, "host": host}
         self.write("rings.py", RINGS.format(**given))
         self.write("run", RUN.format(**given))
         self.write("swift.conf", SWIFT)
@@ -169,13 +169,17 @@ class _Servers(Service):
 
 
 class Swift:
-    """The store: an endpoint, an access key, and the authority of its certificate."""
+    """The store: an endpoint, an access key, and the authority of its certificate.
 
-    def __init__(self) -> None:
-        self.servers = _Servers()
-        self._front = Nginx(FRONT.format(port=self.servers.port))
+    It listens at `address` of this machine, where its clients find it by the name `host`.
+    """
+
+    def __init__(self, host: str = "localhost", address: str = "127.0.0.1") -> None:
+        self.host = host
+        self.servers = _Servers(host)
+        self._front = Nginx(FRONT.format(port=self.servers.port).replace("{address}", address))
+        self._front.host = address
         self._certify()
-        self.host = "localhost"
         self.port = self._front.port
         self.region = REGION
         self.key_id = KEY_ID
@@ -218,10 +222,10 @@ class Swift:
 
     def _certify(self) -> None:
         directory = self._front.directory
-        names = "subjectAltName=DNS:localhost,DNS:face.localhost,IP:127.0.0.1"
+        names = f"subjectAltName=DNS:{self.host},DNS:face.{self.host},IP:{self._front.host}"
         curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
         own = ["-x509", *curve, "-subj", "/CN=authority-of-the-test"]
-        signed = ["-x509", *curve, "-subj", "/CN=localhost", "-addext", names]
+        signed = ["-x509", *curve, "-subj", f"/CN={self.host}", "-addext", names]
         by = ["-CA", f"{directory}/ca.crt", "-CAkey", f"{directory}/ca.key"]
         for rest, name in ((own, "ca"), ([*signed, *by, "-addext", "basicConstraints=CA:FALSE"], "server")):
             files = ["-keyout", f"{directory}/{name}.key", "-out", f"{directory}/{name}.crt"]
