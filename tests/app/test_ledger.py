@@ -253,6 +253,8 @@ def test_an_upload_that_the_disk_does_not_take_leaves_nothing(tmp_path: Path) ->
 
 def test_the_photos_of_a_request_are_written_and_queued_together(parts: Parts) -> None:
     """However many they are, the database and Redis are asked as often as for one."""
+    with parts.database.transaction() as session:
+        collections.open_collection(session, "together", parts.pack)
     asked: dict[int, tuple[int, int]] = {}
     for count in (1, 12):
         statements: list[str] = []

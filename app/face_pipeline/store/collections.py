@@ -22,6 +22,11 @@ NAME_PATTERN = re.compile(r"[a-z0-9_][a-z0-9_-]{0,63}")
 
 # Asked with every upload and every search.
 _BY_NAME = select(Collection).where(Collection.name == bindparam("wanted_name"))
+_HOLD = (
+    select(Collection.contract_id)
+    .where(Collection.id == bindparam("held_id"))
+    .with_for_update(read=True, key_share=True)
+)
 
 
 def check_name(name: str) -> str:
@@ -34,9 +39,13 @@ def check_name(name: str) -> str:
 
 def open_collection(session: Session, name: str, pack: Pack) -> Collection:
     """The collection `name`, made now if there is none; Conflict when another engine made its embeddings."""
-    row = {"name": check_name(name), "contract_id": contract_id(pack), "dimension": pack.dimension}
-    session.execute(insert(Collection).values(row).on_conflict_do_nothing(index_elements=["name"]))
-    return find_collection(session, name, pack)
+    collection = session.scalar(_BY_NAME, {"wanted_name": check_name(name)})
+    if collection is None:
+        row = {"name": name, "contract_id": contract_id(pack), "dimension": pack.dimension}
+        session.execute(insert(Collection).values(row).on_conflict_do_nothing(index_elements=["name"]))
+        return find_collection(session, name, pack)
+    check_contract(collection, pack)
+    return collection
 
 
 def find_collection(session: Session, name: str, pack: Pack) -> Collection:
@@ -107,8 +116,7 @@ def make_default(session: Session, name: str, pack: Pack) -> None:
 def hold(session: Session, collection: Collection) -> None:
     """Keep others from deleting the collection, or moving it to another model pack, until this transaction
     ends; NotFound when one deleted it, Unavailable when one moved it since it was read."""
-    held = select(Collection.contract_id).where(Collection.id == collection.id)
-    contract = session.scalar(held.with_for_update(read=True, key_share=True))
+    contract = session.scalar(_HOLD, {"held_id": collection.id})
     if contract is None:
         raise NotFound(f"the collection {collection.name!r} was deleted", code="collection_not_found")
     if contract != collection.contract_id:

@@ -22,7 +22,19 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, or_, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    bindparam,
+    case,
+    func,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.orm import Session
 
 from face_pipeline.engine import DetectedFace, Pack
@@ -47,6 +59,11 @@ PUBLISH_GRACE_SECONDS = 5.0
 EMBEDDING_DECIMALS = 7
 # id, sha256, state
 FoundPhoto = Row[uuid.UUID, str, State]
+
+# Of some hashes, the photos that a collection has.
+_FOUND = select(Photo.id, Photo.sha256, Photo.state).where(
+    Photo.collection_id == bindparam("in_collection"), Photo.sha256.in_(bindparam("hashes", expanding=True))
+)
 
 
 @dataclass(frozen=True)
@@ -108,8 +125,8 @@ def open_collection(
     collection = collections.open_collection(session, name, pack)
     if batch_id is not None:
         batches.find_of(session, batch_id, collection)
-    known = select(Photo.sha256).where(Photo.collection_id == collection.id, Photo.sha256.in_(list(hashes)))
-    return collection, set(session.scalars(known)), quotas.room(session, collection.id, by)
+    known = session.execute(_FOUND, {"in_collection": collection.id, "hashes": list(hashes)}).all()
+    return collection, {row.sha256 for row in known}, quotas.room(session, collection.id, by)
 
 
 def accept(
@@ -195,11 +212,7 @@ def _rows(
     while missing := sorted(rows.keys() - found.keys()):
         new = [{**rows[sha256], "id": str(rows[sha256]["id"])} for sha256 in missing]
         session.execute(statements.ADD_PHOTOS, {**shared, "new_photos": new})
-        there = session.execute(
-            select(Photo.id, Photo.sha256, Photo.state).where(
-                Photo.collection_id == collection.id, Photo.sha256.in_(missing)
-            )
-        ).all()
+        there = session.execute(_FOUND, {"in_collection": collection.id, "hashes": missing}).all()
         older = _hold(session, [row.id for row in there if row.id != rows[row.sha256]["id"]])
         found |= {row.sha256: row for row in there if row.id in {*older, rows[row.sha256]["id"]}}
     made = {row.id for row in found.values() if row.id == rows[row.sha256]["id"]}
