@@ -57,10 +57,14 @@ def by_timer(name: str) -> None:
     on(
         name,
         f"printf '[Timer]\\nOnActiveSec=1\\nAccuracySec=1ms\\nUnit={UNIT}\\n'"
-        " > /run/systemd/system/face-now.timer; systemctl daemon-reload; systemctl start face-now.timer",
+        " > /run/systemd/system/face-now.timer; systemctl daemon-reload; systemctl restart face-now.timer",
     )
-    wait(lambda: (now := on(name, asked).split())[1:] != before[1:] and now[0] != "activating", 120, "backup")
-    on(name, "rm /run/systemd/system/face-now.timer; systemctl daemon-reload")
+    wait(
+        lambda: (now := on(name, asked).split())[1:] != before[1:] and not now[0].endswith("activating"),
+        120,
+        "backup",
+    )
+    on(name, "systemctl stop face-now.timer; rm /run/systemd/system/face-now.timer; systemctl daemon-reload")
     assert on(name, f"systemctl show -p Result --value {UNIT}").strip() == "success"
 
 
