@@ -103,3 +103,17 @@ def test_one_host_alone_speaks_to_itself_over_loopback(tmp_path: Path) -> None:
     alone.configure()
     assert alone.kinds("127.0.0.1") == {"host"}
     assert "changed=0 " in alone.close()
+
+
+def test_units_of_a_host_that_was_alone_are_let_in_until_the_end(tmp_path: Path, several: Host) -> None:
+    (tmp_path / "alone").mkdir()
+    alone = Host(tmp_path / "alone", ["one"])
+    alone.configure()
+    several.access.write_text(alone.access.read_text())
+    several.configure()
+    assert several.kinds("127.0.0.1") == {"hostnossl"}
+    assert "changed=0 " in several.configure()
+    assert "changed=1 " in several.close()
+    assert several.kinds("127.0.0.1") == set()
+    assert several.kinds("10.0.0.1") == several.kinds("10.0.0.2") == {"hostssl"}
+    assert "changed=0 " in several.configure()
