@@ -11,7 +11,9 @@ from typing import Any
 
 import redis
 from kombu.exceptions import OperationalError
+from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
+from redis.retry import Retry
 
 from face_pipeline import network
 from face_pipeline.errors import QueueUnavailable, RedisRefused
@@ -68,12 +70,15 @@ def connect(url: str, *, timeout: float, authority: str = "") -> redis.Redis:
     """A client with a pool of its own; `timeout` is the longest wait for one answer, seconds.
 
     With `authority`, the file of one's certificate, Redis is asked by TLS and has to prove who it is.
-    It connects when it is first used.
+    It connects when it is first used. A command whose connection has ended is sent once more, by a new one:
+    those that idled while the address moved to another host end so. What is done twice does no harm.
     """
     proven = {"connection_class": ProvenConnection, **tls_options(authority)} if authority else {}
     return redis.Redis.from_url(
-        url, socket_timeout=timeout, health_check_interval=HEALTH_CHECK_SECONDS, **OPTIONS, **proven
-    )
+        url, socket_timeout=timeout, health_check_interval=HEALTH_CHECK_SECONDS,
+        retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+        retry_on_error=[redis.ConnectionError], **OPTIONS, **proven,
+    )  # fmt: skip
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 # Together less than keepalived waits for this program.
-SECONDS = 1.5
+SECONDS = 2.5
 # Any key will do: that there is an answer means that most members agree.
 READ = b'{"key":"AA=="}'
 METRICS = {
