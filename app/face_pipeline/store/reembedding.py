@@ -8,6 +8,7 @@ collections, with their indexes, stay where they are: two tables change places (
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -38,6 +39,8 @@ from face_pipeline.store.models import (
 
 # Held by whoever looks at photos, or switches, for as long as that lasts.
 LOCK = 7_312_021
+# PostgreSQL may notice so much later that one that was killed is gone.
+GONE_SECONDS = 5.0
 FIRST = uuid.UUID(int=0)
 
 Embedding = npt.NDArray[np.float32]
@@ -199,9 +202,12 @@ class NotYet(Conflict):
 @contextmanager
 def alone(database: Database) -> Iterator[None]:
     """While nobody else looks at photos or switches; raises DatabaseBusy."""
+    until = time.monotonic() + GONE_SECONDS
     with database.single_statements() as connection:
-        if not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": LOCK}):
-            raise DatabaseBusy("another `face-pipeline reembed` is at work; let it end, or end it, first")
+        while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": LOCK}):
+            if time.monotonic() > until:
+                raise DatabaseBusy("another `face-pipeline reembed` is at work; let it end, or end it, first")
+            time.sleep(0.1)
         try:
             yield
         finally:
