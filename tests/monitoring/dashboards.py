@@ -30,6 +30,7 @@ MAY_BE_EMPTY: dict[str | tuple[str, str], str] = {
     ("overview", "Photos that copies lack"): "no host keeps copies of photos",
     ("infrastructure", "Standbys"): "no host follows the database",
     ("infrastructure", "Who leads the database"): _NO_PATRONI,
+    ("infrastructure", "Address that moves"): "no address moves between hosts",
     ("workers", "Autoscaler"): _NO_AUTOSCALER,
     ("workers", "Workers wanted and running"): _NO_AUTOSCALER,
     ("workers", "Waiting tasks it sees"): _NO_AUTOSCALER,
