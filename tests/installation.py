@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -28,6 +27,7 @@ from face_pipeline.store.rights import Role
 from tests.patience import PATIENCE
 from tests.photos import ROOT
 from tests.services import Postgres, Redis
+from tests.services.process import free_port
 from tests.services.redis import TESTER, passwords, user_of
 
 BIN = Path(sys.executable).parent
@@ -56,12 +56,6 @@ ROLES = {
 }  # fmt: skip
 # Celery warns, in plain text, that it runs as root; on a host it does not.
 TEST_ENVIRONMENT = {"PYTHONWARNINGS": "ignore"}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def resident_mib(pid: int, field: str = "VmRSS") -> float:

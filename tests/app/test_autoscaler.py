@@ -24,7 +24,8 @@ from face_pipeline.ops.autoscaler.spread import Host, spread
 from face_pipeline.parts import Parts
 
 from bench.autoscaler import Moment, Plant, burst
-from tests.installation import Installation, free_port, wait_until
+from tests.installation import Installation, wait_until
+from tests.services.process import free_port
 
 POLICY = Policy()
 

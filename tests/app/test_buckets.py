@@ -21,7 +21,7 @@ from face_pipeline.store.originals import OriginalMissing, OriginalsAway, Remove
 from face_pipeline.store.originals.s3 import S3Originals
 
 from tests.app.test_metrics_serving import certify
-from tests.installation import free_port
+from tests.services.process import free_port
 
 # docs.aws.amazon.com, Amazon S3, "Authenticating Requests: Examples of signature calculations".
 AMAZONS = Place("s3.amazonaws.com", 443, "examplebucket", "us-east-1", "/", False, "", "AKIAIOSFODNN7EXAMPLE")

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.installation import BIN, Installation, free_port, seal_all
+from tests.installation import BIN, Installation, seal_all
 from tests.packs import insightface_pack
+from tests.services.process import free_port
 
 
 def _run(installation: Installation, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:

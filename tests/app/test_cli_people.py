@@ -16,8 +16,9 @@ from face_pipeline.cli import front, host
 
 from tests.app.cli import Person
 from tests.app.test_cli_ingest import broken_png, small
-from tests.installation import App, free_port, wait_until
+from tests.installation import App, wait_until
 from tests.photos import ROOT, astronaut_again, astronaut_jpeg, no_face
+from tests.services.process import free_port
 
 LEAVES = [
     *(("photos", name) for name in ("list", "show", "retry", "move", "delete")),

@@ -34,8 +34,9 @@ from PIL import Image
 
 from tests.app import stock
 from tests.app.test_edge import Edge, edge  # noqa: F401 (a fixture)
-from tests.installation import ADMIN_KEY, App, Installation, free_port
+from tests.installation import ADMIN_KEY, App, Installation
 from tests.photos import ROOT, astronaut_jpeg
+from tests.services.process import free_port
 
 # Of the fixture, which looks whether nginx answers.
 pytestmark = [

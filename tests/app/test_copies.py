@@ -28,8 +28,9 @@ from sqlalchemy import text
 
 from tests.app import stock
 from tests.app.test_metrics_serving import certify
-from tests.installation import BIN, START_SECONDS, App, Installation, free_port, start_web, wait_until
+from tests.installation import BIN, START_SECONDS, App, Installation, start_web, wait_until
 from tests.photos import astronaut_again, astronaut_jpeg
+from tests.services.process import free_port
 
 TOKEN = "a token of the tests"
 

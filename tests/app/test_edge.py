@@ -23,9 +23,10 @@ import requests
 from face_pipeline.web.ui import assets
 
 from tests.app.test_flower import ROLES, render
-from tests.installation import ADMIN_KEY, BIN, Installation, free_port, wait_until
+from tests.installation import ADMIN_KEY, BIN, Installation, wait_until
 from tests.photos import astronaut_jpeg
 from tests.services import Nginx
+from tests.services.process import free_port
 
 # nginx's certificate is made on the spot.
 pytestmark = pytest.mark.filterwarnings("ignore:Unverified HTTPS request")

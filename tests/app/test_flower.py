@@ -20,9 +20,10 @@ import requests
 from face_pipeline.parts import Parts
 from kombu import Connection
 
-from tests.installation import App, Installation, free_port, wait_until
+from tests.installation import App, Installation, wait_until
 from tests.photos import ROOT, astronaut_jpeg
 from tests.services import Nginx
+from tests.services.process import free_port
 from tests.services.redis import passwords
 
 # nginx's certificate is made on the spot.

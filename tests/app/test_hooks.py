@@ -28,8 +28,9 @@ from sqlalchemy import func, text, update
 from tests.app.receivers import Receiver, Receivers, receivers
 from tests.app.test_events import end
 from tests.app.test_ledger import a_face, add_photo
-from tests.installation import App, Installation, as_role, free_port, start_web, wait_until
+from tests.installation import App, Installation, as_role, start_web, wait_until
 from tests.photos import astronaut_jpeg
+from tests.services.process import free_port
 
 pytestmark = pytest.mark.usefixtures("clean")
 

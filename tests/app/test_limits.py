@@ -11,8 +11,9 @@ import requests
 from sqlalchemy import text
 
 from tests.app.test_keys_api import KEYS, PHOTOS, by, make, refused
-from tests.installation import App, Installation, free_port, start_web
+from tests.installation import App, Installation, start_web
 from tests.photos import no_face
+from tests.services.process import free_port
 
 WRONG = {"Authorization": "Bearer fp_wrong"}
 MOST = 5

@@ -16,7 +16,8 @@ from face_pipeline.broker import log_level
 from face_pipeline.parts import Parts
 from face_pipeline.telemetry import logging as lines
 
-from tests.installation import App, Installation, free_port, wait_until
+from tests.installation import App, Installation, wait_until
+from tests.services.process import free_port
 from tests.services.redis import passwords
 
 # The longest a process may take to see a change, and some for a busy machine.

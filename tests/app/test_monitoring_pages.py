@@ -14,10 +14,10 @@ import requests
 import yaml
 
 from tests.app.test_flower import NOT_A_WEB_SOCKET, PASSWORD, ROLES, render
-from tests.installation import Installation, free_port
+from tests.installation import Installation
 from tests.photos import ROOT
 from tests.services import Nginx
-from tests.services.process import ServicesMissing
+from tests.services.process import ServicesMissing, free_port
 from tests.services.prometheus import Alertmanager, Prometheus
 
 pytestmark = pytest.mark.filterwarnings("ignore:Unverified HTTPS request")

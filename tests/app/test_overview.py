@@ -25,10 +25,10 @@ from werkzeug.test import TestResponse
 
 from tests.app import stock
 from tests.app.test_contract import DOCUMENT
-from tests.installation import MONITORING_PASSWORD, App, Installation, free_port, wait_until
+from tests.installation import MONITORING_PASSWORD, App, Installation, wait_until
 from tests.photos import ROOT, astronaut_jpeg
 from tests.services import Postgres
-from tests.services.process import ServicesMissing
+from tests.services.process import ServicesMissing, free_port
 from tests.services.prometheus import Alertmanager, Prometheus
 
 RUNBOOK = "https://faces.example.org/runbooks/HighDiskUsage.md"

@@ -31,8 +31,9 @@ from sqlalchemy import text
 from tests.app import stock
 from tests.app.test_copies import TOKEN, Host, aged, database_made
 from tests.app.test_sessions import COOKIE, PHOTOS, Browser
-from tests.installation import App, Installation, free_port, start_web
+from tests.installation import App, Installation, start_web
 from tests.photos import astronaut_again, astronaut_jpeg
+from tests.services.process import free_port
 
 
 @dataclass

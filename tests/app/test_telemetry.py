@@ -25,8 +25,9 @@ from prometheus_client.openmetrics import parser
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy.exc import DBAPIError
 
-from tests.installation import ADMIN_KEY, App, Installation, free_port, start_web, wait_until
+from tests.installation import ADMIN_KEY, App, Installation, start_web, wait_until
 from tests.photos import ROOT, astronaut_again, astronaut_jpeg
+from tests.services.process import free_port
 from tests.services.redis import passwords
 
 WRONG_KEY = "fp_" + "z9Y8" * 10

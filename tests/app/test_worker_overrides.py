@@ -12,8 +12,9 @@ from face_pipeline.parts import Parts
 from kombu import Connection
 
 from tests.hardening import calls
-from tests.installation import BIN, START_SECONDS, App, free_port, wait_until
+from tests.installation import BIN, START_SECONDS, App, wait_until
 from tests.photos import ROOT
+from tests.services.process import free_port
 
 UNIT = ROOT / "roles/worker/templates/celery@.service.j2"
 

@@ -17,11 +17,12 @@ from typing import Any
 import requests
 import yaml
 
-from tests.installation import App, Installation, free_port, start_web, wait_until
+from tests.installation import App, Installation, start_web, wait_until
 from tests.packs import dlib_pack
 from tests.services import Nginx, Postgres, Redis
 from tests.services.exporters import Program, names, settings
 from tests.services.postgres import BINARIES
+from tests.services.process import free_port
 from tests.services.redis import passwords as redis_passwords
 from tests.sharing import once_a_run
 

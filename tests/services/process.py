@@ -4,6 +4,7 @@ import atexit
 import ctypes
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -24,6 +25,11 @@ ROOT = CACHE / "services-trixie-3"
 S3_ROOT = CACHE / "services-s3-trixie-1"
 PREFIX = "face-tests-"
 PR_SET_PDEATHSIG = 1
+# Above the services' own, below those of outgoing connections (net.ipv4.ip_local_port_range).
+PORTS = range(15_000, 32_768)
+_given: set[int] = set()
+# Not the generator that a test may seed: two processes would draw the same.
+_dice = random.SystemRandom()
 
 
 class ServicesMissing(RuntimeError):
@@ -53,10 +59,20 @@ def sweep() -> None:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of loopback that nobody listens on, and that Linux gives to no connection by itself.
+
+    A port that the system chooses can be taken by any connection before its server binds it.
+    """
+    while True:
+        port = _dice.choice(PORTS)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port not in _given:
+            _given.add(port)
+            return port
 
 
 class Service:
