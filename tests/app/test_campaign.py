@@ -285,7 +285,8 @@ def test_a_file_is_spoiled_and_mended(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("nft") is None, reason="needs root and nft")
 @pytest.mark.parametrize(("toward", "back"), [(100, 100), (100, 0), (0, 100), (20, 20)])
 def test_the_rules_that_cut_a_network_are_rules(toward: int, back: int) -> None:
-    here("nft", "--check", "-f", "-", stdin=cut_rules("no-body", toward, back))
+    for among_guests in (False, True):
+        here("nft", "--check", "-f", "-", stdin=cut_rules("no-body", toward, back, among_guests))
 
 
 def test_alerts_are_read_with_their_times() -> None:
@@ -326,7 +327,10 @@ def test_a_report_counts_by_kind_and_says_how_to_do_a_fault_again(tmp_path: Path
     assert again == [command.format(5), command.format(6)]
     report.write(tmp_path)
     assert json.loads((tmp_path / "report.json").read_text())["counts"]["photos acknowledged"] == 2
-    assert "| power | 1 |" in (tmp_path / "report.md").read_text()
+    written = (tmp_path / "report.md").read_text()
+    assert "| power | 1 |" in written
+    # Its pages, searches and uploads.
+    assert "| 5 | kill | nginx |  | 1 | 20 | 0 | 0 | 4 |  |" in written
 
 
 def test_pieces_of_a_campaign_make_one_report(tmp_path: Path) -> None:
@@ -343,7 +347,8 @@ def test_pieces_of_a_campaign_make_one_report(tmp_path: Path) -> None:
     figures = made.figures()
     assert figures["counts"]["minutes"] == 4.0
     assert figures["counts"]["photos acknowledged"] == 2
-    assert figures["targets"] == {"kill of redis": 2}
+    told = {"faults": 2, "pages s": 0, "searches s": 0, "uploads s": 0}
+    assert figures["targets"] == {"kill of redis": told}
     assert [(each["seed"], each["first"], each["last"]) for each in figures["pieces"]] == [
         (3, 1, 1),
         (4, 1, 1),

@@ -65,6 +65,8 @@ def main() -> int:
     options = _options()
     site = hosts.read(options.summary, options.inventory)
     pace: Pace = options.pace
+    if not site.chooses:
+        pace = replace(pace, kinds=tuple(kind for kind in pace.kinds if kind != "site"))
     report = Report(options.seed, list(pace.kinds), time.time(), short=options.short)
     directory: Path = options.report
     directory.mkdir(parents=True, exist_ok=True)
@@ -216,7 +218,7 @@ def _options() -> argparse.Namespace:
     count = int(environment("FACE_FAULTS") or 75)
     parser.add_argument("--count", type=int, default=count, help="of faults (FACE_FAULTS, or 75)")
     parser.add_argument("--from", dest="first", type=int, default=1, help="the number of the first fault")
-    parser.add_argument("--kinds", help=f"of {', '.join(FAULTS)} (all)")
+    parser.add_argument("--kinds", help=f"of {', '.join(FAULTS)} (all; site: where hosts choose who leads)")
     parser.add_argument("--short", action="store_true", help="what is over in moments, in 6 minutes at most")
     parser.add_argument("--minutes", type=float, help="no fault begins later (short: 6)")
     parser.add_argument(

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from random import Random
 
-from tests.campaign.hosts import ORIGINALS, CommandFailed, Guest, Site
+from tests.campaign.hosts import DATABASES, ORIGINALS, CommandFailed, Guest, Site
 
 # A process that the fault before killed may not be back yet.
 FIND_TRIES = 60
@@ -78,6 +78,14 @@ def backend(place: Place) -> str:
         " AND pid <> pg_backend_pid() ORDER BY pid"
     )
     return f'unit=postgresql\npid=$(runuser -u postgres -- psql -qAt face -c "{query}" | {_pick(place)})\n'
+
+
+def postmaster(_: Place) -> str:
+    """Of PostgreSQL, whoever runs it."""
+    return (
+        "unit=postgresql; pid=$(head -n 1 /var/lib/postgresql/*/main/postmaster.pid)\n"
+        "[ -d /proc/$pid ] || pid=0\n"
+    )
 
 
 def run_of(unit: str) -> Process:
@@ -150,27 +158,34 @@ def freeze(process: Process) -> Break:
     return do
 
 
-def restart(unit: str) -> Break:
+def _active(place: Place, patterns: str) -> str:
+    """Units of these patterns, which a space parts. Others of them may be there, and are not to run."""
+    quoted = " ".join(map(shlex.quote, patterns.split()))
+    listed = f"systemctl list-units --plain --no-legend --state=active {quoted}"
+    return " ".join(place.guest.run(f"{listed} | awk '{{print $1}}'").split())
+
+
+def restart(units: str) -> Break:
     @contextmanager
     def do(place: Place) -> Iterator[str]:
-        place.guest.run(f"systemctl restart {shlex.quote(unit)}")
-        yield unit
+        hit = _active(place, units)
+        place.guest.run(f"systemctl restart {hit}")
+        yield hit
 
     return do
 
 
-def stop(unit: str) -> Break:
+def stop(units: str) -> Break:
     """As an operator may, and forget it for minutes."""
 
     @contextmanager
     def do(place: Place) -> Iterator[str]:
-        listed = f"systemctl list-units --plain --no-legend --state=active {shlex.quote(unit)}"
-        units = " ".join(place.guest.run(f"{listed} | awk '{{print $1}}'").split())
+        hit = _active(place, units)
         try:
-            place.guest.run(f"systemctl stop {units}")
-            yield units
+            place.guest.run(f"systemctl stop {hit}")
+            yield hit
         finally:
-            place.guest.run(f"systemctl start {units}")
+            place.guest.run(f"systemctl start {hit}")
 
     return do
 
@@ -180,9 +195,11 @@ def empty(users: str, option: str = "") -> Break:
 
     @contextmanager
     def do(place: Place) -> Iterator[str]:
-        redis = f"face-redis {option}"
+        # Behind an address that moves, this host's own.
+        redis = f"face-redis $own {option}"
         size = place.guest.run(
-            f"set -e; cp -p {users} {users}.campaign\n"
+            "set -e; own=$(! face-redis --help | grep -q -- --own || echo --own)\n"
+            f"cp -p {users} {users}.campaign\n"
             f"trap 'cat {users}.campaign > {users}; rm {users}.campaign; {redis} ACL LOAD >/dev/null' EXIT\n"
             f"sed -i '/^user operator /s/$/ +flushall/' {users}; {redis} ACL LOAD >/dev/null\n"
             f"{redis} DBSIZE; {redis} FLUSHALL >/dev/null"
@@ -355,3 +372,77 @@ def cut_power(silently: bool = False) -> Break:
             place.site.start()
 
     return do
+
+
+def of_leader(do: Break) -> Break:
+    """On the host that leads the database."""
+
+    @contextmanager
+    def there(place: Place) -> Iterator[str]:
+        guest = place.site.database
+        with do(replace(place, guest=guest)) as hit:
+            yield f"{guest.name}, which led: {hit}"
+
+    return there
+
+
+def of_holder(do: Break) -> Break:
+    """On the host that has the address that moves."""
+
+    @contextmanager
+    def there(place: Place) -> Iterator[str]:
+        guest = place.site.holder
+        with do(replace(place, guest=guest)) as hit:
+            yield f"{guest.name}, which had the address: {hit}"
+
+    return there
+
+
+def everywhere(do: Break) -> Break:
+    """On each host of the site at once."""
+
+    @contextmanager
+    def there(place: Place) -> Iterator[str]:
+        with ExitStack() as undone:
+            hits = [undone.enter_context(do(replace(place, guest=guest))) for guest in place.site.guests]
+            yield ", ".join(hits)
+
+    return there
+
+
+def and_elsewhere(do: Break, other: Break) -> Break:
+    """Two at once, on different hosts; the second is over at once."""
+
+    @contextmanager
+    def there(place: Place) -> Iterator[str]:
+        elsewhere = [guest for guest in place.site.guests if guest is not place.guest]
+        with (
+            other(replace(place, guest=place.chance.choice(elsewhere))) as second,
+            do(place) as first,
+        ):
+            yield f"{first}; {second}"
+
+    return there
+
+
+def part(toward: bool, back: bool) -> Break:
+    """From the other hosts of the site alone: clients on this machine still reach it."""
+
+    @contextmanager
+    def do(place: Place) -> Iterator[str]:
+        with place.guest.cut_cable(100 * toward, 100 * back, among_guests=True):
+            ways = [word for word, is_cut in (("to", toward), ("from", back)) if is_cut]
+            yield f"no frame of other hosts {' or '.join(ways)} {place.guest.name}"
+
+    return do
+
+
+@contextmanager
+def switch_over(place: Place) -> Iterator[str]:
+    """Another host is to lead, as `playbooks/switchover.yml` asks for it."""
+    led = place.site.database
+    to = place.chance.choice([guest for guest in place.site.of(DATABASES) if guest is not led])
+    led.run(
+        f"patronictl -c /etc/patroni/*-main.yml switchover --force --leader {led.name} --candidate {to.name}"
+    )
+    yield f"from {led.name} to {to.name}"

@@ -9,25 +9,32 @@ from tests.campaign.breaks import (
     FAKE_TIME,
     Break,
     Process,
+    and_elsewhere,
     backend,
     child_of,
     cut,
     cut_power,
     empty,
+    everywhere,
     fill,
     freeze,
     kill,
     kill_run,
     main_of,
+    of_holder,
+    of_leader,
+    part,
+    postmaster,
     restart,
     shift_clock,
     spoil_model,
     spoil_original,
     stop,
     stutter,
+    switch_over,
     thin_line,
 )  # fmt: skip  # isort: skip
-from tests.campaign.hosts import ORIGINALS
+from tests.campaign.hosts import DATABASES, ORIGINALS
 from tests.campaign.operators import deploy_broken, install_twice
 
 # Such a rate of losses in each direction, in percent.
@@ -69,22 +76,31 @@ FROZEN = (1.0, 25.0)
 CUT_SECONDS = (2.0, 15.0)
 DISK_SECONDS = (10.0, 25.0)
 CLOCK_SECONDS = (10.0, 20.0)
+# Long enough that another host leads.
+PARTED = (30.0, 65.0)
 # Longer than the alert's own wait, and a scrape and an evaluation before it.
 STOPPED = (130.0, 150.0)
 
-POSTGRES, WORKERS = "postgresql@*", "celery@*"
+POSTGRES, WORKERS = "postgresql@* patroni@*", "celery@*"
 REDIS, SCRATCH = "redis-server.service", "redis-server@scratch.service"
 
+# Of several hosts: which of them lead, have the address, and have the others' photos.
+OF_SITE = (
+    "DatabaseWithoutLeader", "DatabaseMemberAway", "PostgreSQLReplicationLag", "VirtualAddressNowhere",
+    "VirtualAddressTwice", "VirtualAddressHostUnable", "OriginalsCopiesAway", "OriginalsCopiesMissing",
+)  # fmt: skip
 OF_WORKERS = ("CeleryWorkerDown", "CeleryNoWorkers", "HighCeleryQueueLength")
 OF_DATA = (
-    *OF_WORKERS, "PostgreSQLDown", "RedisDown", "PublicUrlDown", "AuditNotSealed", "WebHookFails",
+    *OF_WORKERS, *OF_SITE, "PostgreSQLDown", "RedisDown", "PublicUrlDown", "AuditNotSealed", "WebHookFails",
 )  # fmt: skip
 OF_MONITORING = (
     "AlertmanagerDown", "PrometheusNotificationsFail", "AlertmanagerNotificationsFail",
     "PrometheusRuleFailures", "PrometheusDown", "AlertmanagersApart",
 )  # fmt: skip
-OF_NGINX = ("PublicUrlDown",)
+OF_NGINX = ("PublicUrlDown", "VirtualAddressHostUnable")
 OF_COPIES = ("OriginalsCopiesAway", "OriginalsCopiesMissing")
+
+OF_A_HOST = (*OF_DATA, *OF_MONITORING, *OF_COPIES, "HostDown")
 
 NOTHING = "nothing"
 LATER = "answers that come later, or 5xx with `Retry-After` for some seconds"
@@ -113,8 +129,8 @@ STAY: Mapping[str, Target] = {
     "celery worker": Target("workers", main_of(WORKERS), LATER, OF_WORKERS),
     "redis": Target("redis", main_of(REDIS), SEARCHES, OF_DATA),
     "scratch redis": Target("redis", main_of(SCRATCH), SEARCHES, OF_DATA),
-    "postmaster": Target("postgres", main_of(POSTGRES), UNAVAILABLE, OF_DATA),
-    "postgres backend": Target("postgres", backend, UNAVAILABLE, OF_DATA),
+    "postmaster": Target(DATABASES, postmaster, UNAVAILABLE, OF_DATA),
+    "postgres backend": Target(DATABASES, backend, UNAVAILABLE, OF_DATA),
     "nginx": Target("proxy", main_of("nginx.service"), "connections are refused", OF_NGINX),
     "nginx worker": Target("proxy", child_of("nginx.service"), "its connections end", OF_NGINX),
     "hooks": Target("web", main_of("face-hooks.service"), "web hooks come later", ("WebHookFails",)),
@@ -127,7 +143,7 @@ STAY: Mapping[str, Target] = {
     ),
     "node exporter": _exporter("all", "node", "HostDown"),
     "redis exporter": _exporter("redis", "redis", "RedisDown"),
-    "postgres exporter": _exporter("postgres", "postgres", "PostgreSQLDown"),
+    "postgres exporter": _exporter(DATABASES, "postgres", "PostgreSQLDown"),
     "nginx exporter": _exporter("proxy", "nginx"),
     "blackbox exporter": _exporter("monitoring", "blackbox", "PublicUrlDown"),
 }  # fmt: skip
@@ -138,14 +154,13 @@ def _cut(toward: int, back: int, users: str) -> Fault:
 
 
 def _power(silently: bool) -> Fault:
-    may = (*OF_DATA, *OF_MONITORING, *OF_COPIES, "HostDown")
-    return Fault("all", cut_power(silently), "no answer until it has booted", may=may, machine=True)
+    return Fault("all", cut_power(silently), "no answer until it has booted", may=OF_A_HOST, machine=True)
 
 
 # Directories with data: whose, and where. What fills one or slows it down needs a disk of its own there.
 DISKS = {
     "originals": ("web", ORIGINALS),
-    "postgres": ("postgres", "/var/lib/postgresql"),
+    "postgres": (DATABASES, "/var/lib/postgresql"),
     "redis": ("redis", "/var/lib/redis"),
     "prometheus": ("monitoring", "/var/lib/prometheus"),
 }
@@ -162,6 +177,53 @@ def _clock(group: str, unit: str, seconds: int) -> Fault:
     return Fault(group, shift_clock(unit, seconds), LATER, CLOCK_SECONDS, may, needs=f"ls {FAKE_TIME}")
 
 
+def _of_site(
+    group: str, do: Break, users: str, seconds: tuple[float, float] = (0.0, 0.0), machine: bool = False
+) -> Fault:
+    return Fault(group, do, users, seconds, OF_A_HOST, machine=machine)
+
+
+SECONDS = "5xx with `Retry-After` for some seconds"
+# Where hosts choose by themselves who leads and who has the address.
+SITE: Mapping[str, Fault] = {
+    "etcd killed": _of_site("etcd", kill(main_of("etcd.service")), NOTHING),
+    "etcd frozen": _of_site("etcd", freeze(main_of("etcd.service")), NOTHING, FROZEN),
+    "etcd stopped": _of_site("etcd", stop("etcd.service"), NOTHING, CUT_SECONDS),
+    "patroni killed": _of_site(DATABASES, kill(main_of("patroni@*")), SECONDS),
+    "patroni frozen": _of_site(DATABASES, freeze(main_of("patroni@*")), UNAVAILABLE, FROZEN),
+    "leader's patroni frozen": _of_site(
+        DATABASES, of_leader(freeze(main_of("patroni@*"))), UNAVAILABLE, (20.0, 35.0)
+    ),
+    "leader's postmaster killed": _of_site(DATABASES, of_leader(kill(postmaster)), SECONDS),
+    "keepalived killed": _of_site("keepalived", kill(main_of("face-keepalived.service")), NOTHING),
+    "holder's keepalived stopped": _of_site(
+        "keepalived", of_holder(stop("face-keepalived.service")), SECONDS, CUT_SECONDS
+    ),
+    "holder's redis killed": _of_site("keepalived", of_holder(kill(main_of(REDIS))), SEARCHES),
+    "another leads on request": _of_site(DATABASES, switch_over, SECONDS),
+    "a host parted": _of_site("etcd", part(True, True), SECONDS, PARTED, machine=True),
+    "leader parted": _of_site("etcd", of_leader(part(True, True)), UNAVAILABLE, PARTED, machine=True),
+    "leader parted one way": _of_site(
+        "etcd", of_leader(part(True, False)), UNAVAILABLE, PARTED, machine=True
+    ),
+    "leader parted the other way": _of_site(
+        "etcd", of_leader(part(False, True)), UNAVAILABLE, PARTED, machine=True
+    ),
+    "holder parted": _of_site("etcd", of_holder(part(True, True)), SECONDS, PARTED, machine=True),
+    "holder cut off": _of_site("etcd", of_holder(cut(100, 100)), SECONDS, PARTED, machine=True),
+    "leader lost": _of_site("etcd", of_leader(cut_power(silently=True)), UNAVAILABLE, PARTED, machine=True),
+    "holder lost": _of_site("etcd", of_holder(cut_power(silently=True)), SECONDS, PARTED, machine=True),
+    "a host lost, and a postmaster elsewhere": _of_site(
+        "etcd", and_elsewhere(cut_power(silently=True), kill(postmaster)), UNAVAILABLE, PARTED, machine=True
+    ),
+    "a host lost, and a Redis elsewhere": _of_site(
+        "etcd", and_elsewhere(cut_power(silently=True), kill(main_of(REDIS))), SECONDS, PARTED, machine=True
+    ),
+    "all hosts lose their power": _of_site(
+        "etcd", everywhere(cut_power()), "no answer until they have booted", machine=True
+    ),
+}
+
 FAULTS: Mapping[str, Mapping[str, Fault]] = {
     "kill": {
         name: Fault(each.group, kill(each.process), each.users, may=each.may)
@@ -176,7 +238,7 @@ FAULTS: Mapping[str, Mapping[str, Fault]] = {
         for name, each in STAY.items()
     },
     "restart": {
-        "postgres": Fault("postgres", restart(POSTGRES), UNAVAILABLE, may=OF_DATA),
+        "postgres": Fault(DATABASES, restart(POSTGRES), UNAVAILABLE, may=OF_DATA),
         "redis": Fault("redis", restart(REDIS), SEARCHES, may=OF_DATA),
         "scratch redis": Fault("redis", restart(SCRATCH), SEARCHES, may=OF_DATA),
         "web": Fault("web", restart("face-web.service"), NOTHING, may=OF_NGINX),
@@ -189,7 +251,7 @@ FAULTS: Mapping[str, Mapping[str, Fault]] = {
         ),
     },
     "stop": {
-        "postgres": Fault("postgres", stop(POSTGRES), UNAVAILABLE, STOPPED, OF_DATA, ("PostgreSQLDown",)),
+        "postgres": Fault(DATABASES, stop(POSTGRES), UNAVAILABLE, STOPPED, OF_DATA, ("PostgreSQLDown",)),
         "redis": Fault("redis", stop(REDIS), SEARCHES, STOPPED, OF_DATA, ("RedisDown",)),
         "nginx": Fault("proxy", stop("nginx.service"), "connections are refused", STOPPED, must=OF_NGINX),
     },
@@ -233,4 +295,5 @@ FAULTS: Mapping[str, Mapping[str, Fault]] = {
         "host": _power(silently=False),
         "host, silently": _power(silently=True),
     },
+    "site": SITE,
 }  # fmt: skip

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,8 @@ from tests.photos import ROOT
 ORIGINALS = "/var/lib/face-pipeline/originals"
 # Units of ours that stay up once they are: what is up at the start has to be up again after each fault.
 UNITS = (
-    "face-*", "celery@*", "postgresql@*", "redis-server*", "nginx.service", "prometheus*",
+    "face-*", "celery@*", "postgresql@*", "patroni@*", "etcd.service", "redis-server*", "nginx.service",
+    "prometheus*",
 )  # fmt: skip
 # Of those: nobody who uses the site waits for them.
 BESIDE = ("prometheus", "face-flower")
@@ -36,6 +36,10 @@ BESIDE = ("prometheus", "face-flower")
 MACHINES = Path("/run/face-machines")
 CUT = "face_campaign"
 STEP = 15
+# Hosts that hold the database, whoever leads it.
+DATABASES = "postgres:standbys"
+MEMBERS = "patronictl -c /etc/patroni/*-main.yml list --format json"
+ADDRESS = "cat /run/face-keepalived/state.json"
 
 
 class CommandFailed(Exception):
@@ -94,10 +98,13 @@ class Guest:
         raise CommandFailed(f"{self.name} still runs after its power was cut")
 
     @contextmanager
-    def cut_cable(self, toward: int = 0, back: int = 0) -> Iterator[None]:
-        """So many of a hundred frames to it and from it are lost, for the block."""
+    def cut_cable(self, toward: int = 0, back: int = 0, among_guests: bool = False) -> Iterator[None]:
+        """So many of a hundred frames to it and from it are lost, for the block.
+
+        `among_guests`: of those from and to other guests alone; this machine still reaches it.
+        """
         self.mend()
-        here("nft", "-f", "-", stdin=cut_rules(self.name, toward, back))
+        here("nft", "-f", "-", stdin=cut_rules(self.name, toward, back, among_guests))
         try:
             yield
         finally:
@@ -126,7 +133,7 @@ class Guest:
             here("nft", "delete", "table", "bridge", f"{CUT}_{self.name}")
 
 
-def cut_rules(name: str, toward: int, back: int) -> str:
+def cut_rules(name: str, toward: int, back: int, among_guests: bool = False) -> str:
     """Of nft: so many of a hundred frames that go to this guest, and come from it, are lost."""
     port = f"vb-{name}"
     # nft takes no comparison that is always or never true.
@@ -134,23 +141,12 @@ def cut_rules(name: str, toward: int, back: int) -> str:
     some = "numgen random mod 100 < {} drop"
     to = f"oifname {port} {lost.get(toward) or some.format(toward)}"
     of = f"iifname {port} {lost.get(back) or some.format(back)}"
-    return f"""
-        table bridge {CUT}_{name} {{
-          chain to {{
-            type filter hook output priority 0; policy accept;
-            {to}
-          }}
-          chain of {{
-            type filter hook input priority 0; policy accept;
-            {of}
-          }}
-          chain across {{
-            type filter hook forward priority 0; policy accept;
-            {to}
-            {of}
-          }}
-        }}
-    """
+    hooks = {"forward": (to, of)} if among_guests else {"output": (to,), "input": (of,), "forward": (to, of)}
+    chains = "".join(
+        f"chain {hook} {{ type filter hook {hook} priority 0; policy accept; {'; '.join(rules)}; }}\n"
+        for hook, rules in hooks.items()
+    )
+    return f"table bridge {CUT}_{name} {{\n{chains}}}\n"
 
 
 def here(*command: str, stdin: str = "", seconds: float = 60) -> str:
@@ -180,13 +176,39 @@ class Site:
     units: dict[str, list[str]] = field(default_factory=dict)
     # What was wrong before all was whole.
     waited_for: list[str] = field(default_factory=list)
+    # Who led the database when it was asked last.
+    _led: Guest | None = None
 
-    def of(self, group: str) -> list[Guest]:
-        return [guest for guest in self.guests if group == "all" or group in guest.groups]
+    def of(self, groups: str) -> list[Guest]:
+        """Those in one of these groups, which a colon parts."""
+        wanted = set(groups.split(":"))
+        return [guest for guest in self.guests if groups == "all" or wanted & guest.groups]
 
-    @cached_property
+    @property
+    def chooses(self) -> bool:
+        """Whether hosts choose by themselves who leads the database."""
+        return bool(self.of("etcd"))
+
+    @property
     def database(self) -> Guest:
-        return self.of("postgres")[0]
+        """The host whose PostgreSQL takes changes."""
+        if not self.chooses:
+            return self.of("postgres")[0]
+        here_last = sorted(self.of(DATABASES), key=lambda guest: guest is not self._led)
+        for guest in here_last:
+            leads = "SELECT NOT pg_is_in_recovery()"
+            if guest.run(f'runuser -u postgres -- psql -qAtc "{leads}"', check=False).strip() == "t":
+                self._led = guest
+                return guest
+        raise CommandFailed("nobody leads the database")
+
+    @property
+    def holder(self) -> Guest:
+        """The host that has the address that moves."""
+        for guest in self.of("keepalived"):
+            if '"held": true' in guest.run(ADDRESS, check=False):
+                return guest
+        raise CommandFailed("no host has the address that moves")
 
     def start(self) -> None:
         """Give guests without power theirs back; those that run stay as they are."""
@@ -225,8 +247,31 @@ class Site:
                     f"{guest.name}: {each}" for each in down if not (serving and each.startswith(BESIDE))
                 ]
         if not wrong:
+            wrong += self._apart()
+        if not wrong:
             wrong += self._without_end(time.time() if sent_until is None else sent_until)
         return wrong
+
+    def _apart(self) -> list[str]:
+        """Why a further loss could be one too many: hosts that do not follow, an address that cannot move."""
+        wrong = []
+        if self.chooses:
+            said = self.of(DATABASES)[0].run(MEMBERS, check=False)
+            states = {each["Member"]: each["State"] for each in json.loads(said or "[]")}
+            wrong += [
+                f"{guest.name} does not follow: {states.get(guest.name, 'not a member')}"
+                for guest in self.of(DATABASES)
+                # The one that leads is running, and says so.
+                if states.get(guest.name) not in {"running", "streaming"}
+            ]
+            if "running" not in states.values():
+                wrong.append("nobody leads the database")
+        told = {guest.name: guest.run(ADDRESS, check=False) for guest in self.of("keepalived")}
+        wrong += [
+            f"{name} cannot have the address" for name, state in told.items() if '"able": true' not in state
+        ]
+        held = sum('"held": true' in state for state in told.values())
+        return wrong + ([f"{held} hosts have the address"] if told and held != 1 else [])
 
     def _units_down(self, guest: Guest) -> list[str]:
         units = self.units[guest.name]
@@ -275,10 +320,11 @@ class Site:
         return {name: sha256 for guest in self.of("web") for name, sha256 in _files_of(guest).items()}
 
     def copies(self) -> dict[str, dict[str, str]]:
-        """The same of each host that keeps copies, after they were compared."""
-        keeping = self.of("copies")
+        """The same of each host that keeps copies, several web hosts among them, after they were compared."""
+        web = self.of("web")
+        keeping = self.of("copies") if len(web) == 1 else web
         if keeping:
-            self.of("web")[0].run("face-pipeline copies --repair")
+            web[0].run("face-pipeline copies --repair")
         return {guest.name: _files_of(guest) for guest in keeping}
 
     def chain_fault(self) -> str | None:

@@ -12,6 +12,7 @@ from tests.campaign.history import Operation
 BUDGETS: Mapping[str, float] = {
     "kill": 60, "freeze": 60, "restart": 60, "empty": 60, "spoil": 60, "network": 60, "stop": 210,
     "power": 180, "full": 60, "slow": 60, "clock": 60, "release": 60, "install": 60,
+    "site": 180,
 }  # fmt: skip
 ALERT_AFTER = 60.0
 # An alert comes with the next evaluations, and goes when what raised it is out of its window.

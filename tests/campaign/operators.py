@@ -23,7 +23,8 @@ def deploy_broken(part: str) -> Break:
 
     @contextmanager
     def do(place: Place) -> Iterator[str]:
-        before = place.guest.run(CURRENT)
+        web = place.site.of("web")
+        before = [guest.run(CURRENT) for guest in web]
         with tempfile.TemporaryDirectory() as directory:
             copy_of_checkout(Path(directory))
             with (Path(directory) / "app/face_pipeline" / part).open("a") as file:
@@ -31,7 +32,7 @@ def deploy_broken(part: str) -> Break:
             done = playbook("deploy", checkout=Path(directory), inventory=place.site.inventory)
         if done.returncode == 0:
             raise CommandFailed("a release that does not start was taken for a good one")
-        if place.guest.run(CURRENT) != before:
+        if [guest.run(CURRENT) for guest in web] != before:
             raise CommandFailed(f"the release before does not run again: {_why(done)}")
         yield f"{part}: {_why(done)[:160]}"
 

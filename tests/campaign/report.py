@@ -13,6 +13,8 @@ from tests.campaign.evidence import Alert, Happened
 from tests.campaign.history import Operation
 from tests.campaign.judge import outages
 
+# Of a client what it asks for, as columns name it.
+CLIENTS = {"lister": "pages s", "searcher": "searches s", "sender": "uploads s"}
 HEAD = ("kind", "faults", "requests", "failed", "median s", "longest s", "longest outage s", "alerts")
 
 
@@ -74,6 +76,17 @@ class Report:
             ", ".join(sorted(heard)) or "-",
         ]
 
+    def away(self, faults: Sequence[Happened]) -> dict[str, int]:
+        """Of each client the longest, in seconds, that it was not answered because of one of these faults."""
+        longest = dict.fromkeys(CLIENTS.values(), 0.0)
+        for fault in faults:
+            for client, seconds in outages(self.operations, fault).items():
+                # Of a piece of a campaign its name has the time as well.
+                column = CLIENTS.get(client.partition(",")[0])
+                if column:
+                    longest[column] = max(longest[column], seconds)
+        return {column: round(seconds) for column, seconds in longest.items()}
+
     @property
     def minutes(self) -> float:
         return (self.ended - self.began) / 60
@@ -101,21 +114,26 @@ class Report:
             "",
             *("| " + " | ".join(row) + " |" for row in table),
             "",
-            "Seconds are from the end of a fault until the site was whole again.",
+            "Seconds are from the end of a fault until the site was whole again; of pages, searches and uploads, how"
+            " long none was answered.",
             "",
-            "| number | kind | target | hit | lasted s | whole after s | error |",
-            "|---|---|---|---|---|---|---|",
-            *(
-                f"| {one.number} | {one.kind} | {one.target} | {one.hit} | {one.healed - one.began:.0f}"
-                f" | {one.healthy - one.healed:.0f} | {one.error} |"
-                for one in self.faults
-            ),
+            f"| number | kind | target | hit | lasted s | whole after s | {' | '.join(CLIENTS)} | error |",
+            f"|---|---|---|---|---|---|{'---|' * len(CLIENTS)}---|",
+            *map(self._line, self.faults),
             "",
             "Nothing was wrong." if not self.findings else "Wrong:",
             "",
             *(f"    {line}" for line in self.said()),
         ]
         return "\n".join(lines).rstrip() + "\n"
+
+    def _line(self, fault: Happened) -> str:
+        lasted, whole = fault.healed - fault.began, fault.healthy - fault.healed
+        cells = (
+            fault.number, fault.kind, fault.target, fault.hit, f"{lasted:.0f}", f"{whole:.0f}",
+            *self.away([fault]).values(), fault.error,
+        )  # fmt: skip
+        return "| " + " | ".join(map(str, cells)) + " |"
 
     def write(self, directory: Path) -> None:
         words = {name: value for name, value in asdict(self).items() if name != "operations"}

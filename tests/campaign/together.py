@@ -45,13 +45,12 @@ class Together(Report):
             "findings": self.findings,
         }
 
-    def targets(self) -> dict[str, int]:
-        """How often each was hit."""
-        hit: dict[str, int] = {}
+    def targets(self) -> dict[str, dict[str, int]]:
+        """Of each how often it was hit, and the longest that a client was not answered, in seconds."""
+        hit: dict[str, list[Happened]] = {}
         for fault in sorted(self.faults, key=lambda one: (one.kind, one.target)):
-            name = f"{fault.kind} of {fault.target}"
-            hit[name] = hit.get(name, 0) + 1
-        return hit
+            hit.setdefault(f"{fault.kind} of {fault.target}", []).append(fault)
+        return {name: {"faults": len(faults), **self.away(faults)} for name, faults in hit.items()}
 
 
 def read(directory: Path) -> tuple[dict[str, Any], Report]:
