@@ -114,8 +114,8 @@ class Report:
             "",
             *("| " + " | ".join(row) + " |" for row in table),
             "",
-            "Seconds are from the end of a fault until the site was whole again; of pages, searches and uploads, how"
-            " long none was answered.",
+            "Seconds are from the end of a fault until the site was whole again; of pages, searches and"
+            " uploads, how long none was answered.",
             "",
             f"| number | kind | target | hit | lasted s | whole after s | {' | '.join(CLIENTS)} | error |",
             f"|---|---|---|---|---|---|{'---|' * len(CLIENTS)}---|",
