@@ -16,7 +16,9 @@ import pytest
 import yaml
 
 from tests.ansible.programs import load
+from tests.ansible.test_copies_role import played
 from tests.ansible.test_hardening import write
+from tests.ansible.test_several_web_hosts import GROUPS
 from tests.hardening import ROOT
 
 ROLE = ROOT / "roles/backup"
@@ -319,3 +321,40 @@ def test_figures_tell_of_each_repository_also_of_one_that_has_no_backup_yet(tmp_
     assert 'repository="2"' not in program.text(
         program.Run({"repositories": [DIRECTORY]}, tmp_path, ("originals",)).state
     )
+
+
+def test_each_web_host_saves_its_own_disk_one_after_the_other(tmp_path: Path) -> None:
+    """The first alone makes a repository that is new."""
+    names = ("face-backup.timer", "backup.json")
+    tasks: list[dict[str, Any]] = [{"ansible.builtin.include_vars": str(ROLE / "vars/main.yml")}]
+    tasks += [
+        {
+            "ansible.builtin.template": {
+                "src": f"{ROLE}/templates/{name}.j2",
+                "dest": f"{tmp_path}/{{{{ inventory_hostname }}}}-{name}",
+            }
+        }
+        for name in names
+    ]
+    status, said = played(
+        tmp_path, tasks, GROUPS, ansible_managed="made", item=["files", "timer"], face_backup_enabled=True,
+        face_backup_repositories=[SFTP],
+    )  # fmt: skip
+    assert status == 0, said
+    for host, minute in (("both", "00"), ("front", "30")):
+        assert f"OnCalendar=*-*-* *:{minute}\n" in (tmp_path / f"{host}-face-backup.timer").read_text()
+        assert json.loads((tmp_path / f"{host}-backup.json").read_text())["host"] == host
+
+
+@pytest.mark.parametrize("names", [["one", "one"], ["one", "two"]])
+def test_hosts_that_call_themselves_the_same_are_told(tmp_path: Path, names: list[str]) -> None:
+    tasks = yaml.safe_load((ROLE / "tasks/check.yml").read_text())
+    (check,) = (task for task in tasks if "differently" in task["name"])
+    facts = {"hostname": dict(zip(GROUPS["web"], names, strict=True))}
+    called = {"hostname": "{{ called[inventory_hostname] | default('other') }}"}
+    status, said = played(
+        tmp_path, [{"ansible.builtin.set_fact": {"ansible_facts": called}}, check], GROUPS,
+        called=facts["hostname"], face_backup_enabled=True,
+    )  # fmt: skip
+    assert (status == 0) == (len(set(names)) == 2), said
+    assert ("call themselves one, one" in said) == (status != 0)

@@ -157,6 +157,53 @@ def test_a_member_of_etcd_that_came_to_others_says_so_for_good() -> None:
     assert "ETCD_INITIAL_CLUSTER_STATE=new" in written(etcd_joining="keeper")["both-etcd"]
 
 
+@pytest.mark.parametrize(
+    ("states", "words"),
+    [
+        ({"front": "running", "both": "streaming", "keeper": "streaming"}, ""),
+        ({"front": "running", "both": "streaming", "keeper": "stopped"}, "front leads, both follows"),
+        ({"both": "stopped"}, "nobody leads"),
+    ],
+)
+def test_passwords_change_while_all_hosts_of_the_database_take_part(
+    tmp_path: Path, states: dict[str, str], words: str
+) -> None:
+    plays = yaml.safe_load((ROOT / "playbooks/rotate.yml").read_text())
+    (fail,) = (task for play in plays for task in play.get("tasks", []) if "take part" in task["name"])
+    members = [
+        {"name": name, "role": "leader" if state == "running" else "replica", "state": state}
+        for name, state in states.items()
+    ]
+    tasks = [
+        {"ansible.builtin.include_vars": f"{ROOT}/roles/patroni/vars/main.yml"},
+        {"ansible.builtin.set_fact": {"patroni_cluster": {"json": {"members": members}}}},
+        fail,
+    ]
+    status, said = played(tmp_path, tasks, SITE)
+    assert (status != 0) == bool(words), said
+    assert words in said
+
+
+def test_what_hosts_of_the_database_sign_in_with_is_rotated_where_there_are_any(tmp_path: Path) -> None:
+    names = ("patroni_password", "patroni_rewinder_password", "database_password_replicator")
+    for groups in (SITE, GROUPS):
+        directory = tmp_path / str(len(groups))
+        directory.mkdir()
+        tasks: list[dict[str, Any]] = [
+            {"ansible.builtin.include_vars": f"{ROOT}/roles/base/vars/main.yml"},
+            {
+                "ansible.builtin.copy": {
+                    "content": "{{ base_rotatable | join(' ') }}",
+                    "dest": f"{directory}/names",
+                }
+            },
+        ]
+        status, said = played(directory, tasks, groups, role_path=str(ROOT / "roles/base"))
+        assert status == 0, said
+        told = (directory / "names").read_text().split()
+        assert [name in told for name in names] == [groups is SITE, groups is SITE, True]
+
+
 def _refused(tmp_path: Path, groups: dict[str, list[str]], given: dict[str, Any], words: str) -> None:
     # What other hosts are to see of one is a fact.
     facts = {"face_postgres_in_distribution": True, "patroni_member": given.pop("patroni_member", False)}

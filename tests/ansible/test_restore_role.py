@@ -67,7 +67,7 @@ class Place:
         asked = {
             "at": "", "repository": 0, "timeline": "", "postgres": "17", "cluster": str(self.main),
             "state": str(self.state), "originals": str(self.originals), "config": "/none", "backup": "/none",
-            "credentials": "/none", **wish,
+            "credentials": "/none", "host": "web1", "hosts": ["web1", "web2"], **wish,
         }  # fmt: skip
         return json.dumps(asked)
 
@@ -168,3 +168,36 @@ def test_what_was_there_before_goes_on_in_a_timeline_that_no_repository_has(
     assert signal
     assert """restore_command = 'pgbackrest --stanza=face archive-get %f "%p"'""" in auto
     assert "recovery_target_timeline = 'current'" in auto
+
+
+def saved(host: str, hour: int) -> dict[str, str]:
+    """What restic tells of it."""
+    return {"hostname": host, "time": f"2026-11-28T{hour:02}:00:00.5Z", "short_id": f"{host}-{hour}"}
+
+
+@pytest.mark.parametrize(
+    ("host", "at", "wanted"),
+    [
+        # The first after the moment has each file that the database then names.
+        ("web2", "2026-11-28 10:30", ["web2-11"]),
+        ("web2", "", ["web2-13"]),
+        # Nobody else brings what a host had that is no more.
+        ("web1", "2026-11-28 10:30", ["gone-10", "web1-12"]),
+        ("web3", "", []),
+    ],
+)
+def test_each_host_brings_back_its_own_and_the_first_those_of_hosts_that_are_gone(
+    place: Place, monkeypatch: pytest.MonkeyPatch, host: str, at: str, wanted: list[str]
+) -> None:
+    known = [
+        saved(*each)
+        for each in (("web2", 13), ("web1", 12), ("web2", 11), ("gone", 10), ("web1", 9), ("gone", 9))
+    ]
+
+    def restic(*_: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess([], 0, json.dumps(known), "")
+
+    monkeypatch.setattr(restore, "restic", restic)
+    wish = restore.Wish(place.wish(host=host, hosts=["web1", "web2", "web3"], at=at))
+    assert [each["short_id"] for each in restore.snapshots(wish)] == wanted
+    assert restore.plan_files(wish)["known"] is bool(wanted)

@@ -139,11 +139,10 @@ def test_a_store_needs_none_of_it() -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"face_backup_enabled": True}, "face_backup_enabled has to be false"),
+        ({"face_originals_before": "s3"}, "face_originals_before has to be empty"),
         *in_campaign(
             "other settings take the same way",
             ({}, ""),
-            ({"face_originals_before": "s3"}, "face_originals_before has to be empty"),
             (
                 {"face_upload_max_bytes": "{{ 5 if inventory_hostname == 'both' else 6 }}"},
                 "these differ between them, and each has to be the same on all: face_upload_max_bytes",

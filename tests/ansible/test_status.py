@@ -84,6 +84,13 @@ def test_what_several_alertmanagers_say_is_told_once_also_while_one_is_away() ->
         assert lines == ["alerts       DiskFull, Slow"]
 
 
+def test_of_several_hosts_that_make_backups_each_is_told_by_its_name() -> None:
+    lines = page.site_page(page.site_status({"web1": told(), "web2": told()}, SITE))
+    assert [line.split(": ")[0] for line in lines if line.startswith("backup")] == [
+        "backup       web1", "backup       web2"
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("changed", "words"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -72,6 +73,32 @@ def test_a_process_goes_on_when_the_servers_password_becomes_the_next_one(
             _who(database)
     finally:
         database.close()
+
+
+def test_a_host_that_follows_and_does_not_know_the_new_password_yet_keeps_nobody_out(
+    postgres: Postgres, address: Address
+) -> None:
+    follows = Postgres()
+    follows.host, follows.port = "127.0.0.2", postgres.port
+    try:
+        follows.start()
+        _as_admin(
+            follows,
+            f"CREATE ROLE {ROLE} LOGIN PASSWORD 'first'",
+            f"GRANT CONNECT ON DATABASE face TO {ROLE}",
+            "ALTER SYSTEM SET default_transaction_read_only = on",
+            "SELECT pg_reload_conf()",
+        )
+        _as_admin(postgres, f"ALTER ROLE {ROLE} PASSWORD 'second'")
+        hosts = f"{postgres.host},{follows.host}"
+        for known in (("first", "second"), ("second", "first")):
+            database = Database(replace(address, host=hosts, passwords=known), threads=1)
+            # Which host is asked first is left to chance.
+            for _ in range(8):
+                assert _who(database) == ROLE
+                database.close()
+    finally:
+        follows.close()
 
 
 def _who(database: Database) -> str:

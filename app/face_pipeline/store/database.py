@@ -50,6 +50,8 @@ DISK_FULL = "53100"
 UNTRUSTED = "certificate|server does not support SSL"
 # psycopg2's words for a text that no column can hold.
 NUL_REFUSED = "cannot contain NUL (0x00)"
+# PostgreSQL's, in English, for a password that is another one: there is no code before there is a session.
+SIGN_IN_REFUSED = "password authentication failed"
 
 for _sqlstate in RETRIED:
     metrics.retries.labels(_sqlstate)
@@ -99,20 +101,30 @@ class _Passwords:
         self._known = known
 
     def connect(self, dialect: Dialect, _: Any, arguments: list[Any], options: dict[str, Any]) -> Any:
-        failed: Exception | None = None
-        for password in self._known:
-            options["password"] = password
-            try:
-                made = dialect.connect(*arguments, **options)
-            except dialect.loaded_dbapi.OperationalError as error:
-                # Before there is a session it has no SQLSTATE: a server that is away is asked again too.
-                failed = error
-                continue
-            if password != self._known[0]:
-                self._known = (password, *(each for each in self._known if each != password))
-            return made
-        assert failed is not None
-        raise failed
+        errors: list[Exception] = []
+        for where in ({}, *_each_alone(options)):
+            # A host that refuses a password ends the search for the one that takes changes, and one that
+            # follows may not have heard of the new password yet: then each is asked alone.
+            if where and not any(SIGN_IN_REFUSED in str(error) for error in errors):
+                break
+            for password in self._known:
+                try:
+                    made = dialect.connect(*arguments, **options | where | {"password": password})
+                except dialect.loaded_dbapi.OperationalError as error:
+                    # Before there is a session it has no SQLSTATE: a server that is away is asked again too.
+                    errors.append(error)
+                    continue
+                if password != self._known[0]:
+                    self._known = (password, *(each for each in self._known if each != password))
+                return made
+        raise errors[-1]
+
+
+def _each_alone(options: dict[str, Any]) -> list[dict[str, str]]:
+    """Of several hosts, what leads to one."""
+    hosts, ports = (str(options.get(name, "")).split(",") for name in ("host", "port"))
+    each = [{"host": host, "port": port} for host, port in zip(hosts, ports, strict=True)]
+    return each if len(each) > 1 else []
 
 
 class Database:

@@ -8,8 +8,9 @@
 
 Each repository gets a copy of its own, and is verified once a week. One that fails keeps the others from
 nothing, and the status is 1. Where hosts choose by themselves who leads the database, its backup is made by
-the one that does: each asks every hour, and begins each night, and once it has taken another's place. State
-is in $STATE_DIRECTORY, credentials are in $CREDENTIALS_DIRECTORY; no secret is ever an argument.
+the one that does: each asks every hour, and begins each night, and once it has taken another's place. Of
+several web hosts each saves what is on its own disk, under its own name; what another has saved is not sent
+again. State is in $STATE_DIRECTORY, credentials are in $CREDENTIALS_DIRECTORY; no secret is ever an argument.
 """
 
 from __future__ import annotations
@@ -45,6 +46,10 @@ NIGHT = {"hour": 1, "minute": 30, "second": 0, "microsecond": 0}
 READ_BACK = "5%"
 # Originals that are read back whole, from so many directories at most.
 PROVEN, PROVEN_DIRECTORIES = 10, 20
+# Another web host may read the repository back, and have it for itself meanwhile. What a lost one had locked
+# is let go after half an hour.
+LOCKED_SECONDS, LOCKED_POLL_SECONDS = 6 * 3600.0, 30.0
+LOCKED = b"already locked"
 # The longest silence of a store of S3, and of this host's Patroni.
 S3_SECONDS = 60
 PATRONI_SECONDS = 10
@@ -150,8 +155,9 @@ def load(file: Path) -> State:
     return found
 
 
-def write(path: Path, content: bytes, mode: int) -> None:
-    new = path.with_name(f".{path.name}.new")
+def write(path: Path, content: bytes, mode: int, *, by: str = "") -> None:
+    """`by` is who writes, where several do."""
+    new = path.with_name(f".{path.name}.{by}new")
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
         os.fchmod(file.fileno(), mode)
         file.write(content)
@@ -248,9 +254,10 @@ def credential(name: str) -> Path:
 
 
 class Restic:
-    """A repository of restic's."""
+    """A repository of restic's. `host` is whose originals and configuration go there."""
 
-    def __init__(self, number: int, repository: Repository) -> None:
+    def __init__(self, number: int, repository: Repository, host: str = "") -> None:
+        self.host = host
         self.options: list[str] = []
         self.env = {"RESTIC_PASSWORD_FILE": str(credential("backup_files_key"))}
         place = f"{repository['path'].rstrip('/')}/files"
@@ -274,48 +281,74 @@ class Restic:
                 self.env["AWS_SECRET_ACCESS_KEY"] = key.read_text().strip()
 
     def __call__(self, *arguments: str) -> None:
-        run("restic", "--quiet", *self.options, *arguments, env=self.env)
+        """What it says goes to the journal. Raises subprocess.CalledProcessError."""
+        print(self.said(*arguments).decode(), end="", flush=True)
+
+    def said(self, *arguments: str) -> bytes:
+        """Standard output; errors go to the journal. Raises subprocess.CalledProcessError."""
+        done = self._unlocked(*arguments)
+        print(done.stderr.decode(), end="", file=sys.stderr, flush=True)
+        done.check_returncode()
+        return done.stdout
+
+    def _unlocked(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+        """Once nobody else has the repository for himself."""
+        until = time.monotonic() + LOCKED_SECONDS
+        command = ["restic", "--quiet", *self.options]
+        env = {**os.environ, **self.env}
+        while True:
+            done = subprocess.run([*command, *arguments], env=env, capture_output=True, check=False)
+            if done.returncode == 0 or LOCKED not in done.stderr or time.monotonic() > until:
+                return done
+            time.sleep(LOCKED_POLL_SECONDS)
+            subprocess.run([*command, "unlock"], env=env, check=False)
 
     def become(self, *arguments: str) -> None:
         os.execvpe("restic", ["restic", "--quiet", *self.options, *arguments], {**os.environ, **self.env})
 
-    def prepare(self) -> None:
-        """A repository that is new is made, and locks of runs that are over go."""
+    def prepare(self) -> str:
+        """A repository that is new is made, and locks of runs that are over go. Returns which one it is."""
         try:
-            said("restic", "--quiet", *self.options, "cat", "config", env=self.env)
+            told = self.said("cat", "config")
         except subprocess.CalledProcessError:
             # It refuses to make one where there is one already: an outage is no reason to begin anew.
             self("init")
+            told = self.said("cat", "config")
         self("unlock")
+        return hashlib.sha256(told).hexdigest()
 
     def back_up(self, part: str, paths: list[str]) -> float:
-        command = ("restic", "--json", *self.options, "backup", "--host", STANZA, "--tag", part, *paths)
-        done = subprocess.run(
-            command, env={**os.environ, **self.env}, capture_output=True, text=True, check=False
-        )
-        told = [json.loads(line) for line in (done.stdout + done.stderr).splitlines() if line.startswith("{")]
+        done = self._unlocked("--json", "backup", "--host", self.host, "--tag", part, *paths)
+        lines = (done.stdout + done.stderr).decode().splitlines()
+        told = [json.loads(line) for line in lines if line.startswith("{")]
         errors = [each["error"]["message"] for each in told if each.get("message_type") == "error"]
         # A photo that was erased, or a file written anew, between the list and its turn.
         gone = done.returncode == 3 and errors and all("no such file" in each for each in errors)
         if done.returncode != 0 and not gone:
-            print(done.stderr, file=sys.stderr, flush=True)
-            raise subprocess.CalledProcessError(done.returncode, command[0])
+            print(done.stderr.decode(), file=sys.stderr, flush=True)
+            done.check_returncode()
         (summary,) = (each for each in told if each.get("message_type") == "summary")
         return float(summary["total_bytes_processed"])
 
     def verify(self, days: int) -> None:
         self(
-            "forget", "--prune", "--group-by", "host,tags",
+            "forget", "--group-by", "host,tags",
             "--keep-within-hourly", "7d", "--keep-within-daily", f"{days}d",
         )  # fmt: skip
+        # Of a host that is no more the last ones would stay for ever.
+        self("forget", "--prune", "--group-by", "tags", "--keep-within", f"{days}d")
         self("check", f"--read-data-subset={READ_BACK}")
 
     def prove(self, originals: str) -> None:
         """Read some originals back, and compare each with the hash that it is named by. Raises ValueError."""
         for path in self._some(originals):
-            command = ("restic", "--quiet", *self.options, "dump", "--tag", "originals", "latest", path)
-            if hashlib.sha256(said(*command, env=self.env)).hexdigest() != Path(path).name:
+            if hashlib.sha256(self._newest("dump", path)).hexdigest() != Path(path).name:
                 raise ValueError(f"{path} comes back with other bytes than those that were put in")
+
+    def _newest(self, verb: str, path: str) -> bytes:
+        """Of this host's backups of originals."""
+        json_too = ("--json",) if verb == "ls" else ()
+        return self.said(*json_too, verb, "--host", self.host, "--tag", "originals", "latest", path)
 
     def _some(self, originals: str) -> list[str]:
         """Paths of originals in the newest backup, from a few of its directories."""
@@ -330,8 +363,7 @@ class Restic:
         return chosen[:PROVEN]
 
     def _listed(self, directory: str) -> list[str]:
-        command = ("restic", "--json", *self.options, "ls", "--tag", "originals", "latest", directory)
-        told = [json.loads(line) for line in said(*command, env=self.env).splitlines()]
+        told = [json.loads(line) for line in self._newest("ls", directory).splitlines()]
         paths = [each["path"] for each in told if each.get("struct_type") == "node"]
         return [path for path in paths if path.startswith(f"{directory.rstrip('/')}/")]
 
@@ -353,20 +385,20 @@ def ssh(program: str, port: str, repository: Repository, key: Path) -> list[str]
     return [program, port, str(repository["port"]), "-i", str(key), *options, who]
 
 
-def deliver(number: int, repository: Repository, sealed: Path) -> None:
-    """The sealed secrets, beside what they open."""
+def deliver(number: int, repository: Repository, sealed: Path, host: str) -> None:
+    """The sealed secrets, beside what they open; `host` has sealed these."""
     place = f"{repository['path'].rstrip('/')}/sealed/{sealed.name}"
     key = credential(f"backup_repository_{number}")
     match repository["kind"]:
         case "directory":
-            write(Path(place), sealed.read_bytes(), 0o600)
+            write(Path(place), sealed.read_bytes(), 0o600, by=f"{host}.")
         case "sftp":
             program, *rest = ssh("sftp", "-P", repository, key)
             # A leading dash: it may be there already.
             batch = [
                 f"-mkdir {Path(place).parent}",
-                f"put {sealed} {place}.new",
-                f"rename {place}.new {place}",
+                f"put {sealed} {place}.{host}.new",
+                f"rename {place}.{host}.new {place}",
             ]
             run(program, "-b", "-", *rest, stdin="\n".join(batch).encode())
         case "s3":
@@ -429,14 +461,19 @@ def files(this: Run) -> None:
     ]
     for number, repository in this.repositories():
         with this.attempt(f"repository {number}"):
-            restic = Restic(number, repository)
-            restic.prepare()
+            restic = Restic(number, repository, this.config["host"])
+            which = restic.prepare()
             paths = {"originals": [this.config["originals"]], "configuration": configuration}
             parts = parts_of(this.config, "files")
             for part in parts:
                 this.back_up(part, number, partial(restic.back_up, part, paths[part]))
             with this.attempt(f"secrets to repository {number}"):
-                deliver(number, repository, sealed)
+                # Once: those of a host that was away may be older than what the others brought meanwhile.
+                mark = f"{which} {hashlib.sha256(sealed.read_bytes()).hexdigest()}"
+                delivered = this.directory / f"delivered_{number}"
+                if not delivered.exists() or delivered.read_text() != mark:
+                    deliver(number, repository, sealed, restic.host)
+                    write(delivered, mark.encode(), 0o600)
             this.verify(parts, number, partial(verify_files, restic, this.config))
 
 

@@ -11,8 +11,8 @@
     restore.py forget WISH           remove what was put aside
 
 WISH is an object of JSON: at, repository (0: the first), timeline, cluster, postgres, state, originals,
-in_store, patroni, config, backup, credentials. A step that was done before is done again without harm. Exit
-status 1: what to do is said.
+in_store, patroni, config, backup, credentials, host (this one) and hosts (all that save originals). A step
+that was done before is done again without harm. Exit status 1: what to do is said.
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ class Wish:
         # Whose versions are the store's own affair: nothing is brought back.
         self.in_store = bool(given.get("in_store"))
         self.patroni = bool(given.get("patroni"))
+        self.host = str(given.get("host", ""))
+        self.hosts: list[str] = given.get("hosts", [])
         self.way_back = self.originals / ".way-back"
         self.backup = [sys.executable, "-I", "-B", given["backup"], given["config"], "restic"]
         self.environment = {
@@ -251,18 +253,29 @@ def restic(wish: Wish, *arguments: str, check: bool = True) -> subprocess.Comple
     return done(*wish.backup, str(wish.number), *arguments, check=check, env=wish.environment)
 
 
-def snapshot(wish: Wish) -> dict[str, Any]:
-    """The first one after the moment, which has every file that the database then names; else the newest."""
+def by_host(wish: Wish, part: str) -> dict[str, list[dict[str, Any]]]:
+    """What each host saved, oldest first."""
     known: list[dict[str, Any]] = json.loads(
-        restic(wish, "snapshots", "--json", "--no-lock", "--tag", "originals").stdout
+        restic(wish, "snapshots", "--json", "--no-lock", "--tag", part).stdout
     )
-    if not known:
-        raise Refused(
-            f"repository {wish.number} has no backup of the originals; -e repository=2 takes the second one"
-        )
-    known.sort(key=lambda each: taken(each["time"]))
-    later = [each for each in known if wish.at is not None and taken(each["time"]) >= wish.at]
-    return later[0] if later else known[-1]
+    found: dict[str, list[dict[str, Any]]] = {}
+    for each in sorted(known, key=lambda each: taken(each["time"])):
+        found.setdefault(each["hostname"], []).append(each)
+    return found
+
+
+def snapshots(wish: Wish) -> list[dict[str, Any]]:
+    """What comes back on this host: the first one after the moment, which has every file that the database
+    then names and this host had; else the newest. The first host also brings what those had that are no more.
+    """
+    known = by_host(wish, "originals")
+    gone = sorted(known.keys() - set(wish.hosts)) if wish.hosts[:1] == [wish.host] else []
+    chosen = []
+    for host in [*gone, wish.host]:
+        made = known.get(host, [])
+        later = [each for each in made if wish.at is not None and taken(each["time"]) >= wish.at]
+        chosen += later[:1] or made[-1:]
+    return chosen
 
 
 def taken(text: str) -> datetime:
@@ -278,19 +291,24 @@ def taken(text: str) -> datetime:
 
 def plan_files(wish: Wish) -> dict[str, Any]:
     if wish.in_store:
-        return {"told": "are in the store, which is left as it is"}
-    chosen = snapshot(wish)
-    made = shown(taken(chosen["time"]))
-    return {"told": f"from the backup {chosen['short_id']} of {made}; what is there stays"}
+        return {"told": "are in the store, which is left as it is", "known": True}
+    chosen = snapshots(wish)
+    told = [
+        f"{each['short_id']} of {shown(taken(each['time']))}"
+        + (f" by {each['hostname']}" if each["hostname"] != wish.host else "")
+        for each in chosen
+    ]
+    if not chosen:
+        return {"told": "are in no backup of this host, and come from the others", "known": False}
+    return {"told": f"from the backup {' and '.join(told)}; what is there stays", "known": True}
 
 
 def restore_files(wish: Wish) -> None:
     wish.way_back.touch()
     if wish.in_store:
         return
-    restic(
-        wish, "restore", snapshot(wish)["id"], "--no-lock", "--target", "/", "--exclude", wish.way_back.name
-    )
+    for each in snapshots(wish):
+        restic(wish, "restore", each["id"], "--no-lock", "--target", "/", "--exclude", wish.way_back.name)
 
 
 def erasures(wish: Wish) -> None:
@@ -299,9 +317,10 @@ def erasures(wish: Wish) -> None:
     lines = told.stdout if told.returncode == 0 else ""
     here = wish.state.parent / "files" / "erasures.jsonl"
     if told.returncode != 0:
-        listed = restic(wish, "dump", "latest", "--no-lock", "--tag", "configuration", str(here), check=False)
-        lines = listed.stdout if listed.returncode == 0 else ""
-        lines += here.read_text() if here.exists() else ""
+        lines = here.read_text() if here.exists() else ""
+        for made in by_host(wish, "configuration").values():
+            listed = restic(wish, "dump", made[-1]["id"], "--no-lock", str(here), check=False)
+            lines += listed.stdout if listed.returncode == 0 else ""
     wish.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     file = wish.state / "erasures.jsonl"
     known = file.read_text() if file.exists() else ""

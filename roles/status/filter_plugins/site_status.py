@@ -306,12 +306,13 @@ def _parts(document: Document) -> Iterator[str]:
                 yield f"Redis        {server}: {sizes}, {found['clients']} clients"
     for name, days in document["certificate_days"].items():
         yield f"certificate  {name}: {'cannot be read' if days is None else f'{days} days left'}"
-    for copies in document["backups"].values():
+    for name, copies in document["backups"].items():
+        where = f"{name}: " if len(document["backups"]) > 1 else ""
         for copy, age in copies.items():
             made = "none yet" if age["hours"] is None else f"{age['hours']:.1f} hours ago"
             verified = age["verified_days"]
             read = "not read back yet" if verified is None else f"read back {verified:.1f} days ago"
-            yield f"backup       {copy}: {made}, {read}"
+            yield f"backup       {where}{copy}: {made}, {read}"
     if not document["backups"]:
         yield "backup       none is made (docs/backup.md)"
     if document["alerts"]:
