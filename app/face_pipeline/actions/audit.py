@@ -13,6 +13,17 @@ from face_pipeline.store.models import AuditEntry
 ROWS_AT_ONCE = 1000
 
 
+def bring(parts: Parts) -> int:
+    """Bring the entries that waited on this host into the audit, once somebody leads the database again.
+
+    Returns how many. Raises DatabaseUnavailable while nobody does; they go on waiting.
+    """
+    if parts.spool is None:
+        return 0
+    parts.database.check_takes_changes()
+    return parts.spool.bring(parts.database, audit.bring)
+
+
 def page(
     parts: Parts, wanted: Wanted, *, limit: int, after: int | None, by: Actor
 ) -> tuple[Sequence[AuditEntry], int | None]:

@@ -1,7 +1,8 @@
 """The audit: who did what, on whom, when, from where, and how it ended.
 
 An entry is written in the transaction of its action: there is no action without its entry, and no entry of an
-action that was undone. It names nobody by name: ids, counts and names of fields are enough.
+action that was undone. It names nobody by name: ids, counts and names of fields are enough. What only looks
+while nobody leads the database leaves its entry in a file of this host first (store/spool.py).
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from datetime import datetime
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Connection, Table, insert, select
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from face_pipeline.errors import AuditUnavailable, Forbidden
-from face_pipeline.store.database import is_passing
-from face_pipeline.store.models import ActorKind, AuditEntry, Outcome
+from face_pipeline.store.database import Database, is_passing, spool_of
+from face_pipeline.store.models import ActorKind, AuditBrought, AuditEntry, Outcome
+from face_pipeline.store.spool import Entry
 from face_pipeline.telemetry import context
 
 
@@ -80,20 +83,31 @@ def write(
         session.flush()
     try:
         session.execute(
-            _ADD,
-            {
-                "actor_kind": by.kind, "actor_id": by.id, "actor_name": by.name, "address": by.address,
-                "request_id": context.request_id.get(), "action": action, "collection": collection,
-                "subject": None if subject is None else str(subject), "outcome": outcome,
-                "details": dict(details or {}),
-            },
-        )  # fmt: skip
+            _ADD, _entry(by, action, collection=collection, subject=subject, outcome=outcome, details=details)
+        )
     except DBAPIError as error:
         if is_passing(error):
             raise
         raise AuditUnavailable(
             "the audit takes no entry, so nothing was done; `face-pipeline doctor` on a host says why"
         ) from error
+
+
+def _entry(
+    by: Actor,
+    action: str,
+    *,
+    collection: str | None = None,
+    subject: uuid.UUID | str | None = None,
+    outcome: Outcome = Outcome.DONE,
+    details: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    return {
+        "actor_kind": by.kind, "actor_id": by.id, "actor_name": by.name, "address": by.address,
+        "request_id": context.request_id.get(), "action": action, "collection": collection,
+        "subject": None if subject is None else str(subject), "outcome": outcome,
+        "details": dict(details or {}),
+    }  # fmt: skip
 
 
 # Whoever only looks waits for no disk.
@@ -104,10 +118,48 @@ def note(session: Session | Connection, by: Actor, action: str, **told: Any) -> 
     """`write` for what changes nothing, as a search does: the last thing in its transaction.
 
     It comes with the answer, and reaches the disk less than a second later: a database that crashes in
-    between forgets it.
+    between forgets it. Where a host answers that follows, it is on the disk of this host before.
     """
     connection = session.connection() if isinstance(session, Session) else session
+    if (spool := spool_of(connection)) is not None:
+        spool.keep(_entry(by, action, **told))
+        return
     write(connection.execution_options(local_settings=_LAZILY), by, action, **told)
+
+
+# Of one statement, and in memory at once.
+BROUGHT_AT_ONCE = 500
+
+
+def bring(database: Database, entries: Sequence[Entry], fault: Mapping[str, Any] | None) -> None:
+    """Add entries that waited on a host, each once whoever brings it, in their order and with their time.
+
+    `fault`: what did not fit of those that waited, told in an entry of its own.
+    """
+    for first in range(0, len(entries), BROUGHT_AT_ONCE):
+        some = entries[first : first + BROUGHT_AT_ONCE]
+        database.in_transaction(lambda session, some=some: _bring(session, some))  # type: ignore[misc]
+    if fault is not None:
+        database.in_transaction(
+            lambda session: write(session, SERVICE, "audit.gap", outcome=Outcome.FAILED, details=fault)
+        )
+
+
+def _bring(session: Session, entries: Sequence[Entry]) -> None:
+    ids = [uuid.UUID(each["id"]) for each in entries]
+    statement = postgresql.insert(AuditBrought).on_conflict_do_nothing().returning(AuditBrought.id)
+    new = set(session.scalars(statement.values([{"id": each} for each in ids])))
+    rows = [
+        {
+            **{name: value for name, value in entry.items() if name != "id"},
+            "at": datetime.fromisoformat(entry["at"]),
+            "actor_id": entry["actor_id"] and uuid.UUID(entry["actor_id"]),
+        }
+        for key, entry in zip(ids, entries, strict=True)
+        if key in new
+    ]
+    if rows:
+        session.execute(_ADD, rows)
 
 
 @dataclass(frozen=True)
