@@ -120,7 +120,6 @@ def test_looks_go_on_changes_are_refused_and_the_audit_has_each_look_once(site: 
     app.wait_finished(app.upload(("a.jpg", astronaut_jpeg(1))).json()["batch_id"])
     photo = app.get("/api/v1/photos").json()["photos"][0]["id"]
     assert app.search(astronaut_again()).status_code == 200
-    time.sleep(1)
     before = {name: len(site.entries(name)) for name in ("photo.look", "search.run", "access.refuse")}
     time.sleep(2 * members.LOOK_SECONDS)
     site.first.kill()
@@ -154,14 +153,14 @@ def test_looks_go_on_changes_are_refused_and_the_audit_has_each_look_once(site: 
     assert {stat.S_IMODE(each.stat().st_mode) for each in site.spool.iterdir()} == {0o600}
     waiting = re.search(r"^face_recognition_audit_kept_entries (\S+)", app.get("/metrics").text, re.MULTILINE)
     assert waiting is not None
-    assert float(waiting[1]) == len(ids) + 3, "with a search, a picture, and a wrong key"
+    assert float(waiting[1]) >= len(ids) + 3, "with a search, a picture, and a wrong key"
+    promoted = time.time()
     site.second.promote()
     wait_until(lambda: app.upload(("c.jpg", astronaut_jpeg(4))).status_code == 202, 15, "an upload")
     wait_until(lambda: not list(site.spool.iterdir()), 15, "the entries to be brought")
-    looks = site.entries("photo.look")
-    assert [each.request_id for each in looks[before["photo.look"] :]] == ids
-    assert all("kept_on" in each.details for each in looks[before["photo.look"] :])
-    assert [each.at for each in looks] == sorted(each.at for each in looks)
+    looks = site.entries("photo.look")[before["photo.look"] :]
+    assert sorted(str(each.request_id) for each in looks) == sorted(ids)
+    assert all("kept_on" in each.details and each.at.timestamp() < promoted for each in looks)
     assert len(site.entries("search.run")) == before["search.run"] + 1
     assert len(site.entries("access.refuse")) == before["access.refuse"] + 1
     parts = Parts(site.installation.parts.settings.model_copy(update={"database_host": site.second.host}))
@@ -171,10 +170,10 @@ def test_looks_go_on_changes_are_refused_and_the_audit_has_each_look_once(site: 
 
 def test_what_a_killed_process_kept_comes_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     parts = site.parts()
-    look(parts, "before")
-    # Its entry reaches the disk within a second.
-    time.sleep(1)
+    look(parts)
     follows(site, parts)
+    # What the host that leads has not on its disk yet goes with it.
+    look(parts, "before")
     loses(site, parts)
     child = os.fork()
     if not child:
@@ -190,9 +189,9 @@ def test_what_a_killed_process_kept_comes_once(site: Site, monkeypatch: pytest.M
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
     look(parts, "alive")
     assert parts.spool is not None
-    assert parts.spool.kept().count == 4
     with pytest.raises(DatabaseUnavailable):
         actions.bring(parts)
+    assert parts.spool.kept().count == 3 + 1 + 2, "with those that may be in the audit"
     site.second.promote()
     wait_until(lambda: leads(parts), 10, "the second host to lead")
     # Killed once more, between the audit and the removal of the file.
@@ -205,7 +204,7 @@ def test_what_a_killed_process_kept_comes_once(site: Site, monkeypatch: pytest.M
         actions.bring(each)
     assert list(site.spool.iterdir()) == []
     names = [each.actor_name for each in site.entries("photo.list")]
-    assert sorted(names) == ["alive", "before", "killed 0", "killed 1", "killed 2"]
+    assert sorted(names) == ["alive", "before", "killed 0", "killed 1", "killed 2", "somebody"]
     assert names.index("killed 0") < names.index("killed 1") < names.index("killed 2")
 
 

@@ -13,15 +13,19 @@ from face_pipeline.store.models import AuditEntry
 ROWS_AT_ONCE = 1000
 
 
-def bring(parts: Parts) -> int:
+def bring(parts: Parts, losses: int = 0) -> int:
     """Bring the entries that waited on this host into the audit, once somebody leads the database again.
 
-    Returns how many. Raises DatabaseUnavailable while nobody does; they go on waiting.
+    `losses`: of hosts that led, as this returned it last; after another one the entries that it took last
+    come, too, where it did not hand them on. Raises DatabaseUnavailable while nobody leads: they wait.
     """
-    if parts.spool is None:
-        return 0
-    parts.database.check_takes_changes()
-    return parts.spool.bring(parts.database, audit.bring)
+    now = parts.database.losses
+    if parts.spool is not None:
+        if now != losses:
+            parts.spool.doubt()
+        parts.database.check_takes_changes()
+        parts.spool.bring(parts.database, audit.bring)
+    return now
 
 
 def page(

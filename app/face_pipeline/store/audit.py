@@ -10,7 +10,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Connection, Table, insert, select
@@ -19,9 +19,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from face_pipeline.errors import AuditUnavailable, Forbidden
-from face_pipeline.store.database import Database, is_passing, spool_of
+from face_pipeline.store.database import Database, is_passing, memory_of, spool_of
 from face_pipeline.store.models import ActorKind, AuditBrought, AuditEntry, Outcome
-from face_pipeline.store.spool import Entry
+from face_pipeline.store.spool import DOUBTFUL, Entry
 from face_pipeline.telemetry import context
 
 
@@ -81,10 +81,15 @@ def write(
     if isinstance(session, Session):
         # What is wrong with other rows is no fault of the audit.
         session.flush()
+    _write(
+        session,
+        _entry(by, action, collection=collection, subject=subject, outcome=outcome, details=details),
+    )
+
+
+def _write(session: Session | Connection, entry: dict[str, Any]) -> None:
     try:
-        session.execute(
-            _ADD, _entry(by, action, collection=collection, subject=subject, outcome=outcome, details=details)
-        )
+        session.execute(_ADD, entry)
     except DBAPIError as error:
         if is_passing(error):
             raise
@@ -118,17 +123,26 @@ def note(session: Session | Connection, by: Actor, action: str, **told: Any) -> 
     """`write` for what changes nothing, as a search does: the last thing in its transaction.
 
     It comes with the answer, and reaches the disk less than a second later: a database that crashes in
-    between forgets it. Where a host answers that follows, it is on the disk of this host before.
+    between forgets it, unless it has several hosts: this process remembers it as long. Where a host answers
+    that follows, it is on the disk of this host before.
     """
     connection = session.connection() if isinstance(session, Session) else session
     if (spool := spool_of(connection)) is not None:
         spool.keep(_entry(by, action, **told))
         return
-    write(connection.execution_options(local_settings=_LAZILY), by, action, **told)
+    entry = _entry(by, action, **told)
+    if (memory := memory_of(connection)) is not None:
+        # By its own time it is found again.
+        entry["at"] = datetime.now(UTC)
+    _write(connection.execution_options(local_settings=_LAZILY), entry)
+    if memory is not None:
+        memory.remember(entry)
 
 
 # Of one statement, and in memory at once.
 BROUGHT_AT_ONCE = 500
+# By which an entry is found again: its time to the microsecond, and what else is seldom the same.
+MARKS = ("at", "request_id", "actor_name", "action", "subject")
 
 
 def bring(database: Database, entries: Sequence[Entry], fault: Mapping[str, Any] | None) -> None:
@@ -149,17 +163,31 @@ def _bring(session: Session, entries: Sequence[Entry]) -> None:
     ids = [uuid.UUID(each["id"]) for each in entries]
     statement = postgresql.insert(AuditBrought).on_conflict_do_nothing().returning(AuditBrought.id)
     new = set(session.scalars(statement.values([{"id": each} for each in ids])))
+    there = _there(session, [each for each in entries if each.get(DOUBTFUL)])
     rows = [
         {
-            **{name: value for name, value in entry.items() if name != "id"},
+            **{name: value for name, value in entry.items() if name not in ("id", DOUBTFUL)},
             "at": datetime.fromisoformat(entry["at"]),
             "actor_id": entry["actor_id"] and uuid.UUID(entry["actor_id"]),
         }
         for key, entry in zip(ids, entries, strict=True)
-        if key in new
+        if key in new and not (entry.get(DOUBTFUL) and _mark(entry) in there)
     ]
     if rows:
         session.execute(_ADD, rows)
+
+
+def _there(session: Session, entries: Sequence[Entry]) -> set[tuple[Any, ...]]:
+    """Of entries that the host that was lost took, the marks of those that it handed on."""
+    if not entries:
+        return set()
+    columns = [getattr(AuditEntry, name) for name in MARKS]
+    times = [datetime.fromisoformat(each["at"]) for each in entries]
+    return {tuple(row) for row in session.execute(select(*columns).where(AuditEntry.at.in_(times)))}
+
+
+def _mark(entry: Entry) -> tuple[Any, ...]:
+    return (datetime.fromisoformat(entry["at"]), *(entry[name] for name in MARKS[1:]))
 
 
 @dataclass(frozen=True)

@@ -62,8 +62,9 @@ UNTRUSTED = "certificate|server does not support SSL"
 # psycopg2's words for a text that no column can hold.
 NUL_REFUSED = "cannot contain NUL (0x00)"
 NOBODY_LEADS = "no host of the database takes changes now"
-# Of a connection to a host that follows: where entries of the audit wait.
-SPOOL = "spool"
+# Options of a connection: where entries of the audit wait, to a host that follows; where the last ones are
+# remembered until they are on a disk, to the one that leads.
+SPOOL, MEMORY = "spool", "memory"
 
 for _sqlstate in RETRIED:
     metrics.retries.labels(_sqlstate)
@@ -156,8 +157,9 @@ class Database:
         self._spool = spool
         self._members = _members(address) if spool is not None and len(address.hosts) > 1 else None
         create = partial(
-            _create_engine, address, threads, members=self._members, ping_after_idling=ping_after_idling
-        )
+            _create_engine, address, threads, members=self._members, ping_after_idling=ping_after_idling,
+            execution_options={MEMORY: spool} if self._members is not None else {},
+        )  # fmt: skip
         self.engine = create()
         # Connections of its own: to switch one over and back takes two round trips.
         self._autocommit = create(isolation_level="AUTOCOMMIT")
@@ -168,6 +170,11 @@ class Database:
     def goes_on(self) -> bool:
         """Whether what only looks goes on while nobody leads."""
         return self._members is not None
+
+    @property
+    def losses(self) -> int:
+        """How often a host that led was lost, or led no more, since this process watches."""
+        return 0 if self._members is None else self._members.losses
 
     def check_takes_changes(self) -> None:
         """Raises DatabaseUnavailable, at once, where it is known that nobody leads."""
@@ -282,6 +289,12 @@ class Database:
 def spool_of(connection: Connection) -> Spool | None:
     """Where entries of the audit wait, of a connection to a host that follows; None: the audit takes them."""
     found: Spool | None = connection.get_execution_options().get(SPOOL)
+    return found
+
+
+def memory_of(connection: Connection) -> Spool | None:
+    """Where the last entries are remembered, of a connection to the one of several hosts that leads."""
+    found: Spool | None = connection.get_execution_options().get(MEMORY)
     return found
 
 

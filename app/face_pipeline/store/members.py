@@ -51,6 +51,8 @@ class Members:
         # Set: the threads end. None: there are none.
         self._ended: threading.Event | None = None
         self._heard = threading.Event()
+        # How often a host that led was lost, or led no more.
+        self.losses = 0
         # None: not reached. A host that is not in it has not been asked yet.
         self._said: dict[str, _Said | None] = {}
         # When who led had which place, newest last.
@@ -112,6 +114,9 @@ class Members:
 
     def _hear(self, host: str, said: _Said | None) -> None:
         with self._lock:
+            before = self._said.get(host)
+            if before and before.timeline and not (said and said.timeline):
+                self.losses += 1
             self._said[host] = said
             if said and said.timeline:
                 self._led.append((time.monotonic(), said.place))

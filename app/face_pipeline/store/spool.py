@@ -21,6 +21,7 @@ import socket
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -40,6 +41,11 @@ BYTES_MOST = 16 * 1024**2
 WAITING, DAMAGED = ".entries", ".damaged"
 # Of a code, in hexadecimal digits.
 CODE = 64
+# So long is remembered what a host that led may have had in its memory alone when it was lost: PostgreSQL
+# writes within 0.6 s what waits for no disk, and the loss is noticed within 3 s.
+REMEMBERED_SECONDS = 10.0
+# Of an entry that may be in the audit.
+DOUBTFUL = "doubtful"
 
 Entry = Mapping[str, Any]
 # Puts entries with their ids into the audit, those that are not there yet; and one that tells of a fault.
@@ -77,16 +83,31 @@ class Spool:
         self._keys = keys
         self._lock = threading.Lock()
         self._bringing = threading.Lock()
+        self._remembered: deque[tuple[float, Entry]] = deque()
         self._held: list[_File] = []
         self._open: _File | None = None
 
-    def keep(self, entry: Entry) -> None:
-        """Put an entry on the disk. Raises AuditUnavailable where that cannot be: it was not looked at."""
-        told = {
-            **entry, "id": str(uuid.uuid4()), "at": datetime.now(UTC).isoformat(timespec="microseconds"),
-            "details": {**entry["details"], "kept_on": socket.gethostname()},
-        }  # fmt: skip
-        text = json.dumps(told, separators=(",", ":"), default=str)
+    def remember(self, entry: Entry) -> None:
+        """Remember for a while an entry that the audit took, with its time `at`, but on no disk yet."""
+        now = time.monotonic()
+        self._remembered.append((now, entry))
+        while self._remembered and now - self._remembered[0][0] > REMEMBERED_SECONDS:
+            with suppress(IndexError):
+                self._remembered.popleft()
+
+    def doubt(self) -> None:
+        """Keep what is remembered, for the host that had it was lost; the audit takes what it lacks."""
+        since = time.monotonic() - REMEMBERED_SECONDS
+        remembered = list(self._remembered)
+        if found := [{**entry, DOUBTFUL: True} for at, entry in remembered if at >= since]:
+            self.keep(*found)
+        for _ in remembered:
+            with suppress(IndexError):
+                self._remembered.popleft()
+
+    def keep(self, *entries: Entry) -> None:
+        """Put entries on the disk. Raises AuditUnavailable where that cannot be: it was not looked at."""
+        texts = [json.dumps(_told(each), separators=(",", ":"), default=str) for each in entries]
         with self._lock:
             if sum(each.size for each in self._held) > BYTES_MOST:
                 raise AuditUnavailable(
@@ -94,19 +115,21 @@ class Spool:
                     " send the request again once it is back"
                 )
             try:
-                self._append(text)
+                self._append(texts)
             except OSError as error:
                 raise AuditUnavailable(
                     f"no entry of the audit can be kept on this host ({error.strerror}), so nothing was done;"
                     " `face-pipeline doctor` says why"
                 ) from error
 
-    def _append(self, text: str) -> None:
+    def _append(self, texts: Sequence[str]) -> None:
         file = self._open = self._open or self._new()
-        code = _code(self._keys()[0], file.code, text)
-        line = f"{code} {text}\n".encode()
+        key, code, lines = self._keys()[0], file.code, b""
+        for text in texts:
+            code = _code(key, code, text)
+            lines += f"{code} {text}\n".encode()
         try:
-            if os.write(file.number, line) != len(line):
+            if os.write(file.number, lines) != len(lines):
                 raise OSError(0, "the disk is full")
             os.fsync(file.number)
         except OSError:
@@ -114,7 +137,7 @@ class Spool:
             os.ftruncate(file.number, file.size)
             raise
         assert file.lines is not None
-        file.code, file.lines, file.size = code, file.lines + 1, file.size + len(line)
+        file.code, file.lines, file.size = code, file.lines + len(texts), file.size + len(lines)
 
     def _new(self) -> _File:
         name = uuid.uuid4().hex
@@ -223,6 +246,15 @@ class Spool:
             os.fsync(number)
         finally:
             os.close(number)
+
+
+def _told(entry: Entry) -> Entry:
+    """An entry as it waits: with an id, the time, and where."""
+    at = entry.get("at") or datetime.now(UTC)
+    return {
+        **entry, "id": str(uuid.uuid4()), "at": at.isoformat(timespec="microseconds"),
+        "details": {**entry["details"], "kept_on": socket.gethostname()},
+    }  # fmt: skip
 
 
 def _code(key: str, before: str, text: str) -> str:

@@ -22,9 +22,10 @@ def begin(parts: Parts) -> None:
 
 
 def _run(parts: Parts) -> None:
+    losses = 0
     while True:
         try:
-            audit.bring(parts)
+            losses = audit.bring(parts, losses)
         except FacePipelineError as error:
             # Nobody leads, which others tell.
             log.debug("entries of the audit wait: %s", root_cause(error), extra={"operation": "audit"})

@@ -195,7 +195,6 @@ def _of_spool() -> Iterator[Metric]:
     for name, text, value in (
         ("entries", "Entries of the audit that wait on a web host for the database.", kept.count),
         ("oldest_seconds", "For how long the first of the entries that wait has waited.", kept.seconds),
-        ("damaged", "Files of entries that waited of which some were changed or removed.", kept.damaged),
     ):
         yield GaugeMetricFamily(f"face_recognition_audit_kept_{name}", text, value=value)
 
