@@ -71,8 +71,14 @@ class Parts:
             threads=max(settings.web_threads, settings.worker_concurrency),
             # A worker waits for a database that went away, and tries again anyway; a request would fail.
             ping_after_idling=settings.worker_instance == 0,
-            spool=self.spool if self._goes_on else None,
+            spool=self.spool if self.goes_on else None,
         )
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether what only looks goes on while no host of the database leads."""
+        settings = self.settings
+        return self._goes_on and settings.audit_spool_dir is not None and "," in settings.database_host
 
     @cached_property
     def spool(self) -> Spool | None:

@@ -167,11 +167,6 @@ class Database:
         self._following: dict[str, Engine] = {}
 
     @property
-    def goes_on(self) -> bool:
-        """Whether what only looks goes on while nobody leads."""
-        return self._members is not None
-
-    @property
     def losses(self) -> int:
         """How often a host that led was lost, or led no more, since this process watches."""
         return 0 if self._members is None else self._members.losses

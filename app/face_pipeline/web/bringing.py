@@ -17,7 +17,7 @@ LOOK_SECONDS = 1.0
 
 def begin(parts: Parts) -> None:
     """In each web process: what one that has ended left, another brings."""
-    if parts.database.goes_on:
+    if parts.goes_on:
         threading.Thread(target=_run, args=(parts,), name="audit", daemon=True).start()
 
 

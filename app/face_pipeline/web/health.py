@@ -193,10 +193,18 @@ def _of_spool() -> Iterator[Metric]:
         return
     kept = spool.kept()
     for name, text, value in (
-        ("entries", "Entries of the audit that wait on a web host for the database.", kept.count),
-        ("oldest_seconds", "For how long the first of the entries that wait has waited.", kept.seconds),
+        (
+            "face_recognition_audit_kept_entries",
+            "Entries of the audit that wait on a web host for the database.",
+            kept.count,
+        ),
+        (
+            "face_recognition_audit_kept_oldest_seconds",
+            "For how long the first of the entries that wait has waited.",
+            kept.seconds,
+        ),
     ):
-        yield GaugeMetricFamily(f"face_recognition_audit_kept_{name}", text, value=value)
+        yield GaugeMetricFamily(name, text, value=value)
 
 
 def _of_keys() -> Iterator[Metric]:
