@@ -147,6 +147,9 @@ class Settings(BaseSettings):
 
     # A file of the operator's that gets a line for each anchor of the audit's chain; empty: there is none.
     audit_anchors: str = Field("", pattern=r"^(/.*)?$")
+    # Where entries of looks wait on a web host while none of several hosts leads the database; none: who
+    # looks then is refused.
+    audit_spool_dir: Path | None = None
 
     # Whether the installation makes backups by itself.
     backup_enabled: bool = False

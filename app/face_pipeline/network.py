@@ -29,6 +29,19 @@ POSTGRES_OPTIONS: dict[str, Any] = {
     "tcp_user_timeout": GIVE_UP_SECONDS * 1000,
 }
 
+# Where another host of several answers in the place of one that is silent, within 5 s in all: whoever watches
+# them knows first, who waits for an answer next. A connection to one that is lost costs the connecting alone.
+WATCH_GIVE_UP_SECONDS, SOON_GIVE_UP_SECONDS = 1.5, 2.5
+
+
+def soon(seconds: float) -> dict[str, Any]:
+    """Arguments of libpq by which a host that is silent for so long is given up."""
+    return {
+        **POSTGRES_OPTIONS, "connect_timeout": 2, "keepalives_idle": 1,
+        "tcp_user_timeout": round(seconds * 1000),
+    }  # fmt: skip
+
+
 # The longest silence in the middle of an answer over HTTP.
 HTTP_READ_SECONDS = 10
 # Kept open to the other host; a worker has no more threads than this by far.

@@ -6,7 +6,7 @@ settings by itself or opens a connection of its own.
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -30,6 +30,7 @@ from face_pipeline.store.copies import Copies, CopyHost
 from face_pipeline.store.database import Address, Database
 from face_pipeline.store.originals import Originals, RemoteOriginals, SeveralOriginals
 from face_pipeline.store.originals.moving import MovingOriginals, MovingSource
+from face_pipeline.store.spool import Spool
 
 if TYPE_CHECKING:
     from face_pipeline.store.originals.s3 import S3Originals
@@ -43,11 +44,13 @@ OVERVIEW_SECONDS = 4.0
 class Parts:
     """The parts of one process. Each is made when it is first used, so that a door pays for no other.
 
-    Made after a fork, never before: a child must not share its parent's connections.
+    Made after a fork, never before: a child must not share its parent's connections. `goes_on`: what only
+    looks does, while none of several hosts leads the database.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, goes_on: bool = False) -> None:
         self.settings = settings
+        self._goes_on = goes_on
         # Made at once, for threads that come together must not get two of them.
         self.memory = Budget(settings.decode_memory_bytes)
         self.searches = Admission(settings.web_searches, settings.web_searches_waiting)
@@ -68,7 +71,20 @@ class Parts:
             threads=max(settings.web_threads, settings.worker_concurrency),
             # A worker waits for a database that went away, and tries again anyway; a request would fail.
             ping_after_idling=settings.worker_instance == 0,
+            spool=self.spool if self.goes_on else None,
         )
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether what only looks goes on while no host of the database leads."""
+        settings = self.settings
+        return self._goes_on and settings.audit_spool_dir is not None and "," in settings.database_host
+
+    @cached_property
+    def spool(self) -> Spool | None:
+        """Where entries of the audit wait on this host; None: nowhere."""
+        directory = self.settings.audit_spool_dir
+        return Spool(directory, partial(self.settings.credentials, "session_secret")) if directory else None
 
     @cached_property
     def queue(self) -> redis.Redis:

@@ -57,6 +57,7 @@ SHOWN_ELSEWHERE = {
     "patroni_postgres_streaming": "the same (tests/hosts/test_site_database.py)",
     "face_virtual_address_held": "an address that moves (tests/ansible/test_keepalived_role.py)",
     "face_virtual_address_able": "the same (tests/ansible/test_keepalived_role.py)",
+    "face_recognition_audit_kept_oldest_seconds": "a site of several hosts (tests/app/test_nobody_leads.py)",
     "face_recognition_audit_fits": "a chain that was checked (tests/app/test_audit_chain.py)",
     "face_backup_last_success_timestamp_seconds": "a backup writes it (tests/ansible/test_backup_role.py)",
     "face_restore_drill_success_timestamp_seconds": "a drill writes it (tests/ansible/test_restore_role.py)",

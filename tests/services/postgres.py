@@ -120,7 +120,38 @@ class Postgres(Service):
         self._single(self.admin_user, f"REVOKE ALL ON DATABASE face FROM PUBLIC; {to_connect}")
         self._single(self.database, "CREATE EXTENSION vector;")
 
+    def promote(self) -> None:
+        """Let one that follows lead from now on."""
+        self.run([f"{BINARIES}/pg_ctl", "promote", "-D", self._data])
+
     def _single(self, database: str, statement: str) -> None:
         """One statement without a server: single-user mode asks for no password."""
         mode = [f"{BINARIES}/postgres", "--single", "-j", "-F", "-D", self._data, database]
         self.run(mode, stdin=statement + "\n\n")
+
+
+class Follower(Postgres):
+    """A host that follows `leader`, at the same port of another address of loopback: a site of two hosts."""
+
+    name = "follower"
+
+    def __init__(self, leader: Postgres) -> None:
+        super().__init__()
+        self._leader = leader
+        self.host, self.port = "127.0.0.2", leader.port
+        self.password, self.passwords = leader.password, leader.passwords
+        self.admin_password = leader.admin_password
+
+    def _create(self) -> None:
+        leader = self._leader
+        # A file, for what stands in a command all may read.
+        line = f"{leader.host}:{leader.port}:*:{self.admin_user}:{self.admin_password}\n"
+        password = self.write("pgpass", line)
+        self.run([
+            f"{BINARIES}/pg_basebackup", "--pgdata", self._data, "--write-recovery-conf", "--checkpoint=fast",
+            "--no-sync", "--dbname",
+            f"host={leader.host} port={leader.port} user={self.admin_user} passfile={password}",
+        ])  # fmt: skip
+        with (self.directory / "data" / "postgresql.conf").open("a") as configuration:
+            configuration.write(f"listen_addresses = '{self.host}'\n")
+            configuration.write(f"unix_socket_directories = '{self.directory}'\n")

@@ -13,6 +13,21 @@ from face_pipeline.store.models import AuditEntry
 ROWS_AT_ONCE = 1000
 
 
+def bring(parts: Parts, losses: int = 0) -> int:
+    """Bring the entries that waited on this host into the audit, once somebody leads the database again.
+
+    `losses`: of hosts that led, as this returned it last; after another one the entries that it took last
+    come, too, where it did not hand them on. Raises DatabaseUnavailable while nobody leads: they wait.
+    """
+    now = parts.database.losses
+    if parts.spool is not None:
+        if now != losses:
+            parts.spool.doubt()
+        parts.database.check_takes_changes()
+        parts.spool.bring(parts.database, audit.bring)
+    return now
+
+
 def page(
     parts: Parts, wanted: Wanted, *, limit: int, after: int | None, by: Actor
 ) -> tuple[Sequence[AuditEntry], int | None]:

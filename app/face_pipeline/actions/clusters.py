@@ -21,7 +21,7 @@ def listing(
     """A page of the groups, and where the next one begins. Raises Forbidden for the collection."""
     if wanted.collection is not None:
         by.check_reaches(wanted.collection)
-    with parts.database.transaction() as session:
+    with parts.database.reading() as session:
         page, following = clusters.page(session, wanted, limit=limit, after=after)
         audit.note(session, by, "cluster.list", collection=wanted.collection, details={"clusters": len(page)})
     return page, following
@@ -31,7 +31,7 @@ def describe(
     parts: Parts, cluster_id: uuid.UUID, *, limit: int, after: clusters.FacePlace | None, by: Actor
 ) -> tuple[Shown, Sequence[Face], clusters.FacePlace | None]:
     """The group, a page of its faces, and where the next one begins; NotFound where `by` reaches none."""
-    with parts.database.transaction() as session:
+    with parts.database.reading() as session:
         found = clusters.find(session, cluster_id, by.collections)
         faces, following = clusters.faces(session, cluster_id, limit=limit, after=after)
         audit.note(

@@ -314,6 +314,7 @@ def _standbys(parts: Parts) -> str:
 
 
 def _members(parts: Parts, members: list[str]) -> str:
+    parts.database.check_takes_changes()
     with parts.database.reading() as session:
         leader, found = standbys.of_members(session, members)
     if away := [each.name for each in found if not each.follows]:
@@ -520,7 +521,11 @@ class _Undone(Exception):
 
 
 def _audit(parts: Parts) -> str:
-    """Whether it takes an entry, entries get their seals, and how the last check of its chain ended."""
+    """Whether it takes an entry, entries get their seals, and how the last check of its chain ended.
+
+    And whether some wait on this host, or were changed while they waited.
+    """
+    waits = _audit_waiting(parts)
     with suppress(_Undone), parts.database.transaction() as session:
         audit.write(session, audit.SERVICE, "audit.read")
         raise _Undone
@@ -537,12 +542,35 @@ def _audit(parts: Parts) -> str:
             " look at `journalctl -u face-reconciler`"
         )
     if check is None:
-        return "entries get their seals; its chain was not checked yet"
+        return f"entries get their seals; its chain was not checked yet{waits}"
     age = datetime.now(UTC) - check.at
-    text = f"{counted(check.entries, 'position')} of its chain fit, checked {check.at:%Y-%m-%d}"
+    text = f"{counted(check.entries, 'position')} of its chain fit, checked {check.at:%Y-%m-%d}{waits}"
     if age > UNCHECKED_MOST:
         raise Doubtful(f"{text}; run `sudo face-pipeline audit verify`")
     return text
+
+
+def _audit_waiting(parts: Parts) -> str:
+    if parts.spool is None:
+        return ""
+    try:
+        kept = parts.spool.kept()
+    except OSError as error:
+        raise Unseen(
+            f"what waits in {parts.settings.audit_spool_dir} cannot be seen ({error.strerror});"
+            f" run `{COMMAND}`"
+        ) from error
+    if kept.damaged:
+        raise Unwell(
+            "entries that waited on this host were changed or removed there;"
+            " see docs/runbooks/AuditEntriesWait.md"
+        )
+    if kept.seconds > UNSEALED_MOST_SECONDS:
+        raise Doubtful(
+            f"entries wait on this host ({kept.count}), the first for {kept.seconds:.0f} seconds;"
+            " see docs/runbooks/AuditEntriesWait.md"
+        )
+    return f"; entries that wait on this host: {kept.count}" if kept.count else ""
 
 
 def _measured(collection: Collection) -> str:

@@ -12,7 +12,7 @@ from face_pipeline.store.models import Face, Photo
 
 def photo(parts: Parts, photo_id: uuid.UUID, *, by: Actor) -> Photo:
     """The photo with its faces and who they are; NotFound where `by` reaches none of that id."""
-    with parts.database.transaction() as session:
+    with parts.database.reading() as session:
         found = photos.find_with_faces(session, photo_id, by=by)
         audit.note(session, by, "photo.look", collection=found.collection.name, subject=found.id)
     return found
@@ -28,7 +28,7 @@ def some_photos(
     by: Actor,
 ) -> tuple[list[tuple[Photo, int]], photos.Place | None]:
     """A page of photos, each with its number of faces, and where the next one begins."""
-    with parts.database.transaction() as session:
+    with parts.database.reading() as session:
         page, following = photos.page(session, wanted, limit=limit, after=after, sort=sort)
         audit.note(
             session, by, "photo.list", collection=wanted.collection, subject=wanted.person,
@@ -55,7 +55,7 @@ def crop(parts: Parts, face_id: uuid.UUID, *, by: Actor) -> Face:
 
 def trail(parts: Parts, photo_id: uuid.UUID, *, by: Actor) -> trails.Trail:
     """What happened to a photo; NotFound where `by` reaches none of that id."""
-    with parts.database.transaction() as session:
+    with parts.database.reading() as session:
         found = trails.follow(session, photo_id, by=by)
         audit.note(session, by, "photo.look", collection=found.photo.collection.name, subject=photo_id)
     return found

@@ -78,9 +78,9 @@ def actor(key: ApiKey | None, kind: ActorKind, address: str | None) -> Actor:
 def tell_refused(parts: Parts, error: FacePipelineError, call: str, *, by: Actor) -> None:
     """Leave an entry of a call that was refused to `by`."""
     collection = error.details.get("collection")
-    with parts.database.single_statements() as connection:
+    with parts.database.reading() as session:
         audit.note(
-            connection, by, "access.refuse", outcome=Outcome.REFUSED,
+            session, by, "access.refuse", outcome=Outcome.REFUSED,
             # What somebody wrote in its place may be anything.
             collection=collection if NAME_PATTERN.fullmatch(str(collection)) else None,
             details={"call": call, "code": error.code},

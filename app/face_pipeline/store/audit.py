@@ -1,7 +1,8 @@
 """The audit: who did what, on whom, when, from where, and how it ended.
 
 An entry is written in the transaction of its action: there is no action without its entry, and no entry of an
-action that was undone. It names nobody by name: ids, counts and names of fields are enough.
+action that was undone. It names nobody by name: ids, counts and names of fields are enough. What only looks
+while nobody leads the database leaves its entry in a file of this host first (store/spool.py).
 """
 
 from __future__ import annotations
@@ -9,16 +10,18 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Connection, Table, insert, select
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from face_pipeline.errors import AuditUnavailable, Forbidden
-from face_pipeline.store.database import is_passing
-from face_pipeline.store.models import ActorKind, AuditEntry, Outcome
+from face_pipeline.store.database import Database, is_passing, memory_of, spool_of
+from face_pipeline.store.models import ActorKind, AuditBrought, AuditEntry, Outcome
+from face_pipeline.store.spool import DOUBTFUL, Entry
 from face_pipeline.telemetry import context
 
 
@@ -78,22 +81,38 @@ def write(
     if isinstance(session, Session):
         # What is wrong with other rows is no fault of the audit.
         session.flush()
+    _write(
+        session,
+        _entry(by, action, collection=collection, subject=subject, outcome=outcome, details=details),
+    )
+
+
+def _write(session: Session | Connection, entry: dict[str, Any]) -> None:
     try:
-        session.execute(
-            _ADD,
-            {
-                "actor_kind": by.kind, "actor_id": by.id, "actor_name": by.name, "address": by.address,
-                "request_id": context.request_id.get(), "action": action, "collection": collection,
-                "subject": None if subject is None else str(subject), "outcome": outcome,
-                "details": dict(details or {}),
-            },
-        )  # fmt: skip
+        session.execute(_ADD, entry)
     except DBAPIError as error:
         if is_passing(error):
             raise
         raise AuditUnavailable(
             "the audit takes no entry, so nothing was done; `face-pipeline doctor` on a host says why"
         ) from error
+
+
+def _entry(
+    by: Actor,
+    action: str,
+    *,
+    collection: str | None = None,
+    subject: uuid.UUID | str | None = None,
+    outcome: Outcome = Outcome.DONE,
+    details: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    return {
+        "actor_kind": by.kind, "actor_id": by.id, "actor_name": by.name, "address": by.address,
+        "request_id": context.request_id.get(), "action": action, "collection": collection,
+        "subject": None if subject is None else str(subject), "outcome": outcome,
+        "details": dict(details or {}),
+    }  # fmt: skip
 
 
 # Whoever only looks waits for no disk.
@@ -104,10 +123,71 @@ def note(session: Session | Connection, by: Actor, action: str, **told: Any) -> 
     """`write` for what changes nothing, as a search does: the last thing in its transaction.
 
     It comes with the answer, and reaches the disk less than a second later: a database that crashes in
-    between forgets it.
+    between forgets it, unless it has several hosts: this process remembers it as long. Where a host answers
+    that follows, it is on the disk of this host before.
     """
     connection = session.connection() if isinstance(session, Session) else session
-    write(connection.execution_options(local_settings=_LAZILY), by, action, **told)
+    if (spool := spool_of(connection)) is not None:
+        spool.keep(_entry(by, action, **told))
+        return
+    entry = _entry(by, action, **told)
+    if (memory := memory_of(connection)) is not None:
+        # By its own time it is found again.
+        entry["at"] = datetime.now(UTC)
+    _write(connection.execution_options(local_settings=_LAZILY), entry)
+    if memory is not None:
+        memory.remember(entry)
+
+
+# Of one statement, and in memory at once.
+BROUGHT_AT_ONCE = 500
+# By which an entry is found again: its time to the microsecond, and what else is seldom the same.
+MARKS = ("at", "request_id", "actor_name", "action", "subject")
+
+
+def bring(database: Database, entries: Sequence[Entry], fault: Mapping[str, Any] | None) -> None:
+    """Add entries that waited on a host, each once whoever brings it, in their order and with their time.
+
+    `fault`: what did not fit of those that waited, told in an entry of its own.
+    """
+    for first in range(0, len(entries), BROUGHT_AT_ONCE):
+        some = entries[first : first + BROUGHT_AT_ONCE]
+        database.in_transaction(lambda session, some=some: _bring(session, some))  # type: ignore[misc]
+    if fault is not None:
+        database.in_transaction(
+            lambda session: write(session, SERVICE, "audit.gap", outcome=Outcome.FAILED, details=fault)
+        )
+
+
+def _bring(session: Session, entries: Sequence[Entry]) -> None:
+    ids = [uuid.UUID(each["id"]) for each in entries]
+    statement = postgresql.insert(AuditBrought).on_conflict_do_nothing().returning(AuditBrought.id)
+    new = set(session.scalars(statement.values([{"id": each} for each in ids])))
+    there = _there(session, [each for each in entries if each.get(DOUBTFUL)])
+    rows = [
+        {
+            **{name: value for name, value in entry.items() if name not in ("id", DOUBTFUL)},
+            "at": datetime.fromisoformat(entry["at"]),
+            "actor_id": entry["actor_id"] and uuid.UUID(entry["actor_id"]),
+        }
+        for key, entry in zip(ids, entries, strict=True)
+        if key in new and not (entry.get(DOUBTFUL) and _mark(entry) in there)
+    ]
+    if rows:
+        session.execute(_ADD, rows)
+
+
+def _there(session: Session, entries: Sequence[Entry]) -> set[tuple[Any, ...]]:
+    """Of entries that the host that was lost took, the marks of those that it handed on."""
+    if not entries:
+        return set()
+    columns = [getattr(AuditEntry, name) for name in MARKS]
+    times = [datetime.fromisoformat(each["at"]) for each in entries]
+    return {tuple(row) for row in session.execute(select(*columns).where(AuditEntry.at.in_(times)))}
+
+
+def _mark(entry: Entry) -> tuple[Any, ...]:
+    return (datetime.fromisoformat(entry["at"]), *(entry[name] for name in MARKS[1:]))
 
 
 @dataclass(frozen=True)

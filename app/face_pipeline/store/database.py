@@ -2,6 +2,9 @@
 
 What SQLAlchemy raises leaves this module as DatabaseUnavailable, DatabaseBusy or DiskFull. What is wrong in a
 statement of ours stays what it is.
+
+Where several hosts have the database, what changes something goes to the one that leads. With a spool, what
+only looks goes on while nobody leads: one that follows is read, and entries of the audit wait in the spool.
 """
 
 from __future__ import annotations
@@ -12,7 +15,8 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count
 from typing import Any, TypeAlias, TypeVar
 
@@ -21,10 +25,17 @@ from sqlalchemy.engine.interfaces import Dialect, ExecutionContext
 from sqlalchemy.exc import DBAPIError, DisconnectionError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from face_pipeline.errors import BadRequest, DatabaseBusy, DatabaseUnavailable, DiskFull, FacePipelineError
-from face_pipeline.network import POSTGRES_OPTIONS
+from face_pipeline.network import (
+    POSTGRES_OPTIONS,
+    SOON_GIVE_UP_SECONDS,
+    WATCH_GIVE_UP_SECONDS,
+    soon,
+)
+from face_pipeline.store.members import Members
+from face_pipeline.store.spool import Spool
 from face_pipeline.telemetry.metrics import database as metrics
 
 log = logging.getLogger(__name__)
@@ -40,8 +51,8 @@ RETRIED = (DEADLOCK, SERIALIZATION)
 ATTEMPTS = 6
 # The most that the first pause lasts, each later one twice as much; random, or two would meet again.
 PAUSE_SECONDS = 0.05
-# A server that shuts down, crashed, starts, has no connection left, or ended ours for being idle.
-AWAY = ("57P01", "57P02", "57P03", "57P05", "53300", "25P03")
+# A server that shuts down, crashed, starts, has no connection left, ended ours for idling, or does not lead.
+AWAY = ("57P01", "57P02", "57P03", "57P05", "53300", "25P03", "25006")
 CONNECTION_CLASS = "08"
 # Waited too long for rows of others (lock_timeout), or ran too long (statement_timeout, an operator).
 BUSY = (*RETRIED, "55P03", "57014")
@@ -52,6 +63,10 @@ UNTRUSTED = "certificate|server does not support SSL"
 NUL_REFUSED = "cannot contain NUL (0x00)"
 # PostgreSQL's, in English, for a password that is another one: there is no code before there is a session.
 SIGN_IN_REFUSED = "password authentication failed"
+NOBODY_LEADS = "no host of the database takes changes now"
+# Options of a connection: where entries of the audit wait, to a host that follows; where the last ones are
+# remembered until they are on a disk, to the one that leads.
+SPOOL, MEMORY = "spool", "memory"
 
 for _sqlstate in RETRIED:
     metrics.retries.labels(_sqlstate)
@@ -78,8 +93,12 @@ class Address:
     authority: str = ""
 
     @property
+    def hosts(self) -> list[str]:
+        return self.host.split(",")
+
+    @property
     def url(self) -> URL:
-        hosts = self.host.split(",")
+        hosts = self.hosts
         query = {"sslmode": "verify-full", "sslrootcert": self.authority} if self.authority else {}
         if len(hosts) > 1:
             # In any order, for one that is dead costs whoever asks it first CONNECT_TIMEOUT_SECONDS.
@@ -95,12 +114,22 @@ class Address:
 
 
 class _Passwords:
-    """Signs in with the password that worked last, and with each other one where the server refuses it."""
+    """Signs in with the password that worked last, and with each other one where the server refuses it.
 
-    def __init__(self, known: tuple[str, ...]) -> None:
+    With `members`, at the one that leads, without a look for it at each.
+    """
+
+    def __init__(self, known: tuple[str, ...], port: int, members: Members | None) -> None:
         self._known = known
+        self._port = port
+        self._members = members
 
     def connect(self, dialect: Dialect, _: Any, arguments: list[Any], options: dict[str, Any]) -> Any:
+        if self._members is not None:
+            leader = self._members.leader()
+            if leader is None:
+                raise dialect.loaded_dbapi.OperationalError(NOBODY_LEADS)
+            options = {**options, "host": leader, "port": self._port}
         errors: list[Exception] = []
         for where in ({}, *_each_alone(options)):
             # A host that refuses a password ends the search for the one that takes changes, and one that
@@ -131,13 +160,34 @@ class Database:
     """One PostgreSQL database, for any number of threads of one process. It connects when it is first used.
 
     `threads` is how many use it at once; with `ping_after_idling` a connection that was lost while it idled
-    fails nobody.
+    fails nobody. `spool`: what only looks goes on while none of several hosts leads.
     """
 
-    def __init__(self, address: Address, *, threads: int, ping_after_idling: bool = True) -> None:
-        self.engine = _create_engine(address, threads, ping_after_idling)
+    def __init__(
+        self, address: Address, *, threads: int, ping_after_idling: bool = True, spool: Spool | None = None
+    ) -> None:
+        self._address, self._threads = address, threads
+        self._spool = spool
+        self._members = _members(address) if spool is not None and len(address.hosts) > 1 else None
+        create = partial(
+            _create_engine, address, threads, members=self._members, ping_after_idling=ping_after_idling,
+            execution_options={MEMORY: spool} if self._members is not None else {},
+        )  # fmt: skip
+        self.engine = create()
         # Connections of its own: to switch one over and back takes two round trips.
-        self._autocommit = _create_engine(address, threads, ping_after_idling, isolation_level="AUTOCOMMIT")
+        self._autocommit = create(isolation_level="AUTOCOMMIT")
+        # To those that follow, while nobody leads.
+        self._following: dict[str, Engine] = {}
+
+    @property
+    def losses(self) -> int:
+        """How often a host that led was lost, or led no more, since this process watches."""
+        return 0 if self._members is None else self._members.losses
+
+    def check_takes_changes(self) -> None:
+        """Raises DatabaseUnavailable, at once, where it is known that nobody leads."""
+        if self._members is not None and self._members.leader() is None:
+            raise DatabaseUnavailable(f"{NOBODY_LEADS}; send the request again")
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -147,14 +197,55 @@ class Database:
 
     @contextmanager
     def _transaction(self) -> Iterator[Session]:
+        self.check_takes_changes()
         with Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """A session for SELECTs that need not see the same moment: one round trip each instead of three."""
-        with our_errors(), Session(self._autocommit, expire_on_commit=False) as session:
+        """A session for SELECTs that need not see the same moment: one round trip each instead of three.
+
+        While nobody leads, of a host that follows, where there is a spool: `audit.note` knows that.
+        """
+        with our_errors(), self._reading() as session:
             yield session
+
+    def _reading(self) -> Session:
+        if self._members is None:
+            return Session(self._autocommit, expire_on_commit=False)
+        if self._members.leader() is not None:
+            session = Session(self._autocommit, expire_on_commit=False)
+            try:
+                # One that leads no more is noticed here, before anything was read.
+                session.connection()
+            except (DBAPIError, PoolTimeout):
+                session.close()
+                if self._members.leader() is not None:
+                    raise
+            else:
+                self._forget_following()
+                return session
+        follower = self._members.follower()
+        if follower is None:
+            raise DatabaseUnavailable(
+                f"{NOBODY_LEADS}, and none that follows has what is new; send the request again"
+            )
+        return Session(self._follow(follower), expire_on_commit=False)
+
+    def _follow(self, host: str) -> Engine:
+        engine = self._following.get(host)
+        if engine is None:
+            engine = _create_engine(
+                replace(self._address, host=host), self._threads, soon_given_up=True,
+                isolation_level="AUTOCOMMIT", execution_options={SPOOL: self._spool},
+            )  # fmt: skip
+            # Of two that come together the second finds that of the first.
+            engine = self._following.setdefault(host, engine)
+        return engine
+
+    def _forget_following(self) -> None:
+        while self._following:
+            self._following.popitem()[1].dispose()
 
     @contextmanager
     def snapshot(self) -> Iterator[Session]:
@@ -166,6 +257,7 @@ class Database:
     @contextmanager
     def single_statements(self) -> Iterator[Connection]:
         """A connection in which each statement commits by itself: one round trip instead of three."""
+        self.check_takes_changes()
         with our_errors(), self._autocommit.connect() as connection:
             yield connection
 
@@ -186,6 +278,7 @@ class Database:
         """Do `work`, one statement that commits by itself, as `in_transaction` does."""
 
         def once() -> Result:
+            self.check_takes_changes()
             with self._autocommit.connect() as connection:
                 return work(connection)
 
@@ -196,9 +289,47 @@ class Database:
         """Close the connections that nobody uses; later use opens others."""
         self.engine.dispose()
         self._autocommit.dispose()
+        self._forget_following()
+        if self._members is not None:
+            self._members.close()
 
 
-def _create_engine(address: Address, threads: int, ping_after_idling: bool, **options: Any) -> Engine:
+def spool_of(connection: Connection) -> Spool | None:
+    """Where entries of the audit wait, of a connection to a host that follows; None: the audit takes them."""
+    found: Spool | None = connection.get_execution_options().get(SPOOL)
+    return found
+
+
+def memory_of(connection: Connection) -> Spool | None:
+    """Where the last entries are remembered, of a connection to the one of several hosts that leads."""
+    found: Spool | None = connection.get_execution_options().get(MEMORY)
+    return found
+
+
+def _members(address: Address) -> Members:
+    def connect(host: str) -> Callable[[], Any]:
+        engine = create_engine(
+            replace(address, host=host).url,
+            poolclass=NullPool,
+            isolation_level="AUTOCOMMIT",
+            connect_args={**soon(WATCH_GIVE_UP_SECONDS), "application_name": "face-pipeline members"},
+        )
+        event.listen(engine, "do_connect", _Passwords(address.passwords, address.port, None).connect)
+        return engine.connect
+
+    return Members({host: connect(host) for host in address.hosts})
+
+
+def _create_engine(
+    address: Address,
+    threads: int,
+    *,
+    members: Members | None = None,
+    ping_after_idling: bool = True,
+    soon_given_up: bool = False,
+    **options: Any,
+) -> Engine:
+    wire = soon(SOON_GIVE_UP_SECONDS) if soon_given_up or members is not None else POSTGRES_OPTIONS
     made = create_engine(
         address.url,
         pool_size=threads + 2,
@@ -207,11 +338,11 @@ def _create_engine(address: Address, threads: int, ping_after_idling: bool, **op
         # Embeddings and names are no business of an exception's text.
         hide_parameters=True,
         # PostgreSQL would compile a search of 20 ms for up to a second: `enable_sort` makes it look costly.
-        connect_args={**POSTGRES_OPTIONS, "application_name": "face-pipeline", "options": "-c jit=off"},
+        connect_args={**wire, "application_name": "face-pipeline", "options": "-c jit=off"},
         **options,
     )
-    if len(address.passwords) > 1:
-        event.listen(made, "do_connect", _Passwords(address.passwords).connect)
+    if len(address.passwords) > 1 or members is not None:
+        event.listen(made, "do_connect", _Passwords(address.passwords, address.port, members).connect)
     event.listen(made, "before_cursor_execute", _with_local_settings, retval=True)
     if ping_after_idling:
         event.listen(made, "checkin", _note_use)

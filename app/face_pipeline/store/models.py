@@ -362,6 +362,15 @@ class AuditUnsealed(Base):
     since: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
+class AuditBrought(Base):
+    """An entry that waited on a host while nobody led the database (store/spool.py): its id there."""
+
+    __tablename__ = "audit_brought"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
 class AuditCheck(Base):
     """The last check of the chain: how many entries fitted it, and the fault that ended it, None: none."""
 

@@ -45,6 +45,7 @@ RIGHTS: dict[Role, dict[str, str]] = {
         "alembic_version": READ,
         "api_keys": CHANGE,
         "audit": ADD,
+        "audit_brought": ADD,
         "audit_checks": READ,
         "audit_seals": READ,
         "audit_unsealed": READ,

@@ -11,6 +11,7 @@ from face_pipeline.parts import Parts
 from face_pipeline.web import (
     api,
     auth,
+    bringing,
     compreface,
     docs,
     errors,
@@ -28,7 +29,7 @@ from face_pipeline.web.current import EXTENSION
 
 def create_app(parts: Parts | None = None) -> Flask:
     """Make the application of one web process, of `parts` or from this process's settings."""
-    parts = parts or Parts(get_settings())
+    parts = parts or Parts(get_settings(), goes_on=True)
     settings = parts.settings
     app = Flask(__name__, static_folder=None)
     app.request_class = PhotoRequest
@@ -59,6 +60,7 @@ def create_app(parts: Parts | None = None) -> Flask:
     app.register_blueprint(ui.bp)
     app.register_blueprint(docs.bp)
     app.add_url_rule("/openapi.json", "openapi", _openapi)
+    bringing.begin(parts)
     return app
 
 

@@ -196,6 +196,9 @@ def authorised(scope: Scope, method: str, call: str, *, taking: bool = True) -> 
         tell_refused(key, error, call)
         raise
     limits.check(key, taking=taking)
+    if scope is not Scope.READ and method not in SAFE_METHODS:
+        # Before a body is taken, and files are kept that no row would name.
+        parts().database.check_takes_changes()
     return key
 
 

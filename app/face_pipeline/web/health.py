@@ -90,6 +90,7 @@ def installation() -> Iterable[Metric]:
         _of_indexes,
         _of_hooks,
         _of_audit,
+        _of_spool,
         _of_keys,
         _of_retention,
         _of_originals,
@@ -184,6 +185,26 @@ def _of_audit() -> Iterator[Metric]:
             "1: at the last check all entries of the audit fitted its chain, 0: one did not.",
             value=float(check.fault is None),
         )
+
+
+def _of_spool() -> Iterator[Metric]:
+    spool = parts().spool
+    if spool is None:
+        return
+    kept = spool.kept()
+    for name, text, value in (
+        (
+            "face_recognition_audit_kept_entries",
+            "Entries of the audit that wait on a web host for the database.",
+            kept.count,
+        ),
+        (
+            "face_recognition_audit_kept_oldest_seconds",
+            "For how long the first of the entries that wait has waited.",
+            kept.seconds,
+        ),
+    ):
+        yield GaugeMetricFamily(name, text, value=value)
 
 
 def _of_keys() -> Iterator[Metric]:

@@ -105,4 +105,6 @@ def _admitted(text: str | None, service: Service, scope: Scope, endpoint: str, *
         auth.tell_refused(key, lacks, endpoint)
         raise lacks
     limits.check(key, taking=taking)
+    if scope is not Scope.READ:
+        parts().database.check_takes_changes()
     return key
