@@ -275,16 +275,16 @@ def claim(
     the other: the photo goes on waiting.
     """
     token = uuid.uuid4()
-    row = statements.CLAIM.execute(
+    rows = statements.CLAIM.execute(
         connection,
         {
             "photo_id": photo_id, "token": token, "worker_name": worker,
             "lease": timedelta(seconds=lease_seconds), "in_contract": contract,
         },
-    ).one_or_none()  # fmt: skip
-    if row is None:
-        return None
-    return Claim(photo_id, token, row.collection_id, row.contract_id, row.sha256, row.request_id)
+    )  # fmt: skip
+    for collection_id, contract_id, sha256, request_id, _ in rows:
+        return Claim(photo_id, token, collection_id, contract_id, sha256, request_id)
+    return None
 
 
 def renew(connection: Connection, tokens: Sequence[uuid.UUID], lease_seconds: float) -> None:
@@ -329,7 +329,7 @@ def _end(
     faces: Sequence[DetectedFace],
     thumbnail: bytes | None = None,
 ) -> None:
-    ended = statements.END.execute(
+    [(ended,)] = statements.END.execute(
         connection,
         {
             "photo_id": held.photo_id, "token": held.token, "in_collection": held.collection_id,
@@ -340,7 +340,7 @@ def _end(
             "new_count": len(faces),
             "recipe": THUMBNAIL_RECIPE, "picture": thumbnail,
         },
-    ).scalar_one()  # fmt: skip
+    )  # fmt: skip
     if not ended:
         raise LeaseLost(str(held.photo_id))
 
@@ -358,8 +358,13 @@ def _row(position: int, face: DetectedFace) -> dict[str, Any]:
 
 
 def _text(embedding: npt.NDArray[np.float32]) -> str:
-    """pgvector's own form; a JSON list would be made a number type of PostgreSQL's first."""
-    return "[" + ",".join(map(str, embedding.astype(float).round(EMBEDDING_DECIMALS).tolist())) + "]"
+    """pgvector's own form; a JSON list would be made a number type of PostgreSQL's first.
+
+    Whole numbers and an exponent: Python writes fractions at half the speed.
+    """
+    exponent = f"e-{EMBEDDING_DECIMALS}"
+    whole = (embedding.astype(float) * 10**EMBEDDING_DECIMALS).round().astype(int).tolist()
+    return f"[{f'{exponent},'.join(map(str, whole))}{exponent}]"
 
 
 def release_lapsed(session: Session, *, max_attempts: int, worker: str | None = None) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import cast as cast_type
 
 from sqlalchemy import (
+    ColumnElement,
     Integer,
     Interval,
     LargeBinary,
@@ -63,6 +64,15 @@ def _rows(parameter: str, name: str, table: Table, *columns: str) -> TableValued
     )
 
 
+def _is_in(*states: State) -> ColumnElement[bool]:
+    """Whether a photo that is found by its id is in one of these states, in words that no index answers.
+
+    PostgreSQL would take that of unfinished photos, and walk over every photo that was in the state since the
+    table was vacuumed.
+    """
+    return or_(*(_photos.c.state.is_not_distinct_from(each) for each in states))
+
+
 _sent = _rows(
     "new_photos", "sent", _photos, "id", "sha256", "filename", "media_type", "byte_size", "width", "height"
 )
@@ -108,7 +118,7 @@ MARK_QUEUED = Prepared(
             select(_photos.c.id)
             .where(
                 _photos.c.id == any_(bindparam("queued_photos", type_=ARRAY(UUID))),
-                or_(*(_photos.c.state == each for each in WAITING)),
+                _is_in(*WAITING),
             )
             .order_by(_photos.c.sha256, _photos.c.id)
             .with_for_update(key_share=True)
@@ -123,7 +133,7 @@ CLAIM = Prepared(
     update(_photos)
     .where(
         _photos.c.id == bindparam("photo_id"),
-        or_(*(_photos.c.state == each for each in WAITING)),
+        _is_in(*WAITING),
         _photos.c.collection_id == _collections.c.id,
         # One that is being moved from or to the worker's pack waits for the workers of the right one.
         or_(
@@ -141,9 +151,9 @@ CLAIM = Prepared(
     )
     .returning(
         _photos.c.collection_id,
+        _collections.c.contract_id,
         _photos.c.sha256,
         _photos.c.request_id,
-        _collections.c.contract_id,
         # A claim that a crash of the database forgets costs a second try; nothing waits for its disk.
         func.set_config("synchronous_commit", "off", True),
     )
@@ -172,7 +182,7 @@ _ended = (
         select(_bound.c.id).exists(),
         _photos.c.id == bindparam("photo_id"),
         _photos.c.claim == bindparam("token"),
-        _photos.c.state == State.PROCESSING,
+        _is_in(State.PROCESSING),
     )
     .values(
         state=_state,
