@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
 
-from sqlalchemy import Connection, Dialect, Select
+from sqlalchemy import Connection, Dialect, SelectBase
 from sqlalchemy.dialects.postgresql.psycopg2 import dialect as psycopg2_dialect
 from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.types import NullType, TypeEngine
@@ -45,12 +45,12 @@ class Prepared:
     """A statement of SQLAlchemy's Core. Its parameters need a type, unless PostgreSQL sees by their place in
     the statement what they are. Rows are tuples of what the driver makes of the columns."""
 
-    def __init__(self, statement: Select[Any] | UpdateBase) -> None:
+    def __init__(self, statement: SelectBase | UpdateBase) -> None:
         self._statement = statement
         self.name = f"face_{next(_numbers)}"
 
     def execute(self, connection: Connection, given: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        """Run it with all its parameters; its rows. Raises as `Connection.execute` does."""
+        """Run it with all its parameters; its rows, if it has some. Raises as `Connection.execute` does."""
         texts = self._texts
         known = connection.info.setdefault(KNOWN, set())
         if self.name not in known:
@@ -60,7 +60,7 @@ class Prepared:
         cursor = connection.connection.cursor()
         try:
             cursor.execute(texts.execute, values)
-            return list(cursor.fetchall())
+            return list(cursor.fetchall()) if cursor.description else []
         except Exception as error:
             # SQLAlchemy's own: its class of error, and no connection that was lost goes back to the pool.
             connection._handle_dbapi_exception(error, texts.execute, values, cursor, None)

@@ -1,5 +1,5 @@
-"""The statements that an upload runs for its photos and a worker for each, built once: building them costs
-more than running them. A worker's are planned once as well.
+"""The statements that an upload runs for its photos and a worker for each, built and planned once: to build
+one costs more than to run it.
 
 Each is one round trip. Rows of any number are one JSON parameter, so that the statement stays the same.
 """
@@ -77,8 +77,16 @@ _sent = _rows(
     "new_photos", "sent", _photos, "id", "sha256", "filename", "media_type", "byte_size", "width", "height"
 )
 
+# Of some hashes, the photos that a collection has.
+FOUND = Prepared(
+    select(_photos.c.id, _photos.c.sha256, _photos.c.state).where(
+        _photos.c.collection_id == bindparam("in_collection"),
+        _photos.c.sha256 == any_(bindparam("hashes", type_=ARRAY(Text))),
+    )
+)
+
 # Of photos that are not in the collection yet; rows are written in the order of the parameter.
-ADD_PHOTOS = (
+ADD_PHOTOS = Prepared(
     upsert(_photos)
     .from_select(
         ["collection_id", "batch_id", "request_id", "key_id", "state", "attempts", *_sent.c.keys()],
@@ -100,7 +108,7 @@ _named = (
     func.json_array_elements_text(bindparam("photo_ids", type_=JSON)).table_valued("value").render_derived()
 )
 
-ADD_TO_BATCH = (
+ADD_TO_BATCH = Prepared(
     upsert(_batch_photos)
     .from_select(
         ["batch_id", "photo_id"],
