@@ -15,6 +15,7 @@ from face_pipeline.errors import BadRequest, Conflict, NotFound, Unavailable
 from face_pipeline.store import audit
 from face_pipeline.store.audit import Actor
 from face_pipeline.store.models import Collection, Face, Person, Photo, State
+from face_pipeline.store.prepared import Prepared
 
 DEFAULT_COLLECTION = "default"
 NAME_PATTERN = re.compile(r"[a-z0-9_][a-z0-9_-]{0,63}")
@@ -22,7 +23,7 @@ NAME_PATTERN = re.compile(r"[a-z0-9_][a-z0-9_-]{0,63}")
 
 # Asked with every upload and every search.
 _BY_NAME = select(Collection).where(Collection.name == bindparam("wanted_name"))
-_HOLD = (
+_HOLD = Prepared(
     select(Collection.contract_id)
     .where(Collection.id == bindparam("held_id"))
     .with_for_update(read=True, key_share=True)
@@ -116,10 +117,10 @@ def make_default(session: Session, name: str, pack: Pack) -> None:
 def hold(session: Session, collection: Collection) -> None:
     """Keep others from deleting the collection, or moving it to another model pack, until this transaction
     ends; NotFound when one deleted it, Unavailable when one moved it since it was read."""
-    contract = session.scalar(_HOLD, {"held_id": collection.id})
-    if contract is None:
+    contracts = _HOLD.execute(session.connection(), {"held_id": collection.id})
+    if not contracts:
         raise NotFound(f"the collection {collection.name!r} was deleted", code="collection_not_found")
-    if contract != collection.contract_id:
+    if contracts != [(collection.contract_id,)]:
         raise Unavailable(
             f"collection {collection.name!r} was moved to another model pack just now; send it again later",
             code="pack_changing",

@@ -1,7 +1,8 @@
 """Statements that PostgreSQL plans once a connection, and SQLAlchemy compiles once a process.
 
-For those that run for each photo: to plan the one that ends a photo takes PostgreSQL as long as to run it. It
-is for statements that find their rows by keys: the plan serves whatever the parameters are.
+For those that run for each photo: to plan the one that ends a photo takes PostgreSQL as long as to run it,
+and what SQLAlchemy does around a statement costs as much as the driver. It is for statements that find their
+rows by keys: the plan serves whatever the parameters are.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
 
-from sqlalchemy import Connection, CursorResult, Dialect, Select
+from sqlalchemy import Connection, Dialect, SelectBase
 from sqlalchemy.dialects.postgresql.psycopg2 import dialect as psycopg2_dialect
 from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.types import NullType, TypeEngine
@@ -42,21 +43,29 @@ class _Texts:
 
 class Prepared:
     """A statement of SQLAlchemy's Core. Its parameters need a type, unless PostgreSQL sees by their place in
-    the statement what they are. Rows hold what the driver makes of the columns."""
+    the statement what they are. Rows are tuples of what the driver makes of the columns."""
 
-    def __init__(self, statement: Select[Any] | UpdateBase) -> None:
+    def __init__(self, statement: SelectBase | UpdateBase) -> None:
         self._statement = statement
         self.name = f"face_{next(_numbers)}"
 
-    def execute(self, connection: Connection, given: Mapping[str, Any]) -> CursorResult[Any]:
-        """Run it with all its parameters; raises as `Connection.execute` does."""
+    def execute(self, connection: Connection, given: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """Run it with all its parameters; its rows, if it has some. Raises as `Connection.execute` does."""
         texts = self._texts
         known = connection.info.setdefault(KNOWN, set())
         if self.name not in known:
             connection.exec_driver_sql(texts.prepare, texts.fixed)
             known.add(self.name)
         values = {name: _converted(convert, given[name]) for name, convert in texts.convert.items()}
-        return connection.exec_driver_sql(texts.execute, values)
+        cursor = connection.connection.cursor()
+        try:
+            cursor.execute(texts.execute, values)
+            return list(cursor.fetchall()) if cursor.description else []
+        except Exception as error:
+            # SQLAlchemy's own: its class of error, and no connection that was lost goes back to the pool.
+            connection._handle_dbapi_exception(error, texts.execute, values, cursor, None)
+        finally:
+            cursor.close()
 
     @cached_property
     def _texts(self) -> _Texts:

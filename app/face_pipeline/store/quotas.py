@@ -18,24 +18,27 @@ from face_pipeline.errors import BadRequest, Forbidden, NotFound
 from face_pipeline.store import audit
 from face_pipeline.store.audit import Actor
 from face_pipeline.store.models import ApiKey, Collection, PhotoUsage
+from face_pipeline.store.prepared import Prepared
 
 QUOTA_MAX = 10**15
 # The first of two numbers of PostgreSQL's advisory locks; the second is of the collection or the key.
 TURNS = {"collection": 0x71756F63, "key": 0x71756F6B}
 
 # Asked with every upload. The collection's comes first, always, so that nobody waits in a circle.
-_BOUNDS = union_all(
-    *(
-        select(
-            literal(of).label("of"), what.name.label("name"), what.quota_photos.label("quota_photos"),
-            what.quota_bytes.label("quota_bytes"),
-        ).where(
-            what.id == bindparam(f"of_{of}", type_=what.id.type),
-            func.num_nonnulls(what.quota_photos, what.quota_bytes) > 0,
+_BOUNDS = Prepared(
+    union_all(
+        *(
+            select(
+                literal(of).label("of"), what.name.label("name"), what.quota_photos.label("quota_photos"),
+                what.quota_bytes.label("quota_bytes"),
+            ).where(
+                what.id == bindparam(f"of_{of}", type_=what.id.type),
+                func.num_nonnulls(what.quota_photos, what.quota_bytes) > 0,
+            )
+            for of, what in (("collection", Collection), ("key", ApiKey))
         )
-        for of, what in (("collection", Collection), ("key", ApiKey))
-    )
-).order_by("of")  # fmt: skip
+    ).order_by("of")
+)  # fmt: skip
 
 _FOLD = text("""
 WITH several AS (
@@ -132,14 +135,15 @@ def check(session: Session, collection_id: int, by: Actor) -> None:
 
 
 def _quotas(session: Session, collection_id: int, by: Actor, *, taking_turns: bool) -> Iterator[Quota]:
-    for row in session.execute(_BOUNDS, {"of_collection": collection_id, "of_key": by.id}).all():
-        of_key = row.of == "key"
+    bounds = _BOUNDS.execute(session.connection(), {"of_collection": collection_id, "of_key": by.id})
+    for of, name, photos, size in bounds:
+        of_key = of == "key"
         if taking_turns:
             which = func.hashtext(str(by.id)) if of_key else func.hashint8(collection_id)
             # What is asked next sees what those before this one have committed.
-            session.execute(select(func.pg_advisory_xact_lock(TURNS[row.of], which)))
+            session.execute(select(func.pg_advisory_xact_lock(TURNS[of], which)))
         has = used(session, key_id=by.id) if of_key else used(session, collection_id=collection_id)
-        yield Quota(row.of, row.name, row.quota_photos, row.quota_bytes, has)
+        yield Quota(of, name, photos, size, has)
 
 
 def change(session: Session, name: str, to: Mapping[str, int | None], *, by: Actor) -> Collection:

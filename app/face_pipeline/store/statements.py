@@ -1,5 +1,5 @@
-"""The statements that an upload runs for its photos and a worker for each, built once: building them costs
-more than running them. A worker's are planned once as well.
+"""The statements that an upload runs for its photos and a worker for each, built and planned once: to build
+one costs more than to run it.
 
 Each is one round trip. Rows of any number are one JSON parameter, so that the statement stays the same.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import cast as cast_type
 
 from sqlalchemy import (
+    ColumnElement,
     Integer,
     Interval,
     LargeBinary,
@@ -63,12 +64,29 @@ def _rows(parameter: str, name: str, table: Table, *columns: str) -> TableValued
     )
 
 
+def _is_in(*states: State) -> ColumnElement[bool]:
+    """Whether a photo that is found by its id is in one of these states, in words that no index answers.
+
+    PostgreSQL would take that of unfinished photos, and walk over every photo that was in the state since the
+    table was vacuumed.
+    """
+    return or_(*(_photos.c.state.is_not_distinct_from(each) for each in states))
+
+
 _sent = _rows(
     "new_photos", "sent", _photos, "id", "sha256", "filename", "media_type", "byte_size", "width", "height"
 )
 
+# Of some hashes, the photos that a collection has.
+FOUND = Prepared(
+    select(_photos.c.id, _photos.c.sha256, _photos.c.state).where(
+        _photos.c.collection_id == bindparam("in_collection"),
+        _photos.c.sha256 == any_(bindparam("hashes", type_=ARRAY(Text))),
+    )
+)
+
 # Of photos that are not in the collection yet; rows are written in the order of the parameter.
-ADD_PHOTOS = (
+ADD_PHOTOS = Prepared(
     upsert(_photos)
     .from_select(
         ["collection_id", "batch_id", "request_id", "key_id", "state", "attempts", *_sent.c.keys()],
@@ -90,7 +108,7 @@ _named = (
     func.json_array_elements_text(bindparam("photo_ids", type_=JSON)).table_valued("value").render_derived()
 )
 
-ADD_TO_BATCH = (
+ADD_TO_BATCH = Prepared(
     upsert(_batch_photos)
     .from_select(
         ["batch_id", "photo_id"],
@@ -108,7 +126,7 @@ MARK_QUEUED = Prepared(
             select(_photos.c.id)
             .where(
                 _photos.c.id == any_(bindparam("queued_photos", type_=ARRAY(UUID))),
-                or_(*(_photos.c.state == each for each in WAITING)),
+                _is_in(*WAITING),
             )
             .order_by(_photos.c.sha256, _photos.c.id)
             .with_for_update(key_share=True)
@@ -123,7 +141,7 @@ CLAIM = Prepared(
     update(_photos)
     .where(
         _photos.c.id == bindparam("photo_id"),
-        or_(*(_photos.c.state == each for each in WAITING)),
+        _is_in(*WAITING),
         _photos.c.collection_id == _collections.c.id,
         # One that is being moved from or to the worker's pack waits for the workers of the right one.
         or_(
@@ -141,9 +159,9 @@ CLAIM = Prepared(
     )
     .returning(
         _photos.c.collection_id,
+        _collections.c.contract_id,
         _photos.c.sha256,
         _photos.c.request_id,
-        _collections.c.contract_id,
         # A claim that a crash of the database forgets costs a second try; nothing waits for its disk.
         func.set_config("synchronous_commit", "off", True),
     )
@@ -172,7 +190,7 @@ _ended = (
         select(_bound.c.id).exists(),
         _photos.c.id == bindparam("photo_id"),
         _photos.c.claim == bindparam("token"),
-        _photos.c.state == State.PROCESSING,
+        _is_in(State.PROCESSING),
     )
     .values(
         state=_state,

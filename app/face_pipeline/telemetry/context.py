@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 
 REQUEST_ID_HEADER = "X-Request-ID"
@@ -34,16 +34,24 @@ class Id:
         return self.variable.get()
 
     def set(self, value: str | None) -> None:
-        Id.before_change()
-        self.variable.set(value)
-        thread = threading.get_ident()
-        held = {name: each for name, each in _held.get(thread, {}).items() if name != self.name}
-        if value is not None:
-            held[self.name] = value
-        if held:
-            _held[thread] = held
+        change({self: value})
+
+
+def change(values: Mapping[Id, str | None]) -> None:
+    """Give several ids their values, at the price of one."""
+    Id.before_change()
+    thread = threading.get_ident()
+    held = dict(_held.get(thread, {}))
+    for each, value in values.items():
+        each.variable.set(value)
+        if value is None:
+            held.pop(each.name, None)
         else:
-            _held.pop(thread, None)
+            held[each.name] = value
+    if held:
+        _held[thread] = held
+    else:
+        _held.pop(thread, None)
 
 
 request_id = Id("request_id")

@@ -166,8 +166,8 @@ def _stopped(**_: Any) -> None:
 
 
 def _task_begins(task_id: str | None = None, task: Any = None, **_: Any) -> None:
-    context.task_id.set(task_id)
-    context.request_id.set(getattr(task.request, "request_id", None) if task is not None else None)
+    asked = getattr(task.request, "request_id", None) if task is not None else None
+    context.change({context.task_id: task_id, context.request_id: asked})
     metrics.tasks_active.inc()
     counts.begin()
     if task_id:
@@ -182,5 +182,4 @@ def _task_ended(task_id: str | None = None, task: Any = None, state: str | None 
     began = _started.pop(task_id or "", None)
     if began is not None:
         metrics.task_duration.labels(name).observe(time.monotonic() - began)
-    context.task_id.set(None)
-    context.request_id.set(None)
+    context.change({context.task_id: None, context.request_id: None})
