@@ -342,7 +342,7 @@ def _parser() -> argparse.ArgumentParser:
         "--repair", action="store_true", help="compare all now, and mend what differs, both ways"
     )
     copies.add_argument(
-        "--lacking", action="store_true", help="name the originals that this host has not itself, whoever does"
+        "--lacking", action="store_true", help="name what this host has not itself, whoever else has it"
     )
     copies.add_argument("--json", action="store_true")
     about = "show how far originals are moved to another place, and move them (on the web host)"
