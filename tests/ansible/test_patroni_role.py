@@ -103,7 +103,7 @@ def test_the_application_knows_all_hosts_of_the_database() -> None:
         ({**SITE, "standbys": []}, {}, "the group standbys none"),
         (SITE, {"face_tls_between_hosts": False}, "by TLS alone"),
         (SITE, {"standby_anew": "both"}, "reinit 17-main HOST"),
-        (GROUPS, {"patroni_member": True}, "there is no way back yet"),
+        (GROUPS, {"patroni_member": True}, "playbooks/shrink.yml"),
     ],
 )
 def test_what_it_cannot_do_is_refused(

@@ -152,7 +152,7 @@ class Host:
                 place = str(self.servers["redis" if entry == "configure" else "scratch"].settings)
                 task["ansible.builtin.template"] |= {"owner": owner, "group": owner, "dest": place}
                 kept.append(task)
-            elif entry in ("tls", "settle"):
+            elif entry in ("tls", "settle", "loopback"):
                 kept.append(task)
             elif entry == "close_plain":
                 kept += self._tasks("settle") if "ansible.builtin.import_tasks" in task else [task]
@@ -309,6 +309,19 @@ def test_a_renewed_certificate_is_shown_without_a_restart_and_a_wrong_one_is_ref
         shutil.rmtree(host.directory / "secrets/redis-data")
         host.run("tls", "settle")
         assert host.restarted() == "restart unit of redis\nrestart unit of scratch\n"
+
+
+@pytest.mark.campaign("only the way back to one host goes that way")
+def test_who_asks_without_tls_is_let_in_while_several_hosts_become_one(host: Host) -> None:
+    host.write_settings()
+    with host.serves():
+        connected = {name: server.proven() for name, server in host.servers.items()}
+        before = {name: client.client_id() for name, client in connected.items()}
+        assert "changed=2 " in host.run("loopback")
+        assert all(server.plain().ping() for server in host.servers.values())
+        assert {name: client.client_id() for name, client in connected.items()} == before
+        assert host.restarted() == ""
+        assert "changed=0 " in host.run("loopback")
 
 
 @pytest.mark.campaign("only an update from an older release goes that way")

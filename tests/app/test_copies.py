@@ -257,8 +257,10 @@ def test_a_round_mends_both_sides_and_removes_what_no_row_names(
     host.disk.write({nobodys: b"nobody's", fresh: b"of an upload under way"})
     aged(host.disk, nobodys)
     database_made(parts, "2 hours")
+    assert copies.lacking(parts) == [lost]
 
     copies.repair(parts)
+    assert copies.lacking(parts) == []
     for name in (lacking, lost, both):
         assert host.disk.intact(name)
         assert parts.own_originals.intact(name)

@@ -63,9 +63,11 @@ class Shot:
 
 @dataclass
 class Film:
-    """A page, a search and an upload each second, whatever became of those of the second before."""
+    """A page, a search and an upload each second, whatever became of those of the second before; with
+    `every`, as many seconds apart."""
 
     host: Host
+    every: float = 1
     shots: dict[str, list[Shot]] = field(default_factory=lambda: {"page": [], "search": [], "upload": []})
     acknowledged: list[str] = field(default_factory=list)
     notes: list[tuple[float, str]] = field(default_factory=list)
@@ -91,7 +93,7 @@ class Film:
         self.notes.append((self.now(), words))
 
     def _direct(self) -> None:
-        while not self._ended.wait(1):
+        while not self._ended.wait(self.every):
             for what, ask in (("page", self._page), ("search", self._search), ("upload", self._upload)):
                 shot = Shot(self.now())
                 self.shots[what].append(shot)
@@ -159,15 +161,8 @@ def site_whole() -> bool:
     return up and sum('"held": true' in each for each in states) == 1 and database_whole(leader() or HOSTS[0])
 
 
-@contextmanager
-def filmed(host: Host, name: str) -> Iterator[Film]:
-    """For the block; afterwards every photo that was acknowledged is there, once and done."""
-    wait(site_whole, 180, "the site to be whole")
-    with Film(host) as film:
-        wait(lambda: len(film.acknowledged) > 5, 60, "uploads")
-        yield film
-        number = len(film.acknowledged)
-        wait(lambda: len(film.acknowledged) > number + 5, 120, "uploads afterwards")
+def shown(film: Film, name: str) -> None:
+    """The film as lines, kept in FACE_RESULTS, and its longest outages."""
     text = "\n".join(film.lines())
     if results := os.environ.get("FACE_RESULTS"):
         path = Path(results) / "site" / f"{name}.log"
@@ -177,14 +172,31 @@ def filmed(host: Host, name: str) -> Iterator[Film]:
     told = ", ".join(f"{what} {film.outage(what):.1f} s" for what in film.shots)
     print(f"{name}: {len(film.acknowledged)} acknowledged; at most between two: {told}")
 
-    def photos() -> list[requests.Response]:
-        return [host.call("GET", f"/api/v1/photos/{each}") for each in film.acknowledged]
 
-    assert [each.status_code for each in photos()] == [200] * len(film.acknowledged)
+def all_there(host: Host, acknowledged: list[str]) -> None:
+    """Every photo that was acknowledged is there, once and done."""
+
+    def photos() -> list[requests.Response]:
+        return [host.call("GET", f"/api/v1/photos/{each}") for each in acknowledged]
+
+    assert [each.status_code for each in photos()] == [200] * len(acknowledged)
     wait(lambda: {each.json()["state"] for each in photos()} == {"done"}, 180, "all photos to be done")
     assert {len(each.json()["faces"]) for each in photos()} == {1}
-    for each in film.acknowledged:
+    for each in acknowledged:
         assert host.call("GET", f"/api/v1/photos/{each}/image").status_code == 200
+
+
+@contextmanager
+def filmed(host: Host, name: str) -> Iterator[Film]:
+    """For the block; afterwards every photo that was acknowledged is there, once and done."""
+    wait(site_whole, 180, "the site to be whole")
+    with Film(host) as film:
+        wait(lambda: len(film.acknowledged) > 5, 60, "uploads")
+        yield film
+        number = len(film.acknowledged)
+        wait(lambda: len(film.acknowledged) > number + 5, 120, "uploads afterwards")
+    shown(film, name)
+    all_there(host, film.acknowledged)
     assert film.outage("page") < ANSWERS_WITHIN
     assert film.outage("search") < ANSWERS_WITHIN
     assert film.outage("upload") < UPLOADS_WITHIN

@@ -187,6 +187,11 @@ def _copies(options: argparse.Namespace) -> int:
     parts = _parts()
     if options.repair:
         copies.repair(parts, whole=True)
+    if options.lacking:
+        names = copies.lacking(parts)
+        for name in names:
+            print(name)
+        return 1 if names else 0
     found = copies.states(parts)
     if options.json:
         print(json.dumps([{**asdict(each), "well": each.is_well} for each in found], indent=2, default=str))
@@ -335,6 +340,9 @@ def _parser() -> argparse.ArgumentParser:
     copies = add("copies", _copies, "show the hosts that keep copies of the originals (on the web host)")
     copies.add_argument(
         "--repair", action="store_true", help="compare all now, and mend what differs, both ways"
+    )
+    copies.add_argument(
+        "--lacking", action="store_true", help="name what this host has not itself, whoever else has it"
     )
     copies.add_argument("--json", action="store_true")
     about = "show how far originals are moved to another place, and move them (on the web host)"

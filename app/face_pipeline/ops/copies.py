@@ -77,6 +77,16 @@ def table(found: Sequence[HostState]) -> Iterator[str]:
         yield f"{each.host:24} {state:10} {each.held:>9} {each.missing:>9}  {compared}"
 
 
+def lacking(parts: Parts) -> list[str]:
+    """The originals of the ledger that this host has not itself, whoever else does, by name."""
+    found: list[str] = []
+    for prefix in copy_rounds.PREFIXES:
+        with parts.database.reading() as session:
+            wanted = copy_rounds.names(session, prefix)
+        found += sorted(name for name in wanted if not parts.own_originals.has(name))
+    return found
+
+
 def repair(parts: Parts, seconds: float = SECONDS, *, whole: bool = False) -> None:
     """Go on with the round of each host for so long; with `whole` begin a new one and end it."""
     hosts = parts.copies.hosts if parts.copies else ()

@@ -76,7 +76,10 @@ class Server:
         """What is to change, and the commands for it."""
         if self.shown().strip() != self.certificate.read_text().strip():
             yield "shows its new certificate", [["CONFIG", "SET", "tls-cert-file", str(self.certificate)]]
-        if "port 0" in self.settings.read_text().splitlines() and self.ask("CONFIG", "GET", "port") != "0":
+        lines, port = self.settings.read_text().splitlines(), self.ask("CONFIG", "GET", "port")
+        if f"port {self.port}" in lines and port == "0":
+            yield "is asked without TLS, too", [["CONFIG", "SET", "port", str(self.port)]]
+        if "port 0" in lines and port != "0":
             closed = [f"{address}:{self.port}" for address in dict.fromkeys(("127.0.0.1", self.address))]
             ends = [["CLIENT", "KILL", "LADDR", each] for each in closed]
             yield "is asked by TLS alone", [["CONFIG", "SET", "port", "0"], *ends]
