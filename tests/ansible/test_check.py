@@ -244,3 +244,14 @@ def test_the_scenarios_gather_facts_as_an_operators_runs_do() -> None:
     for file in (ROOT / "molecule").glob("*/molecule.yml"):
         scenario = yaml.safe_load(file.read_text())["ansible"]["cfg"]["defaults"]
         assert scenario["gathering"] == settings["defaults"]["gathering"], file
+
+
+def test_no_step_of_a_scenario_lacks_its_playbook() -> None:
+    """Molecule leaves such a step out with a warning, also where the step names a playbook of its own."""
+    for file in (ROOT / "molecule").glob("*/molecule.yml"):
+        told = yaml.safe_load(file.read_text())
+        playbooks = told["ansible"]["playbooks"]
+        for action, *own in map(str.split, told["scenario"]["test_sequence"]):
+            assert action in playbooks, f"{file}: {action}"
+            for playbook in own or [playbooks[action]]:
+                assert (file.parent / playbook).exists(), f"{file}: {playbook}"

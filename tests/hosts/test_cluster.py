@@ -227,6 +227,12 @@ def _without(name: str, tmp_path: Path) -> Path:
     return path
 
 
+def _nothing_changes(inventory: Path) -> None:
+    same = playbook("../site", inventory=inventory)
+    assert same.returncode == 0, same.stdout + same.stderr
+    assert not re.search(r"changed=[1-9]", same.stdout), same.stdout
+
+
 def _asked(host: Host) -> set[str]:
     """Hosts that Prometheus asks."""
     targets = host.call("GET", "/prometheus/api/v1/targets?state=active").json()["data"]["activeTargets"]
@@ -284,14 +290,13 @@ def test_a_worker_host_leaves_under_work_and_comes_back(host: Host, tmp_path: Pa
     assert on(leaving, f"{asks} || true").strip() == ("000" if filtered else "403")
     assert address not in on(web, "cat /etc/postgresql/*/main/pg_hba.conf")
 
-    same = playbook("../site", inventory=_without(leaving, tmp_path))
-    assert same.returncode == 0, same.stdout + same.stderr
-    assert not re.search(r"changed=[1-9]", same.stdout), same.stdout
+    _nothing_changes(_without(leaving, tmp_path))
 
     done = playbook("add_host", host=leaving)
     assert done.returncode == 0, done.stdout + done.stderr
     wait(lambda: leaving in _asked(host), 60, f"Prometheus to ask {leaving}")
     wait(lambda: _processed_more(host, leaving, 0, tmp_path), 60, f"{leaving} to process photos again")
+    _nothing_changes(Path(str(INVENTORY)))
     scale(4)
 
 
