@@ -124,7 +124,8 @@ def test_a_prepared_statement_is_planned_once_for_each_connection(parts: Parts) 
     )
 
     def ask(session: Session, name: str, more: int) -> tuple[Any, ...]:
-        return tuple(counted.execute(session.connection(), {"wanted": name, "more": more}).one())
+        [row] = counted.execute(session.connection(), {"wanted": name, "more": more})
+        return row
 
     def plans(session: Session) -> list[int]:
         query = text("SELECT generic_plans + custom_plans FROM pg_prepared_statements WHERE name = :name")
@@ -151,6 +152,22 @@ def test_a_prepared_statement_is_planned_once_for_each_connection(parts: Parts) 
         assert plans(session) == []
         assert ask(session, "two", 5) == (5, 3)
         assert plans(session) == [1]
+
+
+def test_a_prepared_statement_fails_as_every_other_does(parts: Parts) -> None:
+    divided = Prepared(select(func.div(1, bindparam("by", type_=Integer))))
+    ended = Prepared(select(func.pg_terminate_backend(bindparam("whom", type_=Integer))))
+
+    def end_itself(connection: Connection) -> None:
+        ended.execute(connection, {"whom": connection.scalar(select(func.pg_backend_pid()))})
+
+    with pytest.raises(DBAPIError) as wrong:
+        parts.database.in_statements(lambda connection: divided.execute(connection, {"by": 0}))
+    assert database.sqlstate(wrong.value) == "22012"
+    with pytest.raises(DatabaseUnavailable):
+        parts.database.in_statements(end_itself)
+    # The connection that was lost is given to nobody.
+    assert parts.database.in_statements(lambda connection: divided.execute(connection, {"by": 1})) == [(1,)]
 
 
 def _error_of(parts: Parts, *statements: str) -> BaseException:

@@ -67,8 +67,8 @@ def _rows(parameter: str, name: str, table: Table, *columns: str) -> TableValued
 def _is_in(*states: State) -> ColumnElement[bool]:
     """Whether a photo that is found by its id is in one of these states, in words that no index answers.
 
-    PostgreSQL would take that of unfinished photos, and walk over every photo that was in the state since the
-    table was vacuumed.
+    A plan that is made while there are few photos, and kept, would take that of unfinished ones, and walk
+    over every photo that was in the state since the table was vacuumed.
     """
     return or_(*(_photos.c.state.is_not_distinct_from(each) for each in states))
 
