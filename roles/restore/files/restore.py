@@ -5,14 +5,15 @@
     restore.py close WISH            end PostgreSQL's log with a commit, where it still runs
     restore.py database WISH         put what there is aside, restore, and wait until PostgreSQL is a primary
     restore.py files WISH            bring back originals that are missing or damaged; none goes
-    restore.py erasures WISH         the list of what was erased, from the database or the newest backup
+    restore.py erasures WISH         the list of what was erased, from the database; of the newest backup too
+                                     where that is another one or does not answer
     restore.py way-back WISH         whether something is put aside: "yes" or "no"
     restore.py back WISH             put it back: PostgreSQL is stopped
     restore.py forget WISH           remove what was put aside
 
 WISH is an object of JSON: at, repository (0: the first), timeline, cluster, postgres, state, originals,
-in_store, patroni, config, backup, credentials. A step that was done before is done again without harm. Exit
-status 1: what to do is said.
+in_store, patroni, config, backup, credentials, another_since (as plan-database says it). A step that was done
+before is done again without harm. Exit status 1: what to do is said.
 """
 
 from __future__ import annotations
@@ -54,6 +55,9 @@ class Wish:
         # Whose versions are the store's own affair: nothing is brought back.
         self.in_store = bool(given.get("in_store"))
         self.patroni = bool(given.get("patroni"))
+        # What was saved from then on is of a host on which nothing was brought back yet.
+        since = int(given.get("another_since") or 0)
+        self.another_since = datetime.fromtimestamp(since, timezone.utc) if since else None
         self.way_back = self.originals / ".way-back"
         self.backup = [sys.executable, "-I", "-B", given["backup"], given["config"], "restic"]
         self.environment = {
@@ -148,6 +152,7 @@ def plan_database(wish: Wish) -> dict[str, Any]:
         "made": shown(datetime.fromtimestamp(chosen["timestamp"]["stop"], timezone.utc)),
         "at": shown(wish.at) if wish.at else "the end of its log",
         "timeline": timeline(wish),
+        "another_since": another_since(wish),
         "size": gigabytes(size),
         "free": gigabytes(free),
     }
@@ -164,21 +169,36 @@ def timeline(wish: Wish) -> str:
     """
     if wish.timeline:
         return wish.timeline
+    if another_since(wish):
+        return "latest"
+    return control(wish)["Latest checkpoint's TimeLineID"]
+
+
+def control(wish: Wish) -> dict[str, str]:
+    """What PostgreSQL says of the database that is here; empty where there is none."""
     program = f"/usr/lib/postgresql/{wish.version}/bin/pg_controldata"
     main = wish.main if wish.main.exists() else wish.before
     told = as_postgres("env", "LC_ALL=C", program, str(main), check=False).stdout
-    facts = {
+    return {
         name.strip(): value.strip() for name, _, value in (line.partition(":") for line in told.splitlines())
     }
+
+
+def another_since(wish: Wish) -> int:
+    """0, or where the database is another than the repository's: when it was made, in seconds since 1970.
+
+    They are the upper half of its identifier (BootStrapXLOG in PostgreSQL's xlog.c).
+    """
+    identifier = control(wish).get("Database system identifier", "")
     (info,) = json.loads(
         as_postgres(
             "pgbackrest", f"--stanza={STANZA}", f"--repo={wish.number}", "info", "--output=json"
         ).stdout
     )
     systems = {str(each.get("system-id")) for each in info.get("db", [])}
-    if facts.get("Database system identifier") not in systems:
-        return "latest"
-    return facts["Latest checkpoint's TimeLineID"]
+    if identifier in systems:
+        return 0
+    return int(identifier) >> 32 if identifier else int(time.time())
 
 
 def close_log(wish: Wish) -> None:
@@ -251,16 +271,23 @@ def restic(wish: Wish, *arguments: str, check: bool = True) -> subprocess.Comple
     return done(*wish.backup, str(wish.number), *arguments, check=check, env=wish.environment)
 
 
+def snapshots(wish: Wish, tag: str) -> list[dict[str, Any]]:
+    """The oldest first; of a new host none of its own, which lack what is to be brought back."""
+    known: list[dict[str, Any]] = json.loads(
+        restic(wish, "snapshots", "--json", "--no-lock", "--tag", tag).stdout
+    )
+    known.sort(key=lambda each: taken(each["time"]))
+    since = wish.another_since
+    return [each for each in known if since is None or taken(each["time"]) < since] or known
+
+
 def snapshot(wish: Wish) -> dict[str, Any]:
     """The first one after the moment, which has every file that the database then names; else the newest."""
-    known: list[dict[str, Any]] = json.loads(
-        restic(wish, "snapshots", "--json", "--no-lock", "--tag", "originals").stdout
-    )
+    known = snapshots(wish, "originals")
     if not known:
         raise Refused(
             f"repository {wish.number} has no backup of the originals; -e repository=2 takes the second one"
         )
-    known.sort(key=lambda each: taken(each["time"]))
     later = [each for each in known if wish.at is not None and taken(each["time"]) >= wish.at]
     return later[0] if later else known[-1]
 
@@ -298,9 +325,12 @@ def erasures(wish: Wish) -> None:
     told = done("/usr/local/bin/face-pipeline", "erasures", "export", check=False)
     lines = told.stdout if told.returncode == 0 else ""
     here = wish.state.parent / "files" / "erasures.jsonl"
-    if told.returncode != 0:
-        listed = restic(wish, "dump", "latest", "--no-lock", "--tag", "configuration", str(here), check=False)
-        lines = listed.stdout if listed.returncode == 0 else ""
+    where = ["the database"] if told.returncode == 0 else []
+    if told.returncode != 0 or wish.another_since:
+        where.append("the newest backup")
+        saved = snapshots(wish, "configuration")
+        listed = restic(wish, "dump", saved[-1]["id"], "--no-lock", str(here), check=False) if saved else None
+        lines += listed.stdout if listed and listed.returncode == 0 else ""
         lines += here.read_text() if here.exists() else ""
     wish.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     file = wish.state / "erasures.jsonl"
@@ -312,8 +342,7 @@ def erasures(wish: Wish) -> None:
         target.flush()
         os.fsync(target.fileno())
     new.replace(file)
-    where = "the database" if told.returncode == 0 else "the newest backup: the database does not answer"
-    print(f"{len(each)} lines, from {where}")
+    print(f"{len(each)} lines, from {' and '.join(where)}")
 
 
 # What was put aside.
