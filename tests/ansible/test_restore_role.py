@@ -51,6 +51,67 @@ def test_a_moment_of_restics_is_read(text: str) -> None:
     assert at.astimezone(UTC).replace(microsecond=0) == datetime(2026, 11, 28, 10, 38, 25, tzinfo=UTC)
 
 
+# As restic tells of its backups.
+LAST, EMPTY = "2026-11-28T09:00:12.5Z", "2026-11-28T12:00:07.1Z"
+MADE = int(datetime(2026, 11, 28, 11, 30, tzinfo=UTC).timestamp())
+
+
+@pytest.mark.parametrize(
+    ("wish", "chosen"),
+    [
+        ({}, EMPTY),
+        ({"another_since": MADE}, LAST),
+        # Of an hour that no backup has seen the end of.
+        ({"another_since": MADE, "at": "2026-11-28 09:10"}, LAST),
+        ({"another_since": MADE - 86400}, EMPTY),
+    ],
+)
+def test_what_a_new_host_saved_before_its_data_came_back_is_not_brought_back(
+    place: Place, monkeypatch: pytest.MonkeyPatch, wish: dict[str, Any], chosen: str
+) -> None:
+    known = json.dumps([{"id": each, "time": each} for each in (EMPTY, LAST)])
+    done = subprocess.CompletedProcess([], 0, known, "")
+    monkeypatch.setattr(restore, "done", lambda *_, **__: done)
+    assert restore.snapshot(restore.Wish(place.wish(**wish)))["id"] == chosen
+
+
+@pytest.mark.parametrize(("since", "listed"), [(0, ["here"]), (MADE, ["lost host", "here"])])
+def test_what_was_erased_on_a_host_that_is_lost_is_erased_again_on_a_new_one(
+    place: Place, monkeypatch: pytest.MonkeyPatch, since: int, listed: list[str]
+) -> None:
+    """The new database answers, and knows nothing of it."""
+
+    def done(*command: str, **_: Any) -> subprocess.CompletedProcess[str]:
+        if "export" in command:
+            said = "here\n"
+        elif "dump" in command:
+            said = {LAST: "lost host\n", EMPTY: ""}[command[command.index("dump") + 1]]
+        else:
+            said = json.dumps([{"id": each, "time": each} for each in (LAST, EMPTY)])
+        return subprocess.CompletedProcess(command, 0, said, "")
+
+    monkeypatch.setattr(restore, "done", done)
+    restore.erasures(restore.Wish(place.wish(another_since=since)))
+    assert sorted((place.state / "erasures.jsonl").read_text().splitlines()) == sorted(listed)
+
+
+@pytest.mark.parametrize(
+    ("identifier", "since"), [("7577012345678901234", 0), (str((MADE << 32) + 4711), MADE)]
+)
+def test_a_database_that_is_another_says_since_when(
+    place: Place, monkeypatch: pytest.MonkeyPatch, identifier: str, since: int
+) -> None:
+    def done(*command: str, **_: Any) -> subprocess.CompletedProcess[str]:
+        info = json.dumps([{"db": [{"id": 1, "system-id": 7577012345678901234}]}])
+        control = f"Database system identifier:           {identifier}\nLatest checkpoint's TimeLineID:  3\n"
+        return subprocess.CompletedProcess(command, 0, info if "info" in command else control, "")
+
+    monkeypatch.setattr(restore, "done", done)
+    wish = restore.Wish(place.wish())
+    assert restore.another_since(wish) == since
+    assert restore.timeline(wish) == ("latest" if since else "3")
+
+
 class Place:
     """A database's directory and the originals, as a host has them."""
 

@@ -5,14 +5,16 @@
     restore.py close WISH            end PostgreSQL's log with a commit, where it still runs
     restore.py database WISH         put what there is aside, restore, and wait until PostgreSQL is a primary
     restore.py files WISH            bring back originals that are missing or damaged; none goes
-    restore.py erasures WISH         the list of what was erased, from the database or the newest backup
+    restore.py erasures WISH         the list of what was erased, from the database; of the newest backup too
+                                     where that is another one or does not answer
     restore.py way-back WISH         whether something is put aside: "yes" or "no"
     restore.py back WISH             put it back: PostgreSQL is stopped
     restore.py forget WISH           remove what was put aside
 
 WISH is an object of JSON: at, repository (0: the first), timeline, cluster, postgres, state, originals,
-in_store, patroni, config, backup, credentials, host (this one) and hosts (all that save originals). A step
-that was done before is done again without harm. Exit status 1: what to do is said.
+in_store, patroni, config, backup, credentials, another_since (as plan-database says it), host (this one) and
+hosts (all that save originals). A step that was done before is done again without harm. Exit status 1: what to
+do is said.
 """
 
 from __future__ import annotations
@@ -56,6 +58,9 @@ class Wish:
         self.patroni = bool(given.get("patroni"))
         self.host = str(given.get("host", ""))
         self.hosts: list[str] = given.get("hosts", [])
+        # What was saved from then on is of a host on which nothing was brought back yet.
+        since = int(given.get("another_since") or 0)
+        self.another_since = datetime.fromtimestamp(since, timezone.utc) if since else None
         self.way_back = self.originals / ".way-back"
         self.backup = [sys.executable, "-I", "-B", given["backup"], given["config"], "restic"]
         self.environment = {
@@ -150,6 +155,7 @@ def plan_database(wish: Wish) -> dict[str, Any]:
         "made": shown(datetime.fromtimestamp(chosen["timestamp"]["stop"], timezone.utc)),
         "at": shown(wish.at) if wish.at else "the end of its log",
         "timeline": timeline(wish),
+        "another_since": another_since(wish),
         "size": gigabytes(size),
         "free": gigabytes(free),
     }
@@ -166,21 +172,36 @@ def timeline(wish: Wish) -> str:
     """
     if wish.timeline:
         return wish.timeline
+    if another_since(wish):
+        return "latest"
+    return control(wish)["Latest checkpoint's TimeLineID"]
+
+
+def control(wish: Wish) -> dict[str, str]:
+    """What PostgreSQL says of the database that is here; empty where there is none."""
     program = f"/usr/lib/postgresql/{wish.version}/bin/pg_controldata"
     main = wish.main if wish.main.exists() else wish.before
     told = as_postgres("env", "LC_ALL=C", program, str(main), check=False).stdout
-    facts = {
+    return {
         name.strip(): value.strip() for name, _, value in (line.partition(":") for line in told.splitlines())
     }
+
+
+def another_since(wish: Wish) -> int:
+    """0, or where the database is another than the repository's: when it was made, in seconds since 1970.
+
+    They are the upper half of its identifier (BootStrapXLOG in PostgreSQL's xlog.c).
+    """
+    identifier = control(wish).get("Database system identifier", "")
     (info,) = json.loads(
         as_postgres(
             "pgbackrest", f"--stanza={STANZA}", f"--repo={wish.number}", "info", "--output=json"
         ).stdout
     )
     systems = {str(each.get("system-id")) for each in info.get("db", [])}
-    if facts.get("Database system identifier") not in systems:
-        return "latest"
-    return facts["Latest checkpoint's TimeLineID"]
+    if identifier in systems:
+        return 0
+    return int(identifier) >> 32 if identifier else int(time.time())
 
 
 def close_log(wish: Wish) -> None:
@@ -254,14 +275,18 @@ def restic(wish: Wish, *arguments: str, check: bool = True) -> subprocess.Comple
 
 
 def by_host(wish: Wish, part: str) -> dict[str, list[dict[str, Any]]]:
-    """What each host saved, oldest first."""
+    """What each host saved, oldest first; of a new host none of its own, which lack what is to be brought back."""
     known: list[dict[str, Any]] = json.loads(
         restic(wish, "snapshots", "--json", "--no-lock", "--tag", part).stdout
     )
     found: dict[str, list[dict[str, Any]]] = {}
     for each in sorted(known, key=lambda each: taken(each["time"])):
         found.setdefault(each["hostname"], []).append(each)
-    return found
+    since = wish.another_since
+    return {
+        host: [each for each in made if since is None or taken(each["time"]) < since] or made
+        for host, made in found.items()
+    }
 
 
 def snapshots(wish: Wish) -> list[dict[str, Any]]:
@@ -316,8 +341,10 @@ def erasures(wish: Wish) -> None:
     told = done("/usr/local/bin/face-pipeline", "erasures", "export", check=False)
     lines = told.stdout if told.returncode == 0 else ""
     here = wish.state.parent / "files" / "erasures.jsonl"
-    if told.returncode != 0:
-        lines = here.read_text() if here.exists() else ""
+    where = ["the database"] if told.returncode == 0 else []
+    if told.returncode != 0 or wish.another_since:
+        where.append("the newest backup")
+        lines += here.read_text() if here.exists() else ""
         for made in by_host(wish, "configuration").values():
             listed = restic(wish, "dump", made[-1]["id"], "--no-lock", str(here), check=False)
             lines += listed.stdout if listed.returncode == 0 else ""
@@ -331,8 +358,7 @@ def erasures(wish: Wish) -> None:
         target.flush()
         os.fsync(target.fileno())
     new.replace(file)
-    where = "the database" if told.returncode == 0 else "the newest backup: the database does not answer"
-    print(f"{len(each)} lines, from {where}")
+    print(f"{len(each)} lines, from {' and '.join(where)}")
 
 
 # What was put aside.
