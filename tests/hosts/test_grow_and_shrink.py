@@ -63,15 +63,19 @@ def stays(host: Host) -> Host:
 @contextmanager
 def under_load(stays: Host, name: str) -> Iterator[Film]:
     """For the block, a page, a search and an upload every other second; afterwards no photo is missing."""
-    with Film(stays, every=2) as film:
-        wait(lambda: len(film.acknowledged) > 5, 60, "uploads")
-        yield film
-        number = len(film.acknowledged)
-        wait(lambda: len(film.acknowledged) > number + 5, 120, "uploads afterwards")
-    shown(film, name)
-    for what, shots in film.shots.items():
-        words = [shot.word for shot in shots if not shot.ok]
-        print(f"{what}: {len(shots)} asked, {len(words)} not answered: {sorted(set(words))}")
+    film = Film(stays, every=2)
+    try:
+        with film:
+            wait(lambda: len(film.acknowledged) > 5, 60, "uploads")
+            yield film
+            number = len(film.acknowledged)
+            wait(lambda: len(film.acknowledged) > number + 5, 120, "uploads afterwards")
+    finally:
+        # Also of a run that failed.
+        shown(film, name)
+        for what, shots in film.shots.items():
+            words = [shot.word for shot in shots if not shot.ok]
+            print(f"{what}: {len(shots)} asked, {len(words)} not answered: {sorted(set(words))}")
     all_there(stays, film.acknowledged)
     assert film.outage("upload") < UPLOADS_WITHIN
 
