@@ -6,9 +6,11 @@ import os
 import re
 import signal
 import stat
+import threading
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,8 +29,10 @@ from sqlalchemy import select, text
 from tests import packs
 from tests.app.test_system import finding
 from tests.installation import App, Installation, seal_all, start_web, wait_until
+from tests.patience import PATIENCE
 from tests.photos import astronaut_again, astronaut_jpeg
 from tests.services import Postgres, Redis
+from tests.services.far import Far
 from tests.services.postgres import Follower
 
 # Of a loss that makes a noise, as here; a silent one takes the kernel 1.5 s longer.
@@ -66,13 +70,12 @@ class Site:
             return list(session.scalars(found))
 
 
-@pytest.fixture
-def site(tmp_path: Path, redis_server: Redis) -> Iterator[Site]:
+@contextmanager
+def two_hosts(directory: Path, redis: Redis, first: Postgres) -> Iterator[Site]:
     before = dict(os.environ)
-    first = Postgres(settings={"hot_standby_feedback": "on", "synchronous_standby_names": "''"})
     first.start()
-    made = Installation.make(tmp_path, first, redis_server, packs.dlib_pack(), FACE_WORKER_CONCURRENCY="2")
-    waiting = tmp_path / "spool"
+    made = Installation.make(directory, first, redis, packs.dlib_pack(), FACE_WORKER_CONCURRENCY="2")
+    waiting = directory / "spool"
     waiting.mkdir(mode=0o700)
     second = Follower(first)
     second.start()
@@ -84,6 +87,24 @@ def site(tmp_path: Path, redis_server: Redis) -> Iterator[Site]:
     first.close()
     os.environ.clear()
     os.environ.update(before)
+
+
+@pytest.fixture
+def site(tmp_path: Path, redis_server: Redis) -> Iterator[Site]:
+    with two_hosts(tmp_path, redis_server, Postgres()) as made:
+        yield made
+
+
+@pytest.fixture
+def far_site(tmp_path: Path, redis_server: Redis) -> Iterator[Site]:
+    """The host that leads is behind a cable."""
+    far = Far()
+    far.open()
+    try:
+        with two_hosts(tmp_path, redis_server, Postgres(far=far)) as made:
+            yield made
+    finally:
+        far.close()
 
 
 def follows(site: Site, parts: Parts) -> None:
@@ -212,6 +233,42 @@ def test_what_a_killed_process_kept_comes_once(site: Site, monkeypatch: pytest.M
     names = [each.actor_name for each in site.entries("photo.list")]
     assert sorted(names) == ["alive", "before", "killed 0", "killed 1", "killed 2", "somebody"]
     assert names.index("killed 0") < names.index("killed 1") < names.index("killed 2")
+
+
+@pytest.mark.campaign(
+    "a loss that makes a noise is quicker; hosts show both (tests/hosts/test_whole_site.py)"
+)
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for a host of its own")
+def test_looks_are_answered_soon_after_a_host_was_lost_without_a_word(far_site: Site) -> None:
+    extra = {**far_site.web, "FACE_AUDIT_SPOOL_DIR": str(far_site.spool)}
+    app = App(far_site.installation, *start_web(far_site.installation, **extra))
+    answered: list[tuple[float, float, int]] = []
+
+    def ask() -> None:
+        began = time.monotonic()
+        status = app.get("/api/v1/photos?limit=5").status_code
+        answered.append((began, time.monotonic(), status))
+
+    def film(seconds: float) -> None:
+        threads = []
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            threads.append(threading.Thread(target=ask))
+            threads[-1].start()
+            time.sleep(0.5)
+        for thread in threads:
+            thread.join()
+
+    film(3)
+    assert far_site.first.far is not None
+    far_site.first.far.pull()
+    lost = time.monotonic()
+    film(12)
+    again = min(ended for _, ended, status in answered if ended > lost + 0.5 and status == 200)
+    assert again - lost < SOON_SECONDS * PATIENCE
+    asked = time.monotonic()
+    assert app.upload(("b.jpg", astronaut_jpeg(3))).status_code == 503
+    assert time.monotonic() - asked < PATIENCE
 
 
 ENTRY: dict[str, Any] = {

@@ -111,7 +111,7 @@ class Postgres(Service):
             configuration.writelines(f"{name} = {value}\n" for name, value in self._settings.items())
         if self.far:
             with (self.directory / "data" / "pg_hba.conf").open("a") as rules:
-                rules.write("host all all samenet scram-sha-256\n")
+                rules.write("host all,replication all samenet scram-sha-256\n")
         roles = {self.user: self.password, **self.passwords}
         made = [f"CREATE ROLE {role} LOGIN PASSWORD '{password}';" for role, password in roles.items()]
         self._single(self.admin_user, " ".join(made))

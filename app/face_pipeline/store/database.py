@@ -31,6 +31,7 @@ from face_pipeline.errors import BadRequest, DatabaseBusy, DatabaseUnavailable, 
 from face_pipeline.network import (
     POSTGRES_OPTIONS,
     SOON_GIVE_UP_SECONDS,
+    WATCH_CONNECT_SECONDS,
     WATCH_GIVE_UP_SECONDS,
     soon,
 )
@@ -127,9 +128,10 @@ class _Passwords:
     def connect(self, dialect: Dialect, _: Any, arguments: list[Any], options: dict[str, Any]) -> Any:
         if self._members is not None:
             leader = self._members.leader()
-            if leader is None:
+            if leader is not None:
+                options = {**options, "host": leader, "port": self._port}
+            elif not self._members.silent:
                 raise dialect.loaded_dbapi.OperationalError(NOBODY_LEADS)
-            options = {**options, "host": leader, "port": self._port}
         errors: list[Exception] = []
         for where in ({}, *_each_alone(options)):
             # A host that refuses a password ends the search for the one that takes changes, and one that
@@ -186,7 +188,7 @@ class Database:
 
     def check_takes_changes(self) -> None:
         """Raises DatabaseUnavailable, at once, where it is known that nobody leads."""
-        if self._members is not None and self._members.leader() is None:
+        if self._members is not None and _nobody_leads(self._members):
             raise DatabaseUnavailable(f"{NOBODY_LEADS}; send the request again")
 
     @contextmanager
@@ -213,14 +215,14 @@ class Database:
     def _reading(self) -> Session:
         if self._members is None:
             return Session(self._autocommit, expire_on_commit=False)
-        if self._members.leader() is not None:
+        if not _nobody_leads(self._members):
             session = Session(self._autocommit, expire_on_commit=False)
             try:
                 # One that leads no more is noticed here, before anything was read.
                 session.connection()
             except (DBAPIError, PoolTimeout):
                 session.close()
-                if self._members.leader() is not None:
+                if not _nobody_leads(self._members):
                     raise
             else:
                 self._forget_following()
@@ -294,6 +296,10 @@ class Database:
             self._members.close()
 
 
+def _nobody_leads(members: Members) -> bool:
+    return members.leader() is None and not members.silent
+
+
 def spool_of(connection: Connection) -> Spool | None:
     """Where entries of the audit wait, of a connection to a host that follows; None: the audit takes them."""
     found: Spool | None = connection.get_execution_options().get(SPOOL)
@@ -312,7 +318,11 @@ def _members(address: Address) -> Members:
             replace(address, host=host).url,
             poolclass=NullPool,
             isolation_level="AUTOCOMMIT",
-            connect_args={**soon(WATCH_GIVE_UP_SECONDS), "application_name": "face-pipeline members"},
+            connect_args={
+                **soon(WATCH_GIVE_UP_SECONDS),
+                "connect_timeout": WATCH_CONNECT_SECONDS,
+                "application_name": "face-pipeline members",
+            },
         )
         event.listen(engine, "do_connect", _Passwords(address.passwords, address.port, None).connect)
         return engine.connect

@@ -51,12 +51,20 @@ class Members:
         # Set: the threads end. None: there are none.
         self._ended: threading.Event | None = None
         self._heard = threading.Event()
+        # Until when their first words are waited for.
+        self._patient_until = 0.0
         # How often a host that led was lost, or led no more.
         self.losses = 0
         # None: not reached. A host that is not in it has not been asked yet.
         self._said: dict[str, _Said | None] = {}
         # When who led had which place, newest last.
         self._led: deque[tuple[float, int]] = deque(maxlen=int(2 * STALE_SECONDS / LOOK_SECONDS))
+
+    @property
+    def silent(self) -> bool:
+        """Whether it is not known yet who leads: the hosts have not had their first words."""
+        self._begin()
+        return not self._heard.is_set()
 
     def leader(self) -> str | None:
         """The host that takes changes; None where nobody leads that can be reached."""
@@ -95,22 +103,26 @@ class Members:
         with self._lock:
             if self._ended is None:
                 self._ended = threading.Event()
+                self._patient_until = time.monotonic() + FIRST_SECONDS
                 for host, connect in self._hosts.items():
                     watched = (host, connect, self._ended)
                     threading.Thread(target=self._watch, args=watched, name="member", daemon=True).start()
-        self._heard.wait(FIRST_SECONDS)
+        self._heard.wait(max(0.0, self._patient_until - time.monotonic()))
 
     def _watch(self, host: str, connect: Connect, ended: threading.Event) -> None:
         while not ended.is_set():
+            reached = False
             try:
                 with connect() as connection:
                     while not ended.is_set():
                         row = connection.execute(SAYS).one()
+                        reached = True
                         self._hear(host, _Said(row.timeline, row.place))
                         ended.wait(LOOK_SECONDS)
             except SQLAlchemyError:
                 self._hear(host, None)
-                ended.wait(LOOK_SECONDS)
+                # The connection alone may have ended: the next one tells.
+                ended.wait(0 if reached else LOOK_SECONDS)
 
     def _hear(self, host: str, said: _Said | None) -> None:
         with self._lock:

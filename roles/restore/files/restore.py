@@ -13,8 +13,8 @@
 
 WISH is an object of JSON: at, repository (0: the first), timeline, cluster, postgres, state, originals,
 in_store, patroni, config, backup, credentials, another_since (as plan-database says it), host (this one) and
-hosts (all that save originals). A step that was done before is done again without harm. Exit status 1: what to
-do is said.
+hosts (all that save originals). A step that was done before is done again without harm. Exit status 1: what
+to do is said.
 """
 
 from __future__ import annotations
@@ -275,7 +275,7 @@ def restic(wish: Wish, *arguments: str, check: bool = True) -> subprocess.Comple
 
 
 def by_host(wish: Wish, part: str) -> dict[str, list[dict[str, Any]]]:
-    """What each host saved, oldest first; of a new host none of its own, which lack what is to be brought back."""
+    """What each host saved, oldest first; of a new one not its own, which lacks what is to come back."""
     known: list[dict[str, Any]] = json.loads(
         restic(wish, "snapshots", "--json", "--no-lock", "--tag", part).stdout
     )
