@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,14 @@ def test_a_host_that_cannot_join_or_leave_is_refused_in_a_sentence(
     said = " ".join(done.stdout.split())
     assert words in said
     assert "nothing was changed" in said
+
+
+def test_what_a_removal_would_do_is_shown_by_hosts_that_are_known_without_it() -> None:
+    """A plan leaves out what makes the groups of facts.yml; a play for one of them would show nothing."""
+    shows = yaml.safe_load(REMOVING.read_text())[-1]
+    made = re.findall(r"key: (\w+)", (ROOT / "playbooks/facts.yml").read_text())
+    assert "face" in made
+    assert not set(re.split(r"[:&!]+", shows["hosts"])) & set(made)
 
 
 WHAT_HOSTS_KNOW = (
