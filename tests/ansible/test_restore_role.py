@@ -69,10 +69,10 @@ MADE = int(datetime(2026, 11, 28, 11, 30, tzinfo=UTC).timestamp())
 def test_what_a_new_host_saved_before_its_data_came_back_is_not_brought_back(
     place: Place, monkeypatch: pytest.MonkeyPatch, wish: dict[str, Any], chosen: str
 ) -> None:
-    known = json.dumps([{"id": each, "time": each} for each in (EMPTY, LAST)])
+    known = json.dumps([{"id": each, "time": each, "hostname": "web1"} for each in (EMPTY, LAST)])
     done = subprocess.CompletedProcess([], 0, known, "")
     monkeypatch.setattr(restore, "done", lambda *_, **__: done)
-    assert restore.snapshot(restore.Wish(place.wish(**wish)))["id"] == chosen
+    assert [each["id"] for each in restore.snapshots(restore.Wish(place.wish(**wish)))] == [chosen]
 
 
 @pytest.mark.parametrize(("since", "listed"), [(0, ["here"]), (MADE, ["lost host", "here"])])
@@ -87,7 +87,7 @@ def test_what_was_erased_on_a_host_that_is_lost_is_erased_again_on_a_new_one(
         elif "dump" in command:
             said = {LAST: "lost host\n", EMPTY: ""}[command[command.index("dump") + 1]]
         else:
-            said = json.dumps([{"id": each, "time": each} for each in (LAST, EMPTY)])
+            said = json.dumps([{"id": each, "time": each, "hostname": "web1"} for each in (LAST, EMPTY)])
         return subprocess.CompletedProcess(command, 0, said, "")
 
     monkeypatch.setattr(restore, "done", done)
