@@ -329,7 +329,7 @@ def test_a_report_counts_by_kind_and_says_how_to_do_a_fault_again(tmp_path: Path
     assert json.loads((tmp_path / "report.json").read_text())["counts"]["photos acknowledged"] == 2
     written = (tmp_path / "report.md").read_text()
     assert "| power | 1 |" in written
-    # Its pages, searches and uploads.
+    assert "| pages s | searches s | uploads s | error |" in written
     assert "| 5 | kill | nginx |  | 1 | 20 | 0 | 0 | 4 |  |" in written
 
 

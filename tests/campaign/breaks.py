@@ -374,28 +374,26 @@ def cut_power(silently: bool = False) -> Break:
     return do
 
 
-def of_leader(do: Break) -> Break:
-    """On the host that leads the database."""
+def _on(find: Callable[[Site], Guest], words: str, do: Break) -> Break:
+    """On the host that is found when it begins."""
 
     @contextmanager
     def there(place: Place) -> Iterator[str]:
-        guest = place.site.database
+        guest = find(place.site)
         with do(replace(place, guest=guest)) as hit:
-            yield f"{guest.name}, which led: {hit}"
+            yield f"{guest.name}, which {words}: {hit}"
 
     return there
+
+
+def of_leader(do: Break) -> Break:
+    """On the host that leads the database."""
+    return _on(lambda site: site.database, "led", do)
 
 
 def of_holder(do: Break) -> Break:
     """On the host that has the address that moves."""
-
-    @contextmanager
-    def there(place: Place) -> Iterator[str]:
-        guest = place.site.holder
-        with do(replace(place, guest=guest)) as hit:
-            yield f"{guest.name}, which had the address: {hit}"
-
-    return there
+    return _on(lambda site: site.holder, "had the address", do)
 
 
 def everywhere(do: Break) -> Break:

@@ -194,8 +194,7 @@ class Site:
         """The host whose PostgreSQL takes changes."""
         if not self.chooses:
             return self.of("postgres")[0]
-        here_last = sorted(self.of(DATABASES), key=lambda guest: guest is not self._led)
-        for guest in here_last:
+        for guest in sorted(self.of(DATABASES), key=lambda guest: guest is not self._led):
             leads = "SELECT NOT pg_is_in_recovery()"
             if guest.run(f'runuser -u postgres -- psql -qAtc "{leads}"', check=False).strip() == "t":
                 self._led = guest
@@ -257,7 +256,10 @@ class Site:
         wrong = []
         if self.chooses:
             said = self.of(DATABASES)[0].run(MEMBERS, check=False)
-            states = {each["Member"]: each["State"] for each in json.loads(said or "[]")}
+            try:
+                states = {each["Member"]: each["State"] for each in json.loads(said)}
+            except ValueError:
+                return [f"Patroni does not say how its hosts are: {said.strip()[:200] or 'nothing'}"]
             wrong += [
                 f"{guest.name} does not follow: {states.get(guest.name, 'not a member')}"
                 for guest in self.of(DATABASES)

@@ -15,6 +15,7 @@ from tests.campaign.judge import outages
 
 # Of a client what it asks for, as columns name it.
 CLIENTS = {"lister": "pages s", "searcher": "searches s", "sender": "uploads s"}
+COLUMNS = ("number", "kind", "target", "hit", "lasted s", "whole after s", *CLIENTS.values(), "error")
 HEAD = ("kind", "faults", "requests", "failed", "median s", "longest s", "longest outage s", "alerts")
 
 
@@ -117,8 +118,8 @@ class Report:
             "Seconds are from the end of a fault until the site was whole again; of pages, searches and"
             " uploads, how long none was answered.",
             "",
-            f"| number | kind | target | hit | lasted s | whole after s | {' | '.join(CLIENTS)} | error |",
-            f"|---|---|---|---|---|---|{'---|' * len(CLIENTS)}---|",
+            f"| {' | '.join(COLUMNS)} |",
+            "|" + "---|" * len(COLUMNS),
             *map(self._line, self.faults),
             "",
             "Nothing was wrong." if not self.findings else "Wrong:",
