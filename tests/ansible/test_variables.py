@@ -86,9 +86,7 @@ def test_a_role_describes_each_of_its_variables(role: Path) -> None:
     defaults = role / "defaults" / "main.yml"
     values = yaml.safe_load(defaults.read_text(encoding="utf-8")) if defaults.exists() else {}
     specs = yaml.safe_load((role / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))
-    described = {name: set(entry.get("options") or {}) for name, entry in specs["argument_specs"].items()}
-    # What another entry point is given has no default.
-    assert described.get("main", set()) <= set(values or {}) <= set().union(*described.values())
+    assert set(specs["argument_specs"]["main"]["options"] or {}) == set(values or {})
     for name in values or {}:
         assert name.startswith(f"{role.name}_")
 
