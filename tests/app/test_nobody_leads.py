@@ -189,6 +189,19 @@ def test_looks_go_on_changes_are_refused_and_the_audit_has_each_look_once(site: 
     assert chain.verify(parts, by=SERVICE).fault is None
 
 
+def test_looks_go_on_where_the_host_that_leads_takes_no_new_connection(site: Site) -> None:
+    parts = site.parts()
+    look(parts)
+    follows(site, parts)
+    site.first.refuse_new()
+    # What watches stays connected; what asks connects anew.
+    wait_until(lambda: not leads_in_fact(parts), 10, "new connections to be refused")
+    look(parts, "meanwhile")
+    assert leads(parts), "it is known to lead"
+    assert parts.spool is not None
+    assert parts.spool.kept().count == 1
+
+
 def test_what_a_killed_process_kept_comes_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """And nobody is read that does not have what is new."""
     parts = site.parts()
@@ -284,6 +297,17 @@ def broken(*_: Any, **__: Any) -> None:
 def leads(parts: Parts) -> bool:
     try:
         parts.database.check_takes_changes()
+    except DatabaseUnavailable:
+        return False
+    return True
+
+
+def leads_in_fact(parts: Parts) -> bool:
+    parts.database.engine.dispose()
+    parts.database._autocommit.dispose()
+    try:
+        with parts.database.transaction() as session:
+            session.execute(text("SELECT 1"))
     except DatabaseUnavailable:
         return False
     return True

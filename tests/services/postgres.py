@@ -1,5 +1,6 @@
 """PostgreSQL 17 with pgvector: database and owner `face`, a role for each unit, SCRAM only."""
 
+import os
 import re
 import secrets
 import signal
@@ -123,6 +124,13 @@ class Postgres(Service):
     def promote(self) -> None:
         """Let one that follows lead from now on."""
         self.run([f"{BINARIES}/pg_ctl", "promote", "-D", self._data])
+
+    def refuse_new(self) -> None:
+        """Refuse whoever connects from now on, but those that follow; connections that there are stay."""
+        rules = self.directory / "data" / "pg_hba.conf"
+        rules.write_text("host all all all reject\n" + rules.read_text())
+        # pg_ctl knows the process by the number that it has among the server's own.
+        os.kill(self.pid, signal.SIGHUP)
 
     def _single(self, database: str, statement: str) -> None:
         """One statement without a server: single-user mode asks for no password."""

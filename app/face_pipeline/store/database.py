@@ -220,9 +220,11 @@ class Database:
             try:
                 # One that leads no more is noticed here, before anything was read.
                 session.connection()
-            except (DBAPIError, PoolTimeout):
+            except (DBAPIError, PoolTimeout) as error:
                 session.close()
-                if not _nobody_leads(self._members):
+                # One that has just begun to lead may not take connections yet.
+                away = isinstance(error, DBAPIError) and _is_away(error, sqlstate(error))
+                if not _nobody_leads(self._members) and not (away and self._members.follower()):
                     raise
             else:
                 self._forget_following()
