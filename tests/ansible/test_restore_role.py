@@ -231,9 +231,31 @@ def test_what_was_there_before_goes_on_in_a_timeline_that_no_repository_has(
     assert "recovery_target_timeline = 'current'" in auto
 
 
-def saved(host: str, hour: int) -> dict[str, str]:
-    """What restic tells of it."""
-    return {"hostname": host, "time": f"2026-11-28T{hour:02}:00:00.5Z", "short_id": f"{host}-{hour}"}
+def saved(host: str, hour: int, files: int | None = 5) -> dict[str, Any]:
+    """What restic tells of it, before 0.17 without a number of files."""
+    told = {"hostname": host, "time": f"2026-11-28T{hour:02}:00:00.5Z", "short_id": f"{host}-{hour}"}
+    return told if files is None else {**told, "summary": {"total_files_processed": files}}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "wanted"),
+    [
+        (5, 5, ["web1-10"]),
+        (5, 6, ["web1-10"]),
+        # The host was lost after the moment, and an empty one has its name.
+        (5, 0, ["web1-9", "web1-10"]),
+        (None, None, ["web1-9", "web1-10"]),
+        (None, 5, ["web1-9", "web1-10"]),
+    ],
+)
+def test_what_an_empty_host_saved_does_not_stand_for_what_the_lost_one_had(
+    place: Place, monkeypatch: pytest.MonkeyPatch, before: int | None, after: int | None, wanted: list[str]
+) -> None:
+    known = [saved("web1", 8, 9), saved("web1", 9, before), saved("web1", 10, after), saved("web1", 11, 9)]
+    done = subprocess.CompletedProcess([], 0, json.dumps(known), "")
+    monkeypatch.setattr(restore, "restic", lambda *_: done)
+    wish = restore.Wish(place.wish(host="web1", hosts=["web1"], at="2026-11-28 09:30"))
+    assert [each["short_id"] for each in restore.snapshots(wish)] == wanted
 
 
 @pytest.mark.parametrize(

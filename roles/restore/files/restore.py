@@ -292,6 +292,9 @@ def by_host(wish: Wish, part: str) -> dict[str, list[dict[str, Any]]]:
 def snapshots(wish: Wish) -> list[dict[str, Any]]:
     """What comes back on this host: the first one after the moment, which has every file that the database
     then names and this host had; else the newest. The first host also brings what those had that are no more.
+
+    Where the one before the moment has more, it comes back, too: the host may have been lost in between, and
+    the next one saved before its data came back.
     """
     known = by_host(wish, "originals")
     gone = sorted(known.keys() - set(wish.hosts)) if wish.hosts[:1] == [wish.host] else []
@@ -299,8 +302,16 @@ def snapshots(wish: Wish) -> list[dict[str, Any]]:
     for host in [*gone, wish.host]:
         made = known.get(host, [])
         later = [each for each in made if wish.at is not None and taken(each["time"]) >= wish.at]
+        earlier = made[: len(made) - len(later)]
+        chosen += [each for each in earlier[-1:] if later and not at_least_as_many(later[0], each)]
         chosen += later[:1] or made[-1:]
     return chosen
+
+
+def at_least_as_many(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether a backup is known to have no fewer files than another one; restic before 0.17 does not say."""
+    counts = [each.get("summary", {}).get("total_files_processed") for each in (one, other)]
+    return None not in counts and counts[0] >= counts[1]
 
 
 def taken(text: str) -> datetime:
