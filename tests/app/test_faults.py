@@ -11,11 +11,14 @@ import uuid
 from typing import Any
 
 import pytest
+from face_pipeline.errors import DatabaseUnavailable
+from face_pipeline.ops import outlasting
 from face_pipeline.parts import Parts
 from face_pipeline.store.models import Face, Photo
 from sqlalchemy import func, select
 
 from tests.installation import App, Installation, wait_until
+from tests.patience import PATIENCE
 from tests.photos import astronaut_jpeg
 
 PHOTOS = 50
@@ -230,3 +233,30 @@ def test_a_reconciler_that_stays_brings_back_what_is_lost_and_outlives_the_datab
 
 def test_a_reconciler_that_stays_ends_after_its_time(clean: Installation) -> None:
     assert clean.run("reconcile", "--every", "1s", "--for", "2s").returncode == 0
+
+
+@pytest.mark.parametrize("command", ["cluster", "index"])
+def test_a_run_of_a_timer_outlasts_a_restart_of_the_database(clean: Installation, command: str) -> None:
+    log = f"{command}.log"
+    clean.postgres.stop()
+    try:
+        process = clean.spawn(log, *COMMAND, command)
+        wait_until(lambda: "the run begins again" in clean.log(log), 60, "a word of the database")
+        assert process.poll() is None
+    finally:
+        clean.postgres.start()
+    assert process.wait(timeout=60 * PATIENCE) == 0, clean.log(log)
+
+
+def test_a_run_of_a_timer_ends_where_the_database_stays_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outlasting, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(outlasting, "LASTS_SECONDS", 0.1)
+    tries = []
+
+    def work() -> None:
+        tries.append(time.monotonic())
+        raise DatabaseUnavailable("away")
+
+    with pytest.raises(DatabaseUnavailable):
+        outlasting.outlast(work)
+    assert len(tries) > 1

@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,24 +87,18 @@ def _index(options: argparse.Namespace) -> int:
         sweep_originals,
         verify_audit,
     )
+    from face_pipeline.ops.outlasting import outlast
 
     parts = _begin_service("face-indexer")
     log_level.look_once("face-indexer", parts.settings.log_level, lambda: parts.queue)
-    build_indexes(parts)
-    retention.expire(parts)
-    remove_originals(parts)
-    sweep_originals(parts)
-    forget_lapsed_merges(parts)
-    forget_answers(parts)
-    forget_sessions(parts)
-    fold_usage(parts)
-    forget_addresses(parts)
-    events.tidy(parts)
-    copies.repair(parts)
-    originals.inspect(parts)
-    # Last: they may take minutes.
-    measure_indexes(parts)
-    verify_audit(parts)
+
+    # Last those that may take minutes.
+    for step in (
+        build_indexes, retention.expire, remove_originals, sweep_originals, forget_lapsed_merges,
+        forget_answers, forget_sessions, fold_usage, forget_addresses, events.tidy, copies.repair,
+        originals.inspect, measure_indexes, verify_audit,
+    ):  # fmt: skip
+        outlast(partial(step, parts))
     return 0
 
 
@@ -121,10 +116,11 @@ def _rebuild_index(name: str) -> int:
 def _cluster(_: argparse.Namespace) -> int:
     from face_pipeline.broker import log_level
     from face_pipeline.ops.clusterer import cluster
+    from face_pipeline.ops.outlasting import outlast
 
     parts = _begin_service("face-clusterer")
     log_level.look_once("face-clusterer", parts.settings.log_level, lambda: parts.queue)
-    cluster(parts)
+    outlast(partial(cluster, parts))
     return 0
 
 
