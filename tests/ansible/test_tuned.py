@@ -107,6 +107,12 @@ def test_the_numbers_that_were_measured_are_taken(tmp_path: Path) -> None:
     assert hosts.shown("--check") == {"one": MEASURED}
 
 
+def test_every_host_that_may_work_gets_a_worker(tmp_path: Path) -> None:
+    hosts = Hosts(tmp_path, one={}, two={}, three={}, none={"face_worker_weight": 0})
+    shown = {name: each["converge"].removeprefix(PROGRAM).strip() for name, each in hosts.shown().items()}
+    assert shown == {"one": "1", "two": "1", "three": "1", "none": "0"}
+
+
 @pytest.mark.parametrize("place", ["inventory", "command line"])
 def test_what_the_operator_set_wins(tmp_path: Path, place: str) -> None:
     given = {
@@ -139,7 +145,7 @@ def test_what_was_measured_of_something_else_is_left(tmp_path: Path) -> None:
     for name, text in texts.items():
         (tmp_path / name / "face_tune.fact").write_text(text)
     for name, shown in hosts.shown().items():
-        assert shown == {**UNMEASURED, "converge": f"{PROGRAM} {int(name in 'ab')}"}, name
+        assert shown == {**UNMEASURED, "converge": f"{PROGRAM} 1"}, name
 
 
 @pytest.mark.campaign("the other tests of this file read such a file")
@@ -152,7 +158,7 @@ def test_each_host_has_its_own_numbers_and_the_others_their_share(tmp_path: Path
         "few": ["1", "4"],
         "none": ["0"],
         "one": ["1"],
-        "two": ["0", "5"],
+        "two": ["1", "5"],
     }
     assert (shown["one"]["threads"], shown["two"]["threads"]) == ("4", "3")
 

@@ -10,6 +10,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -206,6 +207,52 @@ def test_an_upload_is_answered_once_a_further_host_has_its_photo(
         assert not host.disk.path(name).exists()
     finally:
         host.installation.end(web)
+
+
+def test_an_upload_waits_for_a_host_that_starts_again_as_with_a_release(
+    host: Host,
+    make_host: Callable[[], Host],
+    with_copies: Callable[..., Parts],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hosts, "RESTART_SECONDS", 2 * START_SECONDS)
+    other = make_host()
+    other.start()
+    parts = with_copies(host, other, required=2)
+    first, data = uuid.uuid4().bytes, uuid.uuid4().bytes
+    # So that both have a connection, which ends.
+    parts.originals.write({stock.name_of(first): first})
+    host.stop()
+    other.stop()
+    with ThreadPoolExecutor() as threads:
+        written = threads.submit(parts.originals.write, {stock.name_of(data): data})
+        time.sleep(1)
+        assert not written.done()
+        host.start()
+        written.result()
+        # What is on its way to the other one comes to an end.
+        other.start()
+    assert host.disk.read(stock.name_of(data)) == data
+
+
+def test_a_host_that_starts_again_holds_up_no_other(
+    host: Host,
+    make_host: Callable[[], Host],
+    with_copies: Callable[..., Parts],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hosts, "RESTART_SECONDS", 2 * START_SECONDS)
+    other = make_host()
+    parts = with_copies(host, other, required=2)
+    photos = [uuid.uuid4().bytes for _ in range(3 * hosts.UPLOADS_AT_ONCE)]
+    began = time.monotonic()
+    with ThreadPoolExecutor(len(photos)) as threads:
+        for written in [
+            threads.submit(parts.originals.write, {stock.name_of(each): each}) for each in photos
+        ]:
+            written.result()
+    assert time.monotonic() - began < START_SECONDS
+    other.start()
 
 
 def test_a_copy_that_arrives_after_its_removal_does_not_stay(

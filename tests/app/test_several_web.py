@@ -226,6 +226,21 @@ def test_a_copy_of_an_erased_photo_that_arrives_late_takes_nothing_away(
     assert site.hosts[1].disk.intact(name)
 
 
+def test_what_somebody_put_aside_who_did_not_come_back_goes_with_the_next_erasure(site: Site) -> None:
+    parts = site.parts(0)
+    (there,) = parts.copies.hosts  # type: ignore[union-attr]
+    data = uuid.uuid4().bytes
+    name = stock.name_of(data)
+    for each in site.hosts:
+        each.disk.write({name: data})
+    # Of an erasure that could not reach the others any more.
+    there.put_aside([name], uuid.uuid4().hex)
+    site.hosts[0].disk.put_aside([name], uuid.uuid4().hex)
+    assert parts.originals.remove([name], lambda _: ()).later == ()
+    for each in site.hosts:
+        assert [path for path in each.disk.directory.rglob("*") if path.is_file()] == []
+
+
 @dataclass
 class Given(RemoteOriginals):
     """A web host that gives out originals; None: it is away."""

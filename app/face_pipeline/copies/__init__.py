@@ -7,7 +7,7 @@
     POST   /copies/remove          {"names": [...]} -> {"removed": NUMBER}
     POST   /copies/aside           {"names": [...], "mark": MARK} -> {"aside": NUMBER}; of web hosts, as are
     POST   /copies/back            the same -> {"back": NUMBER}: a row names them after all
-    POST   /copies/drop            the same -> {"removed": NUMBER}: none does
+    POST   /copies/drop            {"names": [...]} -> {"removed": NUMBER}: none does, whoever put them aside
     GET    /health                 {"status": "ok"}, for whoever asks
 
 A web host beside others answers, too: it takes uploads itself, and another one that erases a photo only puts
@@ -122,7 +122,7 @@ class _Asked:
         return jsonify(back=self._originals.put_back(_names(), _mark()))
 
     def drop(self) -> Response:
-        return jsonify(removed=self._originals.drop(_names(), _mark()))
+        return jsonify(removed=self._originals.drop(_names()))
 
 
 def create_app() -> Flask:

@@ -7,6 +7,7 @@ it lacks from the indexer (ops/copies.py).
 from __future__ import annotations
 
 import hashlib
+import http.client
 import json
 import logging
 import time
@@ -28,6 +29,10 @@ log = logging.getLogger(__name__)
 
 # A host that did not answer is left alone for so long: or each upload would wait for it.
 AWAY_SECONDS = 10.0
+# So long an upload waits for a service that refuses connections, or ends them: it starts again, as with each
+# release, perhaps on all hosts at once.
+RESTART_SECONDS = 8.0
+RESTART_PAUSE_SECONDS = 0.2
 # Uploads wait so long for hosts beyond those that are required; what is on its way meanwhile goes on.
 MORE_SECONDS = 1.0
 # Uploads that one host takes at once.
@@ -181,10 +186,12 @@ class CopyHost:
         headers: Mapping[str, str] | None = None,
         good: tuple[int, ...] = (200,),
     ) -> Any:
+        asked = partial(
+            self._http.request, method, f"{self._url}{path}",
+            body=body, headers={**self._headers, **(headers or {})},
+        )  # fmt: skip
         try:
-            answer = self._http.request(
-                method, f"{self._url}{path}", body=body, headers={**self._headers, **(headers or {})}
-            )
+            answer = _outlast_a_restart(asked) if method == "PUT" else asked()
         except urllib3.exceptions.SSLError as error:
             raise self._away(
                 f"cannot prove who it is ({error}); run ./face-ansible site.yml, which gives both hosts"
@@ -206,6 +213,27 @@ class CopyHost:
         return CopyHostAway(f"{self.name}, which keeps copies of originals, {what}")
 
 
+def _outlast_a_restart(asked: Callable[[], Any]) -> Any:
+    """Ask once more while the service starts again: `asked` may come twice."""
+    give_up = time.monotonic() + RESTART_SECONDS
+    while True:
+        try:
+            return asked()
+        except urllib3.exceptions.HTTPError as error:
+            if not _starts_again(error) or time.monotonic() + RESTART_PAUSE_SECONDS > give_up:
+                raise
+        time.sleep(RESTART_PAUSE_SECONDS)
+
+
+def _starts_again(error: BaseException | None) -> bool:
+    """Whether the host is there and its service is not: it refused the connection, or ended it."""
+    while error is not None:
+        if isinstance(error, ConnectionRefusedError | ConnectionResetError | http.client.RemoteDisconnected):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 class Copies:
     """All hosts that keep copies. `required`: how many hosts, the web host included, hold a photo that is
     acknowledged.
@@ -221,14 +249,21 @@ class Copies:
             )
         self.hosts = hosts
         self._needed = required - 1
-        self._senders = ThreadPoolExecutor(UPLOADS_AT_ONCE * len(hosts), thread_name_prefix="copies")
+        # Of each host its own: one that starts again holds up no other.
+        self._senders = [
+            ThreadPoolExecutor(UPLOADS_AT_ONCE, thread_name_prefix=f"copies {host.name}") for host in hosts
+        ]
 
     def keep(self, photos: Mapping[str, bytes]) -> None:
         """Give each host these photos, by their sha256. Raises CopiesAway where too few of them took them."""
         if not photos:
             return
         began = Moment.now()
-        sent = {self._senders.submit(_send, host, photos, began) for host in self.hosts if host.is_asked}
+        sent = {
+            senders.submit(_send, host, photos, began)
+            for senders, host in zip(self._senders, self.hosts, strict=True)
+            if host.is_asked
+        }
         kept = _took(sent, self._needed)
         if kept < self._needed:
             raise CopiesAway(
@@ -283,6 +318,9 @@ def _does(host: CopyHost, what: Callable[[], object]) -> bool:
 
 
 def _send(host: CopyHost, photos: Mapping[str, bytes], began: Moment) -> bool:
+    if not host.is_asked:
+        # It was found away while this waited for its turn.
+        return False
     try:
         kept = [host.put(sha256, data, began) for sha256, data in photos.items()]
     except CopyHostAway as error:

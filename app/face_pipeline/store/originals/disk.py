@@ -197,22 +197,19 @@ class Originals:
                 continue
             others = set(named(chunk))
             nameless = {name for name in chunk if name not in others}
-            aside = {}
+            aside = set()
             for name in sorted(nameless):
                 try:
-                    if (path := self._put_aside(name, mark)) is not None:
-                        aside[name] = path
+                    if self._put_aside(name, mark) is not None:
+                        aside.add(name)
                 except OSError:
                     log.exception("an original stays until it is swept", extra={"operation": "erase"})
                     left += 1
             # Uploads of another web host, too, see that they are gone before they are looked up again.
             everywhere = not (self._copies and nameless) or self._copies.put_aside(nameless, mark)
-            back = set(named(list(nameless if self._copies else aside))) if nameless else set()
-            for name, path in aside.items():
-                if name in back:
-                    path.replace(self.path(name))
-                else:
-                    path.unlink(missing_ok=True)
+            back = set(named(sorted(nameless if self._copies else aside))) if nameless else set()
+            self.put_back(aside & back, mark)
+            self.drop(nameless - back)
             if self._copies and back:
                 self._copies.put_back(back, mark)
             kept += len(others) + len(back)
@@ -220,7 +217,7 @@ class Originals:
             if self._copies and elsewhere and not (self._copies.remove(elsewhere, mark) and everywhere):
                 later += sorted(elsewhere)
             else:
-                removed += len(aside.keys() - back)
+                removed += len(aside - back)
         return Removed(removed, kept, left, tuple(later))
 
     def sweep(self, is_referenced: Callable[[str], bool], database_age: float) -> Swept:
@@ -248,12 +245,14 @@ class Originals:
             aside = self._put_aside(path.name, uuid.uuid4().hex)
             if aside is None:
                 continue
-            fresh = aside.stat().st_mtime > time.time() - ORPHAN_AFTER_SECONDS
-            if fresh or is_referenced(path.name):
-                aside.replace(path)
-                continue
-            aside.unlink()
-            removed += 1
+            # An erasure that finds it aside may remove it.
+            with suppress(FileNotFoundError):
+                fresh = aside.stat().st_mtime > time.time() - ORPHAN_AFTER_SECONDS
+                if fresh or is_referenced(path.name):
+                    aside.replace(path)
+                    continue
+                aside.unlink()
+                removed += 1
         return Swept(removed, foreign)
 
     def _sweep_aside(self, path: Path, is_referenced: Callable[[str], bool]) -> int:
@@ -281,13 +280,18 @@ class Originals:
                 number += 1
         return number
 
-    def drop(self, names: Iterable[str], mark: str) -> int:
-        """Remove what was put aside; returns how many there were."""
+    def drop(self, names: Iterable[str]) -> int:
+        """Remove what was put aside of names that no row has; returns how many files there were.
+
+        Whoever did it: the one that put it aside may not have come back, and nobody may want it any more. A
+        row that has come since is written for once more by its upload, which looks after its commit.
+        """
         number = 0
         for name in names:
-            with suppress(FileNotFoundError):
-                self._aside(name, mark).unlink()
-                number += 1
+            for path in self.path(name).parent.glob(f".{name}.*{SWEPT}"):
+                with suppress(FileNotFoundError):
+                    path.unlink()
+                    number += 1
         return number
 
     def _aside(self, name: str, mark: str) -> Path:
