@@ -7,6 +7,7 @@ import configparser
 import io
 import json
 import re
+import subprocess
 import tarfile
 from datetime import datetime
 from pathlib import Path
@@ -358,3 +359,26 @@ def test_hosts_that_call_themselves_the_same_are_told(tmp_path: Path, names: lis
     )  # fmt: skip
     assert (status == 0) == (len(set(names)) == 2), said
     assert ("call themselves one, one" in said) == (status != 0)
+
+
+@pytest.mark.parametrize(("statuses", "tried"), [((82, 0), 2), ((82, 82), 2), ((55,), 1)])
+def test_a_repository_that_lacks_the_log_of_before_gets_its_backup_at_the_next_attempt(
+    monkeypatch: pytest.MonkeyPatch, statuses: tuple[int, ...], tried: int
+) -> None:
+    program = load("roles/backup/files/backup.py")
+    told = iter(statuses)
+    made: list[tuple[str, ...]] = []
+
+    def run(*command: str, **_: Any) -> None:
+        made.append(command)
+        if status := next(told):
+            raise subprocess.CalledProcessError(status, command)
+
+    monkeypatch.setattr(program, "run", run)
+    monkeypatch.setattr(program, "backups", lambda _: [{"type": "diff", "info": {"size": 7}}])
+    if statuses[-1]:
+        with pytest.raises(subprocess.CalledProcessError):
+            program.back_up_database(1)
+    else:
+        assert program.back_up_database(1) == 7
+    assert len(made) == tried

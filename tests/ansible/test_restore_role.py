@@ -112,6 +112,41 @@ def test_a_database_that_is_another_says_since_when(
     assert restore.timeline(wish) == ("latest" if since else "3")
 
 
+@pytest.mark.parametrize(
+    ("here", "at", "label", "followed"),
+    [
+        # The repository came after that timeline had begun: it has no history of it.
+        ("5", "", "late", "current"),
+        ("6", "", "late", "6"),
+        ("5", "2026-11-28 09:30", "early", "5"),
+    ],
+)
+def test_the_timeline_of_the_backup_itself_needs_no_history(
+    place: Place, monkeypatch: pytest.MonkeyPatch, here: str, at: str, label: str, followed: str
+) -> None:
+    made = datetime(2026, 11, 28, 9, 0, tzinfo=UTC).timestamp()
+    backups = [
+        {
+            "label": each,
+            "timestamp": {"stop": made + 3600 * number},
+            "archive": {"start": f"{number + 4:08X}{1:016X}"},
+        }
+        for number, each in enumerate(("early", "late"))
+    ]
+    asked: list[tuple[str, ...]] = []
+
+    def done(*command: str, **_: Any) -> subprocess.CompletedProcess[str]:
+        asked.append(command)
+        info = json.dumps([{"db": [{"system-id": 1}], "backup": backups}])
+        said = f"Database system identifier: 1\nLatest checkpoint's TimeLineID: {here}\n"
+        return subprocess.CompletedProcess(command, 0, info if "info" in command else said, "")
+
+    monkeypatch.setattr(restore, "done", done)
+    monkeypatch.setattr(restore, "recover", lambda _: None)
+    restore.restore_database(restore.Wish(place.wish(at=at)))
+    assert {f"--set={label}", f"--target-timeline={followed}"} <= set(asked[-1])
+
+
 class Place:
     """A database's directory and the originals, as a host has them."""
 

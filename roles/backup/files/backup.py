@@ -38,6 +38,8 @@ from urllib.request import urlopen
 
 STANZA = "face"
 DAY = 86400
+# ArchiveTimeoutError of pgBackRest (error.yaml): log of before a backup is not in the repository.
+LOG_MISSING = 82
 # A little less than a week and than the hour of the run, which is never the same to the second.
 WEEK = 6.5 * DAY
 # Of each day, where the timer comes every hour.
@@ -183,7 +185,14 @@ def backups(number: int) -> list[dict[str, Any]]:
 def back_up_database(number: int) -> float:
     full = [each["timestamp"]["stop"] for each in backups(number) if each["type"] == "full"]
     kind = "diff" if full and time.time() - full[-1] < WEEK else "full"
-    run(*pgbackrest(number, "backup", f"--type={kind}"))
+    command = pgbackrest(number, "backup", f"--type={kind}")
+    try:
+        run(*command)
+    except subprocess.CalledProcessError as error:
+        if error.returncode != LOG_MISSING:
+            raise
+        # A repository that has just come lacks the log of before: the next attempt begins behind it.
+        run(*command)
     return float(backups(number)[-1]["info"]["size"])
 
 

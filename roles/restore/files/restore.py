@@ -132,7 +132,8 @@ def backups(wish: Wish) -> list[dict[str, Any]]:
     return found
 
 
-def plan_database(wish: Wish) -> dict[str, Any]:
+def chosen_backup(wish: Wish) -> dict[str, Any]:
+    """The newest that ended by the moment."""
     known = backups(wish)
     ended = [datetime.fromtimestamp(each["timestamp"]["stop"], timezone.utc) for each in known]
     fitting = [each for each, at in zip(known, ended, strict=True) if wish.at is None or at <= wish.at]
@@ -142,7 +143,11 @@ def plan_database(wish: Wish) -> dict[str, Any]:
             f"the oldest backup in repository {wish.number} is of {shown(ended[0])}, and {shown(wish.at)} is"
             " before that; nothing was changed"
         )
-    chosen = fitting[-1]
+    return fitting[-1]
+
+
+def plan_database(wish: Wish) -> dict[str, Any]:
+    chosen = chosen_backup(wish)
     size = int(chosen["info"]["size"])
     free = shutil.disk_usage(wish.main.parent).free
     if free < size + SPARE_BYTES:
@@ -175,6 +180,11 @@ def timeline(wish: Wish) -> str:
     if another_since(wish):
         return "latest"
     return control(wish)["Latest checkpoint's TimeLineID"]
+
+
+def begun_in(backup: dict[str, Any]) -> int:
+    """The timeline of a backup: the first eight digits of the first file of its log."""
+    return int(backup["archive"]["start"][:8], 16)
 
 
 def control(wish: Wish) -> dict[str, str]:
@@ -214,7 +224,10 @@ def close_log(wish: Wish) -> None:
 
 
 def restore_database(wish: Wish) -> None:
-    followed = timeline(wish)
+    chosen, followed = chosen_backup(wish), timeline(wish)
+    if followed.isdigit() and int(followed) == begun_in(chosen):
+        # By its number PostgreSQL wants its history, which a repository that came later does not have.
+        followed = "current"
     if not wish.before.exists():
         wish.main.rename(wish.before)
     elif wish.main.exists():
@@ -228,7 +241,7 @@ def restore_database(wish: Wish) -> None:
         target = ["--type=time", f"--target={at}", "--target-action=promote"]
     as_postgres(
         "pgbackrest", f"--stanza={STANZA}", f"--repo={wish.number}", "restore", *target,
-        f"--target-timeline={followed}", "--log-level-console=warn",
+        f"--set={chosen['label']}", f"--target-timeline={followed}", "--log-level-console=warn",
     )  # fmt: skip
     recover(wish)
 
