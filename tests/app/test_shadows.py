@@ -8,6 +8,7 @@ import io
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from face_pipeline.broker import shadows
 from face_pipeline.broker.messages import FoundFace
 from face_pipeline.broker.shadows import Search
 from face_pipeline.engine import contract_id, load_engine
-from face_pipeline.errors import BadRequest, NotFound
+from face_pipeline.errors import BadRequest, NotFound, Unavailable
 from face_pipeline.ops.reembedding import _told
 from face_pipeline.parts import Parts
 from face_pipeline.store import audit, ledger
@@ -29,7 +30,7 @@ from face_pipeline.store.reembedding import Shadowed
 from face_pipeline.store.rights import Role
 from face_pipeline.store.vectors import GroupBy
 from PIL import Image
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from tests.app import stock
 from tests.app.test_ledger import a_face
@@ -169,6 +170,35 @@ def test_both_packs_are_asked_and_counts_alone_are_kept(web_app: App, parts: Par
     assert not shadows.offer(parts.settings.shadow_dir, search)
 
 
+def found_by(parts: Parts, data: bytes) -> list[str | None]:
+    """Who is found in the default collection."""
+    photo = Upload(
+        ledger.NewPhoto(hashlib.sha256(data).hexdigest(), "a.jpg", "image/jpeg", 9, 9, 9), data, ended=True
+    )
+    wish = searches.Wish(5, 0.9, 0.0, GroupBy.FACE)
+    answer = searches.search(parts, photo, names=["default"], wish=wish, gone=lambda: False, by=SERVICE)
+    return [match.person_name for match in answer.faces[0].matches]
+
+
+@pytest.mark.usefixtures("clean")
+def test_a_search_during_which_the_pack_changes_finds_nobody_wrongly(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its face is another pack's by then: it would be like nobody."""
+    make_collection(parts, "default")
+    stock.photo(parts, stock.person(parts, "Eileen"))
+
+    def analyse(*_: object) -> tuple[list[FoundFace], bool]:
+        with parts.database.transaction() as session:
+            session.execute(text("UPDATE collections SET contract_id = 'another'"))
+        return [FACE], False
+
+    monkeypatch.setattr(analysis, "analyse", analyse)
+    with pytest.raises(Unavailable, match="moved to another model pack") as refused:
+        found_by(parts, b"one")
+    assert refused.value.code == "pack_changing"
+
+
 @pytest.mark.usefixtures("clean")
 def test_a_search_is_offered_and_its_answer_stays_what_it_is(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
@@ -176,16 +206,7 @@ def test_a_search_is_offered_and_its_answer_stays_what_it_is(
     collection = make_collection(parts, "default")
     stock.photo(parts, stock.person(parts, "Eileen"))
     monkeypatch.setattr(analysis, "analyse", lambda *_: ([FACE], False))
-    wish = searches.Wish(5, 0.9, 0.0, GroupBy.FACE)
-
-    def asked(data: bytes) -> list[str | None]:
-        photo = Upload(
-            ledger.NewPhoto(hashlib.sha256(data).hexdigest(), "a.jpg", "image/jpeg", 9, 9, 9),
-            data,
-            ended=True,
-        )
-        answer = searches.search(parts, photo, names=["default"], wish=wish, gone=lambda: False, by=SERVICE)
-        return [match.person_name for match in answer.faces[0].matches]
+    asked = partial(found_by, parts)
 
     with as_role(parts, Role.WEB), shadows.listening(parts.settings.shadow_dir, 100) as inbox:
         assert asked(b"one") == ["Eileen"]

@@ -21,7 +21,7 @@ from face_pipeline.actions.uploads import Upload
 from face_pipeline.broker import answers, shadows
 from face_pipeline.broker.messages import FoundFace
 from face_pipeline.engine import contract_id
-from face_pipeline.errors import BadRequest, NotFound
+from face_pipeline.errors import BadRequest, NotFound, Unavailable
 from face_pipeline.parts import Parts
 from face_pipeline.store import audit, collections, embeddings, vectors
 from face_pipeline.store.audit import Actor
@@ -136,10 +136,19 @@ def _search(
     for number, (key, its_faces) in enumerate(zip(keys, faces, strict=True)):
         told = [_kept(face) for face in its_faces]
         answers.put(parts.scratch, key, told, parts.settings.search_cache_seconds, counted=number == 0)
+    with parts.database.reading() as session:
+        now = collections.versions(session, found)
     for key, collection in zip(keys, found, strict=True):
-        if _version(parts, collection) != collection.version:
+        version, contract = now.get(collection.id, (None, collection.contract_id))
+        if version != collection.version:
             # Nobody finds it any more, and it may tell of somebody who was erased meanwhile.
             answers.drop(parts.scratch, key)
+        if contract != collection.contract_id:
+            raise Unavailable(
+                f"collection {collection.name!r} was moved to another model pack meanwhile;"
+                " send the search again",
+                code="pack_changing",
+            )
     shadows.offer(
         parts.settings.shadow_dir,
         shadows.Search(contract_id(parts.pack), [each.id for each in found], analysed, photo.data),
@@ -206,12 +215,6 @@ def _names(found: Sequence[Collection]) -> list[str]:
 
 def _faces_in(found: Sequence[Collection]) -> int:
     return sum(each.face_count for each in found)
-
-
-def _version(parts: Parts, collection: Collection) -> int | None:
-    """The version of the collection by now; None: it is gone."""
-    with parts.database.reading() as session:
-        return collections.version(session, collection)
 
 
 def _key(collection: Collection, photo: Upload, wish: Wish) -> str:

@@ -191,9 +191,12 @@ def counts(session: Session, collection: Collection) -> Counts:
     return Counts(dict.fromkeys(State, 0) | {each[0]: each[1] for each in states}, row.persons, row.unknown)
 
 
-def version(session: Session, collection: Collection) -> int | None:
-    """Its version by now, whatever this session has read before; None: it is gone."""
-    return session.scalar(select(Collection.version).where(Collection.id == collection.id))
+def versions(session: Session, collections: Iterable[Collection]) -> dict[int, tuple[int, str]]:
+    """By id, version and contract by now, whatever this session has read; without those gone."""
+    asked = select(Collection.id, Collection.version, Collection.contract_id).where(
+        Collection.id.in_([each.id for each in collections])
+    )
+    return {row.id: (row.version, row.contract_id) for row in session.execute(asked)}
 
 
 def forget_incomparable(session: Session, name: str, pack: Pack) -> None:
