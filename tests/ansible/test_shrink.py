@@ -95,3 +95,24 @@ def test_one_host_goes_on_alone_where_it_has_or_gets_all_that_the_others_have(
     )  # fmt: skip
     assert (status != 0) == bool(words), said
     assert words in said
+
+
+# As `systemctl show -P IPAddressAllow` tells it of a host of three.
+ALLOWED = "127.0.0.0/8 ::1/128 10.0.0.1/32 10.0.0.2/32 10.0.0.9/32"
+
+
+def test_units_that_run_reach_what_they_ask_until_they_ask_over_loopback(tmp_path: Path) -> None:
+    """systemd limits at once, not with the restart, where units may send packets."""
+    (applied,) = (
+        each for each in yaml.safe_load(SHRINKING.read_text())
+        if each.get("ansible.builtin.import_playbook") == "app.yml"
+    )  # fmt: skip
+    tasks = [
+        {
+            "ansible.builtin.assert": {"that": "face_client_addresses == wanted"},
+            "vars": {**applied["vars"], "wanted": ["10.0.0.1/32", "10.0.0.2/32", "10.0.0.9/32"]},
+        },
+        {"ansible.builtin.assert": {"that": "face_client_addresses == []"}},
+    ]
+    status, said = played(tmp_path, tasks, ONE, shrink_allowed={"stdout": ALLOWED})
+    assert status == 0, said

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.hosts.test_cluster import GROUPS, on
+from tests.hosts.test_cluster import GROUPS, KILLED, on
 from tests.hosts.test_host import SUMMARY, Host, wait
 from tests.hosts.test_scaling import INVENTORY, playbook
 from tests.hosts.test_site_database import leader
@@ -101,12 +101,14 @@ def test_three_hosts_become_one(stays: Host, one: Path) -> None:
     assert "nothing was changed" in planned.stdout
     assert site_whole()
 
+    began = on(STAYS, "date +%s").strip()
     with under_load(stays, "three-to-one") as film:
         film.note(f"shrink.yml begins; {leader()} leads")
         done = playbook("shrink", inventory=one, yes="true", data="remove")
         film.note(f"shrink.yml ended: {done.returncode}")
     assert done.returncode == 0, done.stdout + done.stderr
 
+    assert not re.search(KILLED, on(STAYS, f"journalctl -u 'celery@*' -o cat --no-pager --since @{began}"))
     assert ledger(STAYS) <= set(on(STAYS, PRESENT).split()), "its disk has each photo of the ledger"
     on(STAYS, "systemctl is-active postgresql@17-main nginx face-web celery@1 redis-server prometheus")
     for unit in ("patroni@17-main", "etcd", "face-keepalived", "face-copies"):
