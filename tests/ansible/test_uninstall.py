@@ -248,3 +248,31 @@ def test_a_postgresql_that_was_there_before_keeps_its_settings(tmp_path: Path) -
     assert str(settings) in uninstall.Host(wanted | {"data": "remove"}).files()
     note.write_text(json.dumps({"known": True, "packages": ["postgresql-17"], "manual": []}))
     assert str(settings) not in uninstall.Host(wanted | {"data": "remove"}).files()
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_a_package_that_cannot_remove_a_disk_of_its_own_goes_all_the_same(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, again: bool
+) -> None:
+    """As redis-tools, whose postrm removes /var/lib/redis: there it is a mount point."""
+    (tree / "redis-tools.postrm").touch()
+    monkeypatch.setattr(uninstall, "DPKG_INFO", tree)
+    left = {"redis-tools": "config-files", "nginx": "config-files"} if again else {}
+    monkeypatch.setattr(uninstall.Host, "installed", lambda _: left)
+    ran: list[tuple[str, ...]] = []
+
+    def run(*command: str) -> None:
+        ran.append(command)
+        if len(ran) == 1:
+            raise SystemExit("apt-get failed")
+
+    monkeypatch.setattr(uninstall, "run", run)
+    host = uninstall.Host(asked(tree))
+    if not again:
+        with pytest.raises(SystemExit):
+            host.purge(["redis-tools", "redis-server"])
+        return
+    host.purge(["redis-tools", "redis-server"])
+    assert ran[1][-1] == "redis-tools"
+    assert "redis-server" not in ran[1]
+    assert not (tree / "redis-tools.postrm").exists()

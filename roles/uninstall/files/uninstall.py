@@ -23,6 +23,7 @@ from typing import Any
 ODD = 3
 APT = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_SUSPEND": "1", "LC_ALL": "C"}
 LOCK = "-oDPkg::Lock::Timeout=120"
+DPKG_INFO = Path("/var/lib/dpkg/info")
 # They end what they hold.
 STOP_SECONDS = 600
 
@@ -273,10 +274,24 @@ class Host:
         spared = [name for name in names if self.keep and name.startswith("postgresql")]
         purged = [name for name in names if name not in spared]
         if purged:
-            run("apt-get", "purge", "--yes", "--quiet", LOCK, "-oAPT::Get::AutomaticRemove=false", *purged)
+            self.purge(purged)
         there = self.installed()
         if spared := [name for name in spared if there.get(name) == "installed"]:
             run("apt-get", "remove", "--yes", "--quiet", LOCK, "-oAPT::Get::AutomaticRemove=false", *spared)
+
+    def purge(self, names: list[str]) -> None:
+        command = ["apt-get", "purge", "--yes", "--quiet", LOCK, "-oAPT::Get::AutomaticRemove=false"]
+        try:
+            run(*command, *names)
+        except SystemExit:
+            # As that of redis-tools, which removes its directory, and cannot where that is a disk of its own.
+            there = self.installed()
+            stuck = [name for name in names if there.get(name) == "config-files"]
+            if not stuck:
+                raise
+            for name in stuck:
+                (DPKG_INFO / f"{name}.postrm").unlink(missing_ok=True)
+            run(*command, *stuck)
 
     def settle(self) -> None:
         if value := self.before.get("overcommit_memory"):
