@@ -139,11 +139,11 @@ def _search(
     with parts.database.reading() as session:
         now = collections.versions(session, found)
     for key, collection in zip(keys, found, strict=True):
-        version, contract = now.get(collection.id, (None, collection.contract_id))
-        if version != collection.version:
+        if now.get(collection.id, (None, ""))[0] != collection.version:
             # Nobody finds it any more, and it may tell of somebody who was erased meanwhile.
             answers.drop(parts.scratch, key)
-        if contract != collection.contract_id:
+    for collection in found:
+        if collection.id in now and now[collection.id][1] != collection.contract_id:
             raise Unavailable(
                 f"collection {collection.name!r} was moved to another model pack meanwhile;"
                 " send the search again",
