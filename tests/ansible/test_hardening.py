@@ -45,6 +45,7 @@ EXPOSED = {
     "postgres-1": 0.9,
     "standby-0": 1.2,
     "etcd-0": 0.9,
+    "etcd-1": 0.9,
     "patroni-0": 1.2,
     "keepalived-0": 2.0,
 }

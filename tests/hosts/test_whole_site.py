@@ -8,6 +8,7 @@ loss a film is kept in FACE_RESULTS, or shown with -s: one line a second.
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import threading
 import time
@@ -41,6 +42,10 @@ pytestmark = [
 COLLECTION = "site"
 UNITS = "nginx face-web celery@1 redis-server patroni@17-main etcd face-keepalived"
 STATE = "cat /run/face-keepalived/state.json"
+ETCD = (
+    "etcdctl --cacert=/etc/face-pipeline/ca.crt --cert=/etc/face-pipeline/etcd.crt"
+    " --key=/etc/face-pipeline/etcd.key --endpoints=https://127.0.0.1:2379 endpoint status --write-out=json"
+)
 # Wanted are 5 and 25. The hosts of the test share a machine with others, whose load is not ours.
 ANSWERS_WITHIN, UPLOADS_WITHIN = 60, 90
 AWAY_SECONDS = 60
@@ -155,6 +160,16 @@ def holder() -> str:
     return next((name for name in HOSTS if '"held": true' in on(name, STATE, check=False)), "")
 
 
+def leads_etcd(name: str) -> bool:
+    told = json.loads(on(name, ETCD, check=False) or "[]")
+    return any(each["Status"]["leader"] == each["Status"]["header"]["member_id"] for each in told)
+
+
+def apart() -> bool:
+    """Whether etcd is led, and elsewhere than the database."""
+    return any(leads_etcd(name) for name in HOSTS if name != leader())
+
+
 def site_whole() -> bool:
     states = [on(name, STATE, check=False) for name in HOSTS]
     up = all('"able": true' in each for each in states)
@@ -229,6 +244,7 @@ def test_the_hosts_are_alike(host: Host) -> None:
 @pytest.mark.parametrize("what", ["leader", "holder", "other"])
 def test_a_host_that_is_lost_silently_loses_nothing_and_comes_back(host: Host, site: Site, what: str) -> None:
     wait(site_whole, 180, "the site to be whole")
+    wait(apart, 180, "etcd to be led elsewhere than the database")
     name = chosen(what)
     had = [word for word, is_so in (("address", holder() == name), ("leads", leader() == name)) if is_so]
     lost = guest(site, name)
@@ -244,6 +260,7 @@ def test_a_host_that_is_lost_silently_loses_nothing_and_comes_back(host: Host, s
 
 def test_a_host_that_is_cut_off_for_a_minute_costs_seconds(host: Host, site: Site) -> None:
     wait(site_whole, 180, "the site to be whole")
+    wait(apart, 180, "etcd to be led elsewhere than the database")
     name = holder()
     with filmed(host, "cut-off") as film:
         film.note(f"{name}, which has the address, is cut off")

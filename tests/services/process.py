@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 CACHE = Path(os.environ.get("FACE_CACHE_DIR", "/var/cache/face-pipeline"))
-ROOT = CACHE / "services-trixie-3"
+ROOT = CACHE / "services-trixie-4"
 # An S3 store of Debian's, and what speaks to it: few tests need it.
 S3_ROOT = CACHE / "services-s3-trixie-1"
 PREFIX = "face-tests-"
@@ -38,7 +38,9 @@ class ServicesMissing(RuntimeError):
 
 def _native() -> bool:
     wanted = ("/usr/lib/postgresql/17/bin/postgres", "/usr/share/postgresql/17/extension/vector.control")
-    return all(Path(path).exists() for path in wanted) and all(map(shutil.which, ("redis-server", "nginx")))
+    return all(Path(path).exists() for path in wanted) and all(
+        map(shutil.which, ("redis-server", "nginx", "etcd"))
+    )
 
 
 def _die_with_parent() -> None:
