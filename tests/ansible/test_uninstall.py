@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
@@ -153,6 +154,18 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def mounted(tmp_path: Path) -> Iterator[Path]:
+    """A disk that is mounted, and holds nothing."""
+    directory = tmp_path / "disk"
+    directory.mkdir()
+    if os.geteuid() != 0:
+        pytest.skip("only root mounts")
+    subprocess.run(["mount", "-t", "tmpfs", "face-test", directory], check=True)
+    yield directory
+    subprocess.run(["umount", directory], check=True)
+
+
 def asked(tree: Path, **changed: Any) -> dict[str, Any]:
     wanted = {
         "data": "keep", "anyway": False, "note": f"{tree}/data/before.json", "databases": ["face"],
@@ -276,3 +289,9 @@ def test_a_package_that_cannot_remove_a_disk_of_its_own_goes_all_the_same(
     assert ran[1][-1] == "redis-tools"
     assert "redis-server" not in ran[1]
     assert not (tree / "redis-tools.postrm").exists()
+
+
+def test_an_empty_disk_of_its_own_stays_where_it_is_mounted(tree: Path, mounted: Path) -> None:
+    wanted = asked(tree, data="remove", directories=[str(mounted), f"{tree}/etc/face"])
+    (tree / "etc/face/key").unlink()
+    assert uninstall.Host(wanted).emptied() == [f"{tree}/etc/face"]

@@ -175,11 +175,11 @@ class Host:
         ]
 
     def emptied(self) -> list[str]:
-        """Directories that only held what was ours."""
+        """Directories that only held what was ours; a disk of its own stays where it is mounted."""
         return [
             path
             for path in matches(self.wanted["directories"])
-            if Path(path).is_dir() and not any(Path(path).iterdir())
+            if Path(path).is_dir() and not os.path.ismount(path) and not any(Path(path).iterdir())
         ]
 
     def edits(self) -> list[str]:
