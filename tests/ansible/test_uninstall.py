@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from tests.ansible.test_worker_playbooks import Workers
+from tests.services.process import ROOT as SERVERS
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(
@@ -295,3 +296,59 @@ def test_an_empty_disk_of_its_own_stays_where_it_is_mounted(tree: Path, mounted:
     wanted = asked(tree, data="remove", directories=[str(mounted), f"{tree}/etc/face"])
     (tree / "etc/face/key").unlink()
     assert uninstall.Host(wanted).emptied() == [f"{tree}/etc/face"]
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """dpkg and apt are Debian 13's own, in the root of the tests' servers, which stays as it is."""
+    if os.geteuid() != 0 or not (SERVERS / ".complete").exists():
+        pytest.skip("needs root, and the root of tests/services/prepare")
+
+    def said(*command: str) -> str:
+        asked = ["chroot", SERVERS, *command]
+        return subprocess.run(asked, capture_output=True, text=True, env=uninstall.APT, check=False).stdout
+
+    monkeypatch.setattr(uninstall, "said", said)
+
+
+def note(tree: Path, **told: Any) -> None:
+    (tree / "data/before.json").write_text(json.dumps({"known": True, "packages": [], "manual": []} | told))
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_package_stays_without_which_others_would_go(tree: Path) -> None:
+    note(tree)
+    wanted = asked(tree, packages="postgresql-common|redis-server")
+    host = uninstall.Host(wanted)
+    assert host.packages() == ["redis-server"]
+    (told,) = [line for line in host.stays() if line.startswith("package ")]
+    assert told.startswith("package postgresql-common, without which there would be no ")
+    assert "postgresql-17" in told
+    # Where these are ours, too, all go.
+    wanted = asked(tree, packages="postgresql-.*|redis-server")
+    assert "postgresql-common" in uninstall.Host(wanted).packages()
+
+
+@pytest.mark.usefixtures("installed")
+def test_without_a_note_nothing_goes_that_any_debian_may_have(tree: Path) -> None:
+    """As openssh-client, which takes the server with it: nobody could come back to the host."""
+    wanted = asked(tree, packages="apt|iproute2|mount|redis-server", anyway=True)
+    assert uninstall.Host(wanted).packages() == ["redis-server"]
+
+
+def test_what_was_there_before_is_known_until_the_end(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that breaks off is repeated, with the same knowledge."""
+    note(tree)
+    wanted = asked(tree, data="remove", users=["root"])
+    removed: list[str] = []
+    monkeypatch.setattr(uninstall, "remove", removed.append)
+    monkeypatch.setattr(uninstall, "said", lambda *asked: "root:x:0" if asked[0] == "getent" else "")
+
+    def breaks_off(*_: str) -> None:
+        raise SystemExit("userdel failed")
+
+    monkeypatch.setattr(uninstall, "run", breaks_off)
+    with pytest.raises(SystemExit):
+        uninstall.Host(wanted).work()
+    assert f"{tree}/data/originals" in removed
+    assert wanted["note"] not in removed

@@ -62,6 +62,8 @@ class Host:
         self.known = bool(self.before.get("known"))
         # Where nobody knows what was there before, packages stay unless somebody says that they may go.
         self.takes_packages = self.known or wanted["anyway"]
+        # Packages of ours that others need, as they were found first.
+        self.needed: dict[str, list[str]] | None = None
 
     # What is odd
 
@@ -108,17 +110,46 @@ class Host:
         return dict(line.split(" ", 1) for line in told.splitlines() if not line.endswith(" not-installed"))
 
     def packages(self) -> list[str]:
-        """Those that we brought: named by a role, and not there before."""
+        """Those that we brought: named by a role, not there before, and needed by nothing else."""
         if not self.takes_packages:
             return []
         before = set(self.before.get("packages", []))
-        return [
+        found = [
             name
             for name, state in self.installed().items()
             if re.fullmatch(self.wanted["packages"], name)
             and name not in before
             and not self.left(name, state)
         ]
+        if not self.known:
+            basic = self.basic()
+            found = [name for name in found if name not in basic]
+        if self.needed is None:
+            self.needed = self.needs(found)
+        return [name for name in found if name not in self.needed]
+
+    @staticmethod
+    def basic() -> set[str]:
+        """What any Debian may have from its installation, by their priorities."""
+        told = said("dpkg-query", "--show", "--showformat", "${Package} ${Priority}\n")
+        pairs = (line.split() for line in told.splitlines())
+        return {pair[0] for pair in pairs if pair[1:] in (["required"], ["important"], ["standard"])}
+
+    def needs(self, names: list[str]) -> dict[str, list[str]]:
+        """Of these, each that cannot go without another one that is not ours, and those."""
+        if not self.others(names):
+            return {}
+        return {name: others for name in names if (others := self.others([name], names))}
+
+    def others(self, names: list[str], ours: list[str] | None = None) -> list[str]:
+        """What apt would take with these: what was there before, and what somebody installed since."""
+        if not names:
+            return []
+        told = said("apt-get", "--simulate", "-oAPT::Get::AutomaticRemove=false", "purge", *names)
+        gone = {name.partition(":")[0] for name in re.findall(r"^(?:Remv|Purg) (\S+)", told, re.MULTILINE)}
+        manual = {name.partition(":")[0] for name in said("apt-mark", "showmanual").split()}
+        theirs = manual | (set(self.before["packages"]) if self.known else self.basic())
+        return sorted((gone & theirs) - set(ours or names))
 
     def left(self, name: str, state: str) -> bool:
         """Are settings all that is left of it, and those are kept with the data?"""
@@ -142,7 +173,7 @@ class Host:
         data = self.wanted["data_paths"]
         # Of a PostgreSQL of others only our own settings go.
         theirs = [path for path in data if "/postgresql/" in path] if self.foreign_postgres() else []
-        gone = [] if self.keep else [path for path in data if path not in theirs] + [self.wanted["note"]]
+        gone = [] if self.keep else [path for path in data if path not in theirs]
         found = matches(self.wanted["files"] + gone)
         kept = tuple(
             path
@@ -150,6 +181,10 @@ class Host:
             if (self.keep or path in theirs) and not (path in theirs and path.startswith("/etc/"))
         )
         return self.spared(found, kept)
+
+    def note(self) -> list[str]:
+        """The last to go: a run that broke off before it knows what was here before, as this one does."""
+        return [] if self.keep else matches([self.wanted["note"]])
 
     def leftovers(self) -> list[str]:
         """What packages of ours leave behind, of those that are gone."""
@@ -213,6 +248,7 @@ class Host:
             ("remove package", self.packages()),
             ("remove", self.files()),
             ("remove user", self.accounts("passwd")),
+            ("remove", self.note()),
         ):
             yield from (f"{what} {each}" for each in found)
 
@@ -231,14 +267,16 @@ class Host:
         for path in self.leftovers():
             remove(path)
             done.append(f"remove {path}")
-        while empty := self.emptied():
-            for path in empty:
-                Path(path).rmdir()
-                done.append(f"remove {path}")
         for name in self.accounts("passwd"):
             run("userdel", name)
         for name in self.accounts("group"):
             run("groupdel", name)
+        for path in self.note():
+            remove(path)
+        while empty := self.emptied():
+            for path in empty:
+                Path(path).rmdir()
+                done.append(f"remove {path}")
         if done:
             self.settle()
         return done
@@ -314,6 +352,8 @@ class Host:
         for path in self.wanted["backups"]:
             if Path(path).exists():
                 yield f"backups: {path}"
+        for name, others in (self.needed or {}).items():
+            yield f"package {name}, without which there would be no {', '.join(others)}"
         if not self.takes_packages:
             found = [
                 name
