@@ -283,10 +283,8 @@ class App:
     ) -> subprocess.Popen[bytes]:
         port = free_port()
         worker = self.installation.spawn(
-            f"worker{instance}.log", str(BIN / "celery"), "--quiet", "-A", "face_pipeline.worker", "worker",
-            "--queues", "search,ingest",
-            "--hostname", f"worker{instance}@tests", "--without-mingle", "--without-gossip",
-            "--loglevel", "INFO",
+            f"worker{instance}.log", sys.executable, "-m", "face_pipeline.worker",
+            "--hostname", f"worker{instance}@tests",
             FACE_WORKER_INSTANCE=str(instance), FACE_WORKER_CONCURRENCY=str(concurrency),
             FACE_METRICS_PORT_BASE=str(port - instance),
             **{**WORKER_ENVIRONMENT, **self.installation.signed_in_as(Role.WORKER), **extra},

@@ -49,7 +49,7 @@ def _load(pack_dir: Path, *, turns: Any = None, **_: Any) -> Remembering:
 
 
 # Of the processes that the benchmark starts, workers alone know an engine.
-if FOUND in os.environ and any("celery" in each for each in sys.orig_argv):
+if FOUND in os.environ and "face_pipeline.worker" in sys.orig_argv:
     import face_pipeline.engine
 
     face_pipeline.engine.load_engine = _load  # type: ignore[assignment]

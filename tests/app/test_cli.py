@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.installation import BIN, Installation, seal_all
+from tests.installation import Installation, seal_all
 from tests.packs import insightface_pack
 from tests.services.process import free_port
 
@@ -148,8 +148,7 @@ def test_a_worker_without_a_good_pack_does_not_run(clean: Installation, tmp_path
         else:
             model.write_bytes(b"something else")
     result = subprocess.run(
-        [str(BIN / "celery"), "-A", "face_pipeline.worker", "worker",
-         "--queues", "search,ingest", "--hostname", "broken@tests"],
+        [sys.executable, "-m", "face_pipeline.worker", "--hostname", "broken@tests"],
         env={**clean.environment, "FACE_MODELS_DIR": str(tmp_path)},
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
@@ -167,8 +166,7 @@ def test_a_worker_that_cannot_serve_its_metrics_does_not_run(clean: Installation
         taken.listen()
         port = taken.getsockname()[1]
         result = subprocess.run(
-            [str(BIN / "celery"), "-A", "face_pipeline.worker", "worker",
-             "--queues", "search,ingest", "--hostname", "deaf@tests"],
+            [sys.executable, "-m", "face_pipeline.worker", "--hostname", "deaf@tests"],
             env={**clean.environment, "FACE_METRICS_PORT_BASE": str(port), "FACE_WORKER_INSTANCE": "0"},
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip

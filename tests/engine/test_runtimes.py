@@ -63,7 +63,7 @@ def worker(tmp_path: Path, **settings: str) -> subprocess.CompletedProcess[str]:
     for name in ("database_password", "redis_password_worker"):
         (tmp_path / name).write_text("x" * 40)
     return subprocess.run(
-        [sys.executable, "-m", "celery", "-A", "face_pipeline.worker", "worker", "--pool", "threads"],
+        [sys.executable, "-m", "face_pipeline.worker", "--hostname", "worker1@tests"],
         env=environment,
         capture_output=True,
         text=True,

@@ -47,7 +47,9 @@ def _units() -> dict[str, str]:
 
 
 def _verb(command: Sequence[str]) -> str:
-    """The first word of a command that is no option; the program, where there is none."""
+    """The module that Python runs, or the first word of a command that is no option, or the program."""
+    if "-m" in command:
+        return command[command.index("-m") + 1]
     words = (word for word in command[1:] if re.fullmatch("[a-z][a-z-]*", word))
     return next(words, Path(command[0]).name)
 

@@ -1,4 +1,4 @@
-"""What `celery -A face_pipeline.worker` loads: the application with its tasks and signals."""
+"""What a worker and `celery -A face_pipeline.worker` load: the application with its tasks and signals."""
 
 import sys
 
@@ -9,8 +9,8 @@ from face_pipeline.worker import signals, tasks
 from face_pipeline.worker.runtime import runtime
 
 # Before anything else can print. Celery's other commands are typed by somebody who reads what they print.
-for _command in {"worker", "flower"} & set(sys.argv):
-    streams.capture(f"face-{_command}")
+if "flower" in sys.argv:
+    streams.capture("face-flower")
 
 runtime.parts = Parts(get_settings())
 app = runtime.parts.celery
