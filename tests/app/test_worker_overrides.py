@@ -84,6 +84,8 @@ def test_threads_set_for_one_worker_hold_against_those_of_all(
     wait_until(lambda: worker.poll() is not None or found(), START_SECONDS, "the worker to say its threads")
     assert worker.poll() is None, web_app.installation.log("override.log")[-2000:]
     assert found() == threads
+    # As `top` and `journalctl _COMM=celery` have it.
+    assert Path(f"/proc/{worker.pid}/comm").read_text() == "celery\n"
 
 
 def test_no_unit_reads_the_settings_where_they_would_win() -> None:

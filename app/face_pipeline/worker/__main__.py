@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from pathlib import Path
 
 from face_pipeline.broker.names import QUEUES
 from face_pipeline.telemetry import streams
@@ -18,6 +19,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m face_pipeline.worker", description="A worker.")
     parser.add_argument("--hostname", required=True, help="its name among all workers: worker1@host")
     options = parser.parse_args()
+    # Top and the journal call a process by this name, which else would be Python's.
+    Path("/proc/self/comm").write_text("celery")
     # Before anything else can print.
     streams.capture("face-worker")
     from face_pipeline.worker.celery import app
