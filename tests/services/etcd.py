@@ -1,6 +1,5 @@
 """A member of etcd, which asks for certificates as the role's do."""
 
-import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -44,11 +43,7 @@ class Etcd(Service):
 
     def ready(self) -> bool:
         """It listens; it answers once most members are there."""
-        try:
-            socket.create_connection((self.host, self.port), timeout=1).close()
-        except OSError:
-            return False
-        return True
+        return self.listens()
 
 
 def cluster(names: Sequence[str], certificates: Path) -> dict[str, Etcd]:

@@ -1,7 +1,6 @@
 """nginx with a configuration of the test's own."""
 
 import signal
-import socket
 from collections.abc import Sequence
 
 from tests.services.process import Service
@@ -29,8 +28,4 @@ class Nginx(Service):
         return ["nginx", "-c", str(self._configuration), "-p", str(self.directory), "-e", "stderr", "-g", own]
 
     def ready(self) -> bool:
-        try:
-            socket.create_connection((self.host, self.port), timeout=1).close()
-        except OSError:
-            return False
-        return True
+        return self.listens()

@@ -117,6 +117,14 @@ class Service:
     def ready(self) -> bool:
         raise NotImplementedError
 
+    def listens(self) -> bool:
+        """Whether its port takes connections."""
+        try:
+            socket.create_connection((self.host, self.port), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
     @property
     def log(self) -> Path:
         return self.directory / "server.log"

@@ -68,10 +68,12 @@ def hand_over(settings: dict[str, str]) -> str | None:
     own, leader = status(context, member)
     if own != leader or not leads_database(context, settings["patroni"]):
         return None
-    for number, name in heirs(context, member, own):
-        ask(context, f"{member}/v3/maintenance/transfer-leadership", {"targetID": number})
-        return name
-    return None
+    found = heirs(context, member, own)
+    if not found:
+        return None
+    number, name = found[0]
+    ask(context, f"{member}/v3/maintenance/transfer-leadership", {"targetID": number})
+    return name
 
 
 def main(path: str) -> int:
