@@ -138,6 +138,10 @@ ROWS = (
         f"{INGEST}--megapixels 0.3 {EXACT}", ratio,
     ),
     Row(
+        "pipeline_fast_0.3mp", "pipeline against its own bare loop, profile fast, photos of 0.3 MP", "-", "-",
+        f"{INGEST}--megapixels 0.3 {FAST}", ratio,
+    ),
+    Row(
         "memory", "memory of a worker over 5,000 photos, MiB at rest and with a photo of 24 MP", "-",
         "flat, under 400",
         "bench.worker_memory --pack {pack} --photos {photos}", worker_memory,
