@@ -21,7 +21,7 @@ from random import Random
 
 import requests
 
-from tests.campaign import hosts, schedule
+from tests.campaign import hosts, indexes, schedule
 from tests.campaign.breaks import Place
 from tests.campaign.clients import Clients
 from tests.campaign.evidence import Evidence, Happened
@@ -44,7 +44,8 @@ class Pace:
     """`pause`: of a client between two calls, in seconds. `longest`: of a fault. `minutes`: no fault later.
 
     `hurried`: the next fault comes as soon as users are served again, whether or not the monitoring is
-    back; and no alerts are judged, for which their rules need minutes without the work of others.
+    back; no alerts are judged, for which their rules need minutes without the work of others; and of indexes
+    the B-trees alone, for a vector index takes a minute to be built.
     """
 
     kinds: tuple[str, ...]
@@ -114,6 +115,8 @@ class Campaign:
         first = int(self.report.began) % 10**8 * 1000
         with Clients(self.site.api, self.history, self.collection, first, pause=self.pace.pause):
             reference = self._reference()
+            if not self.pace.hurried:
+                indexes.fill(self.site, self.collection, self.report.seed)
             until = time.monotonic() + 60 * self.pace.minutes
             for each in planned:
                 if self.enough.is_set():
@@ -206,8 +209,9 @@ class Campaign:
             if sha256 == name or before.get(name) != sha256
         }
         return Evidence(
-            self.site.rows(self.collection), files, self.site.chain_fault(), heard, frozenset(before), copies
-        )
+            self.site.rows(self.collection), files, self.site.chain_fault(), heard, frozenset(before), copies,
+            indexes.faults(self.site, self.collection, self.report.seed),
+        )  # fmt: skip
 
 
 def _options() -> argparse.Namespace:

@@ -57,6 +57,8 @@ class Evidence:
     before: frozenset[str] = frozenset()
     # Of each host that keeps copies of originals, as `files`.
     copies: dict[str, dict[str, str]] = field(default_factory=dict)
+    # Of each host of the database, where an index does not say what its table has.
+    indexes: list[str] = field(default_factory=list)
 
 
 # Of a row of PostgreSQL's, as JSON: both the hosts' evidence and the tests' own read with it.

@@ -63,7 +63,7 @@ class Guest:
             raise CommandFailed(f"{self.name}: no end after {error.timeout:.0f} s: {command}") from None
 
     def sql(self, query: str) -> str:
-        return self.run("runuser -u postgres -- psql -qAt face", stdin=query)
+        return self.run("runuser -u postgres -- psql -qAt -v ON_ERROR_STOP=1 face", stdin=query)
 
     @property
     def is_here(self) -> bool:

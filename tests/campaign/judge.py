@@ -39,6 +39,7 @@ def judge(
         *_files(history, evidence),
         *_copies(evidence),
         *_chain(evidence),
+        *(f"index: {each}" for each in evidence.indexes),
         *(_alerts(evidence, faults, patience) if alerts else ()),
         *_outages(history, faults, patience),
         *(f"heal: fault {fault.number}, {fault.kind} of {fault.target}: {fault.error}"
