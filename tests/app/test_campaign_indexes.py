@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 from face_pipeline.ops import indexer
 from face_pipeline.parts import Parts
-from face_pipeline.store import indexes
+from face_pipeline.store import indexes, probing
 
 from tests.app.test_vectors import make_collection
 from tests.campaign import indexes as judged
@@ -60,6 +60,11 @@ def site(clean: Installation, parts: Parts, monkeypatch: pytest.MonkeyPatch) -> 
     made = Site(Api("", ""), ROOT, [guest])
     judged.fill(made, COLLECTION, SEED)
     return made
+
+
+def test_the_campaign_asks_for_what_the_product_promises() -> None:
+    assert judged.INDEX_FROM_FACES == indexes.INDEX_FROM_FACES
+    assert judged.FOUND_ENOUGH == probing.FOUND_ENOUGH
 
 
 def test_sound_indexes_have_no_fault(site: Site) -> None:
