@@ -28,8 +28,11 @@ SYSTEMCTL = """#!/bin/sh
 echo "systemctl $*" >>{directory}/calls
 case "$1 $2" in
   restart*not-here*) echo "Unit $2 not found." >&2; exit 5 ;;
-  is-active*) case "$3" in *not-here*) exit 3 ;; esac; ! grep -qx "$3" {directory}/failed 2>/dev/null ;;
-  is-failed*) grep -qx "$3" {directory}/failed 2>/dev/null ;;
+  is-active*)
+    case "$2" in *not-here*) echo inactive; exit 4 ;; esac
+    state=$(cat {directory}/states/"$2" 2>/dev/null || echo active)
+    echo "$state"; [ "$state" = active ] || exit 3 ;;
+  reset-failed*not-here*) echo "Failed to reset failed state of unit $2: Unit $2 not loaded." >&2; exit 1 ;;
 esac
 """
 
@@ -103,7 +106,12 @@ class Machine:
         path = self.directory / "calls"
         found = path.read_text().splitlines() if path.exists() else []
         path.unlink(missing_ok=True)
-        return [line for line in found if "is-active" not in line and "is-failed" not in line]
+        return [line for line in found if "is-active" not in line]
+
+    def set_state(self, state: str, *units: str) -> None:
+        (self.directory / "states").mkdir(exist_ok=True)
+        for unit in units:
+            (self.directory / "states" / unit).write_text(f"{state}\n")
 
 
 class Ready(http.server.BaseHTTPRequestHandler):
@@ -156,7 +164,7 @@ def test_the_way_back_brings_link_settings_and_units_and_restarts(updated: Machi
 
 
 def test_the_way_back_starts_what_was_given_up(updated: Machine) -> None:
-    (updated.directory / "failed").write_text("face-web.socket\nface-web.service\nface-hooks.service\n")
+    updated.set_state("failed", "face-web.socket", "face-web.service", "face-hooks.service")
     assert updated.call("back", "old").returncode == 0
     assert updated.asked() == [
         "systemctl daemon-reload",
@@ -165,6 +173,25 @@ def test_the_way_back_starts_what_was_given_up(updated: Machine) -> None:
         "face-workers restart",
         "systemctl reset-failed face-hooks.service", "systemctl restart face-hooks.service",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("state", ["activating", "deactivating"])
+def test_the_way_back_starts_what_ends_again_and_again(updated: Machine, state: str) -> None:
+    """Between two tries a unit is neither active nor failed, and the next one may be the last."""
+    updated.set_state(state, "face-web.service", "face-hooks.service")
+    assert updated.call("back", "old").returncode == 0
+    assert updated.asked() == [
+        "systemctl daemon-reload",
+        "systemctl reset-failed face-web.service", "systemctl restart face-web.service",
+        "face-workers restart",
+        "systemctl reset-failed face-hooks.service", "systemctl restart face-hooks.service",
+    ]  # fmt: skip
+
+
+def test_the_way_back_leaves_what_somebody_stopped(updated: Machine) -> None:
+    updated.set_state("inactive", "face-hooks.service")
+    assert updated.call("back", "old").returncode == 0
+    assert "systemctl restart face-hooks.service" not in updated.asked()
 
 
 def test_a_unit_that_the_earlier_release_did_not_have_ends(updated: Machine) -> None:
@@ -242,7 +269,9 @@ def test_a_release_that_is_not_there_changes_nothing(updated: Machine) -> None:
 
 
 def test_it_is_told_when_the_web_service_does_not_start(updated: Machine) -> None:
-    broken = '#!/bin/sh\ncase $1 in restart) echo "Job failed" >&2; exit 1 ;; is-failed) exit 1 ;; esac\n'
+    broken = (
+        '#!/bin/sh\ncase $1 in restart) echo "Job failed" >&2; exit 1 ;; is-active) echo active ;; esac\n'
+    )
     updated.program("bin/systemctl", broken)
     done = updated.call("back", "old")
     assert done.returncode == 1

@@ -205,6 +205,10 @@ def test_a_restart_starts_those_that_were_given_up_but_none_that_was_drained(mac
     assert machine.do("restart") == f"restarted: {' '.join(workers)}\n"
     assert machine.running == [1, 2, 3]
     assert machine.calls("reset-failed") == ["celery@2.service"]
+    # Also one that ended, and that systemd starts again in some seconds: perhaps for the last time.
+    (machine.directory / "run/celery@3.service").write_text("activating\n")
+    assert machine.do("restart") == f"restarted: {' '.join(workers)}\n"
+    assert machine.calls("reset-failed")[1:] == ["celery@3.service"]
     # Also where it is the only one.
     machine.do("scale", 1)
     (machine.directory / "run/celery@1.service").write_text("failed\n")

@@ -210,7 +210,7 @@ def put_back(host: Host, release: Release) -> bool:
         copy(kept / path, host.root / path)
     for path in surplus:
         # A unit that the release did not have: systemd starts no unit again whose file is gone.
-        if path.name in host.services and is_active(path.name):
+        if path.name in host.services and is_wanted(path.name):
             systemctl("stop", path.name)
         (host.root / path).unlink()
     return bool(other or surplus)
@@ -225,17 +225,20 @@ def systemctl(*arguments: str) -> None:
         raise NotReady(f"systemctl {' '.join(arguments)} failed")
 
 
-def is_active(unit: str) -> bool:
-    return not subprocess.run(["systemctl", "is-active", "--quiet", unit], check=False).returncode  # noqa: S603, S607
+def state(unit: str) -> str:
+    """ "activating" is also one that ended, and that systemd starts again in some seconds."""
+    command = ["systemctl", "is-active", unit]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False).stdout.strip()  # noqa: S603
 
 
-def has_failed(unit: str) -> bool:
-    return not subprocess.run(["systemctl", "is-failed", "--quiet", unit], check=False).returncode  # noqa: S603, S607
+def is_wanted(unit: str) -> bool:
+    """Not one that never ran here, or that somebody stopped."""
+    return state(unit) not in {"inactive", "unknown", ""}
 
 
 def restart_unit(unit: str) -> None:
-    """Also one that systemd has given up, because another release or other settings did not start."""
-    if has_failed(unit):
+    """Also one that systemd has given up, or is about to: another release or other settings did not start."""
+    if state(unit) in {"failed", "activating", "deactivating"}:
         systemctl("reset-failed", unit)
     systemctl("restart", unit)
 
@@ -266,11 +269,11 @@ def restart(host: Host) -> None:
     """The web behind its socket, which stays open; the workers half at a time; then what is left."""
     systemctl("daemon-reload")
     # Those that never ran here, and those that somebody stopped, stay so.
-    services = [unit for unit in host.services if is_active(unit) or has_failed(unit)]
-    closed = has_failed("face-web.socket")
-    if closed:
+    services = [unit for unit in host.services if is_wanted(unit)]
+    socket_state = state("face-web.socket")
+    if socket_state == "failed":
         restart_unit("face-web.socket")
-    if closed or is_active("face-web.socket"):
+    if socket_state in {"failed", "active"}:
         restart_unit("face-web.service")
         deadline = time.monotonic() + READY_SECONDS
         while not is_ready(host):

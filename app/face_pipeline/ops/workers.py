@@ -157,8 +157,9 @@ def number_of(unit: str) -> int:
 def begin(verb: str, units: Sequence[str]) -> None:
     """Start or restart all of them side by side; of those that did not start, the last lines are told."""
     try:
-        # systemd starts no unit again that failed too often; what made it fail may be gone.
-        if given_up := [unit for unit in listed(FAILED) if unit in units]:
+        # systemd starts none again that failed too often, nor one that it is about to give up; what made them
+        # fail may be gone.
+        if given_up := [unit for unit in listed(f"{FAILED},activating") if unit in units]:
             systemctl("reset-failed", *given_up)
         systemctl(verb, *units)
     except NotStarted:
