@@ -273,7 +273,7 @@ def test_a_copy_that_arrives_after_its_removal_does_not_stay(
     assert there.put(name, data, before)
     assert host.disk.read(name) == data
     assert there.remove([name]) == 1
-    assert there.put(name, data, hosts.Moment("another boot", 0.0))
+    assert there.put(name, data, hosts.Moment("another-boot", 0.0))
     assert host.disk.read(name) == data
 
 

@@ -226,6 +226,40 @@ def test_a_copy_of_an_erased_photo_that_arrives_late_takes_nothing_away(
     assert site.hosts[1].disk.intact(name)
 
 
+@pytest.mark.parametrize("erased_on", ["the host that sends", "another host"])
+def test_a_copy_that_arrives_after_its_erasure_goes_with_the_next_run_of_the_indexer(
+    site: Site, erased_on: str
+) -> None:
+    parts = site.parts(0)
+    (there,) = parts.copies.hosts  # type: ignore[union-attr]
+    kept, data = uuid.uuid4().bytes, uuid.uuid4().bytes
+    stock.photo(parts, None, data=kept)
+    name, mark = stock.name_of(data), uuid.uuid4().hex
+    # Whoever erases finds that a row names the other one after all.
+    there.put_aside([name, stock.name_of(kept)], mark)
+    there.put_back([stock.name_of(kept)], mark)
+    boot = "another-boot" if erased_on == "another host" else hosts.Moment.now().boot
+    began = hosts.Moment(boot, 0.0)
+    for each in data, kept:
+        site.hosts[1].disk.write({stock.name_of(each): each})
+        there.put(stock.name_of(each), each, began)
+    assert files(site.hosts[1]) == {name, stock.name_of(kept)}
+    indexer.remove_originals(parts)
+    assert files(site.hosts[1]) == {stock.name_of(kept)}
+
+
+def test_what_was_sent_to_a_process_that_has_just_begun_is_looked_at_again(site: Site) -> None:
+    """It was perhaps sent to the one before, and erased in between."""
+    site.hosts[1].stop()
+    site.hosts[1].start(FACE_COPIES_OWN_URL=site.hosts[1].url)
+    parts = site.parts(0)
+    (there,) = parts.copies.hosts  # type: ignore[union-attr]
+    data = uuid.uuid4().bytes
+    assert there.put(stock.name_of(data), data, hosts.Moment.now())
+    indexer.remove_originals(parts)
+    assert files(site.hosts[1]) == set()
+
+
 def test_what_somebody_put_aside_who_did_not_come_back_goes_with_the_next_erasure(site: Site) -> None:
     parts = site.parts(0)
     (there,) = parts.copies.hosts  # type: ignore[union-attr]

@@ -1,6 +1,7 @@
 """What a host that keeps copies of originals answers web hosts. It knows no database, and needs none.
 
-    PUT    /copies/SHA256          201: the bytes of the request survive a power cut; 409: removed meanwhile
+    PUT    /copies/SHA256          201 {"name", "look_again"}: the bytes of the request survive a power cut;
+                                   409: removed meanwhile
     GET    /copies/SHA256          200, or 404 where there is no such copy, or only a damaged one
     GET    /copies?prefix=ab       {"names": {"SHA256": AGE}}: ages in seconds
     POST   /copies/check           {"names": [...]} -> {"faults": {"SHA256": "missing" or "damaged"}}
@@ -13,8 +14,9 @@
 A web host beside others answers, too: it takes uploads itself, and another one that erases a photo only puts
 the file aside here, looks once more whether a row names it, and then says what becomes of it.
 
-All but the last want the token. Who puts or removes says when it began (`store.copies.MOMENT_HEADER`). Errors
-are {"error": {"code", "message"}}: 400, 401, 404, 409, 413, 422, 507.
+`look_again`: nobody here can tell whether it was removed meanwhile; the sender has to see to it that a row
+names it. All but the last want the token. Who puts or removes says when it began
+(`store.copies.MOMENT_HEADER`). Errors are {"error": {"code", "message"}}: 400, 401, 404, 409, 413, 422, 507.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
 from face_pipeline.config import get_settings
-from face_pipeline.copies.removals import Removals
+from face_pipeline.copies.removals import Removals, Since
 from face_pipeline.errors import (
     BadRequest,
     ConfigurationError,
@@ -77,12 +79,13 @@ class _Asked:
             self._removals.forget(name, began)
         self._originals.write({name: data})
         # A removal notes itself first: either it finds the file, or it is found here.
-        if began and self._removals.undone(name, began, lambda: self._undo(name)):
+        since = self._removals.since(name, began, lambda: self._undo(name)) if began else Since.NOT
+        if since is Since.REMOVED:
             raise Conflict("it was removed after you began to send it")
-        return jsonify(name=name), 201
+        return jsonify(name=name, look_again=since is Since.PERHAPS), 201
 
     def _undo(self, name: str) -> None:
-        # An upload to this host itself may need it; what no row names, the sweep of this host removes.
+        # An upload to this host itself may need it: the sender looks again whether a row names it.
         if not self._is_web:
             self._originals.remove([name], lambda _: ())
 

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from face_pipeline.errors import DiskFull
 from face_pipeline.parts import Parts
-from face_pipeline.store import copy_rounds, erasure, original_faults, size
+from face_pipeline.store import copy_rounds, erasure, original_faults, removals, size
 from face_pipeline.store.alone import alone
 from face_pipeline.store.copies import CopyHost, CopyHostAway, Moment
 from face_pipeline.store.models import CopyRound, OriginalFault
@@ -194,8 +194,11 @@ def _send(parts: Parts, host: CopyHost, names: Collection[str]) -> int:
             continue
         if host.put(name, data, began):
             sent.add(name)
-    if not host.is_web and (erased := sent - _named(parts, sent)):
-        host.remove(erased)
+    if erased := sent - _named(parts, sent):
+        if host.is_web:
+            parts.database.in_transaction(partial(removals.remember, names=erased))
+        else:
+            host.remove(erased)
     if sent:
         log.info(
             "%s sent to %s", _copies(len(sent)), host.name, extra={"operation": "copies", "count": len(sent)}
