@@ -24,7 +24,7 @@ ROWS = unit(np.random.default_rng(6).normal(size=(1000, DIMENSION)).astype(np.fl
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Collections of some hundred faces get an index, and of a few more another."""
     monkeypatch.setattr(indexes, "INDEX_FROM_FACES", 500)
-    monkeypatch.setattr(indexes, "GRAPHS", ((DIMENSION, 800, LARGER),))
+    monkeypatch.setattr(indexes, "GRAPHS", ((0, 800, LARGER),))
 
 
 def options(parts: Parts) -> dict[str, list[str]]:
@@ -58,10 +58,13 @@ def found(parts: Parts, number: int) -> list[vectors.Match]:
         (128, 299_999, 2400, Graph(16, 64)),
         (128, 1_000_000, 2400, Graph(32, 128)),
         (128, 1_000_000, 1200, Graph(16, 64)),
-        (512, 1_000_000, 2400, Graph(16, 64)),
+        (512, 99_999, 2400, Graph(16, 64)),
+        (512, 100_000, 2400, Graph(32, 128)),
+        (512, 1_000_000, 2400, Graph(32, 128)),
+        (512, 1_000_000, 2000, Graph(16, 64)),
     ],
 )
-def test_many_faces_of_few_dimensions_get_a_graph_of_more_ways_where_memory_holds_it(
+def test_many_faces_get_a_graph_of_more_ways_where_memory_holds_it(
     monkeypatch: pytest.MonkeyPatch, dimension: int, faces: int, memory_mb: int, graph: Graph
 ) -> None:
     monkeypatch.undo()
@@ -106,7 +109,7 @@ def test_searches_use_the_former_index_while_a_larger_one_cannot_be_built(
     fill(parts, collection, ROWS[600:])
     with monkeypatch.context() as broken:
         # More than pgvector takes: PostgreSQL refuses the statement.
-        broken.setattr(indexes, "GRAPHS", ((DIMENSION, 800, Graph(1000, 2000)),))
+        broken.setattr(indexes, "GRAPHS", ((0, 800, Graph(1000, 2000)),))
         with pytest.raises(DBAPIError):
             indexer.build_indexes(parts)
     assert options(parts) == {name: of(indexes.PLAIN_GRAPH)}

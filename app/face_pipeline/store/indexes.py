@@ -49,9 +49,9 @@ class Graph(NamedTuple):
 
 # Below this an exact scan of one collection is as quick as the index, and complete.
 INDEX_FROM_FACES = 16_000
-# (dimensions up to, faces from, graph), the first that fits a collection; else the plain one. In few
-# dimensions more strangers lie near a face, and a walk needs more ways past them (docs/sizing.md).
-GRAPHS = ((256, 300_000, Graph(32, 128)),)
+# (dimensions over, faces from, graph), the first that fits a collection; else the plain one. The more faces,
+# the more strangers a walk has to get past, for which it needs more ways (docs/sizing.md).
+GRAPHS = ((256, 100_000, Graph(32, 128)), (0, 300_000, Graph(32, 128)))
 PLAIN_GRAPH = Graph()
 # 0.8.2 mended a buffer overflow in parallel HNSW builds.
 PARALLEL_BUILD_FROM = (0, 8, 2)
@@ -120,9 +120,9 @@ def graph_of(collection: Collection, dimension: int, memory: int) -> Graph:
 
     A build whose graph has no room in memory takes hours: then the plain graph, which is smaller.
     """
-    for dimensions, faces, graph in GRAPHS:
+    for over, faces, graph in GRAPHS:
         fits = collection.face_count * _bytes_of_face(graph, dimension) <= memory
-        if dimension <= dimensions and collection.face_count >= faces and fits:
+        if dimension > over and collection.face_count >= faces and fits:
             return graph
     return PLAIN_GRAPH
 
