@@ -226,7 +226,7 @@ def systemctl(*arguments: str) -> None:
 
 
 def state(unit: str) -> str:
-    """ "activating" is also one that ended, and that systemd starts again in some seconds."""
+    """As systemctl says it; activating is also one that ended, and that systemd will soon start again."""
     command = ["systemctl", "is-active", unit]
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False).stdout.strip()  # noqa: S603
 
