@@ -21,6 +21,8 @@ from tests.ansible.test_copies_role import played
 from tests.ansible.test_hardening import write
 from tests.ansible.test_several_web_hosts import GROUPS
 from tests.hardening import ROOT
+from tests.monitoring.rendering import certified
+from tests.services.process import free_port
 
 ROLE = ROOT / "roles/backup"
 AGE = "age1" + "q" * 58
@@ -300,6 +302,15 @@ def test_the_host_that_leads_alone_makes_the_backup_and_has_figures(
     this = program.Run(config, tmp_path, ("database",))
     program.database(this)
     assert this.failed
+
+
+def test_a_host_whose_patroni_does_not_run_leads_nothing() -> None:
+    program = load("roles/backup/files/backup.py")
+    asked = {
+        "url": f"https://127.0.0.1:{free_port()}/primary",
+        "authority": certified()["face_authority"],
+    }
+    assert program.led(asked) == 0
 
 
 def test_figures_tell_of_each_repository_also_of_one_that_has_no_backup_yet(tmp_path: Path) -> None:

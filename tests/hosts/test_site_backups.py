@@ -20,8 +20,8 @@ from tests.hosts.test_host import SUMMARY, Host, wait
 from tests.hosts.test_releasing import words
 from tests.hosts.test_restore import moment, put_in, restore, states, whole
 from tests.hosts.test_scaling import playbook
-from tests.hosts.test_site_database import leader, uploads
-from tests.hosts.test_whole_site import ALIKE, HOSTS, site_whole
+from tests.hosts.test_site_database import leader
+from tests.hosts.test_whole_site import ALIKE, HOSTS, filmed, site_whole
 
 pytestmark = [
     pytest.mark.hosts,
@@ -79,7 +79,8 @@ def kept() -> list[str]:
 
 def test_each_host_saves_its_part(host: Host, backups: Path) -> None:
     wait(site_whole, 180, "the site to be whole")
-    with uploads(host):
+    # PostgreSQL is restarted on each.
+    with filmed(host, "backups-on", every=5):
         succeeds("../site", extra=backups)
     put_in(host, "saved")
     succeeds("backup", extra=backups)

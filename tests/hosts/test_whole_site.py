@@ -202,10 +202,10 @@ def all_there(host: Host, acknowledged: list[str]) -> None:
 
 
 @contextmanager
-def filmed(host: Host, name: str) -> Iterator[Film]:
+def filmed(host: Host, name: str, every: float = 1) -> Iterator[Film]:
     """For the block; afterwards every photo that was acknowledged is there, once and done."""
     wait(site_whole, 180, "the site to be whole")
-    with Film(host) as film:
+    with Film(host, every) as film:
         wait(lambda: len(film.acknowledged) > 5, 60, "uploads")
         yield film
         number = len(film.acknowledged)

@@ -32,7 +32,7 @@ from functools import partial
 from http.client import HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
+from urllib.error import HTTPError, URLError
 from urllib.parse import quote
 from urllib.request import urlopen
 
@@ -214,6 +214,11 @@ def led(asked: dict[str, str]) -> int:
             return int(json.load(answer)["timeline"])
     except HTTPError:
         return 0
+    except URLError as error:
+        # Patroni does not run here, as at boot, or before a restore lets this host follow: it leads nothing.
+        if isinstance(error.reason, ConnectionRefusedError):
+            return 0
+        raise
 
 
 def due(known: list[dict[str, Any]], timeline: int, now: datetime) -> bool:
@@ -235,7 +240,7 @@ def database(this: Run) -> None:
         if this.failed:
             return
         if not timeline:
-            print("another host leads the database: its backup is made there", flush=True)
+            print("this host does not lead the database: its backup is made where it is led", flush=True)
             this.state["database"] = {}
             this.save()
             return
