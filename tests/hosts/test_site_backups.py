@@ -1,6 +1,6 @@
 """Backups of a site whose database fails over by itself, to one bucket, and the way back from there.
 
-Needs what tests/hosts/test_whole_site.py needs. Afterwards the site has backups to a bucket that is no more.
+Needs what tests/hosts/test_whole_site.py needs. Afterwards the site has no backups.
 """
 
 from __future__ import annotations
@@ -157,3 +157,12 @@ def test_a_second_run_changes_nothing(backups: Path) -> None:
     again = playbook("../site", extra=backups)
     assert again.returncode == 0, again.stdout + again.stderr
     assert set(re.findall(r"changed=(\d+)", again.stdout)) == {"0"}, again.stdout
+
+
+def test_switched_off_nobody_hands_over_the_log(backups: Path) -> None:
+    del backups
+    succeeds("data")
+    for name in HOSTS:
+        assert on(name, "runuser -u postgres -- psql -XAtc 'SHOW archive_mode'").strip() == "off", name
+        assert on(name, "systemctl list-timers --all --no-legend 'face-backup-*'").strip() == "", name
+    wait(site_whole, 180, "the site to be whole")
