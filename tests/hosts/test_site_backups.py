@@ -9,7 +9,6 @@ import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,6 +18,7 @@ from tests.hosts.test_cluster import GROUPS, on
 from tests.hosts.test_host import SUMMARY, Host, wait
 from tests.hosts.test_releasing import words
 from tests.hosts.test_restore import moment, put_in, restore, states, whole
+from tests.hosts.test_restore_s3 import succeeds
 from tests.hosts.test_scaling import playbook
 from tests.hosts.test_site_database import leader
 from tests.hosts.test_whole_site import ALIKE, HOSTS, filmed, site_whole
@@ -50,12 +50,6 @@ def backups(bucket: Bucket) -> Path:
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(key)], check=True)
     recipient = key.with_suffix(".pub").read_text().strip()
     return bucket.variables("backups", face_backup_enabled=True, face_backup_recipients=[recipient])
-
-
-def succeeds(name: str, **variables: Any) -> str:
-    done = playbook(name, **variables)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return words(done)
 
 
 def lead_elsewhere() -> str:
