@@ -26,7 +26,6 @@ from face_pipeline.network import CONNECT_TIMEOUT_SECONDS, http_pool
 from face_pipeline.observation.alertmanager import Alertmanager
 from face_pipeline.observation.prometheus import Prometheus
 from face_pipeline.proofs import Signer
-from face_pipeline.store import removals
 from face_pipeline.store.copies import Copies, CopyHost
 from face_pipeline.store.database import Address, Database
 from face_pipeline.store.originals import Originals, RemoteOriginals, SeveralOriginals
@@ -179,15 +178,8 @@ class Parts:
             return None
         token = settings.credential("copies_token")
         web = settings.copies_web_urls.split()
-        hosts = [
-            CopyHost(url, token, self._http, is_web=url in web, look_again=self._remove_if_nameless)
-            for url in settings.copies_urls.split()
-        ]
+        hosts = [CopyHost(url, token, self._http, is_web=url in web) for url in settings.copies_urls.split()]
         return Copies(hosts, settings.copies_required)
-
-    def _remove_if_nameless(self, sha256: str) -> None:
-        """The next run of the indexer does."""
-        self.database.in_transaction(partial(removals.remember, names=[sha256]))
 
     @cached_property
     def originals_source(self) -> AnyOriginals | RemoteOriginals | SeveralOriginals | MovingSource:

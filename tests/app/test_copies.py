@@ -275,6 +275,13 @@ def test_a_copy_that_arrives_after_its_removal_does_not_stay(
     assert there.remove([name]) == 1
     assert there.put(name, data, hosts.Moment("another-boot", 0.0))
     assert host.disk.read(name) == data
+    assert name in there.doubtful()
+    # It is gone once somebody looked.
+    parts = with_copies(host)
+    copies.look_again(parts)
+    indexer.remove_originals(parts)
+    assert host.disk.names(name[:2]) == {}
+    assert name not in there.doubtful()
 
 
 def test_what_is_required_decides_whether_a_host_that_is_away_is_missed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import uuid
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ from sqlalchemy import text
 from tests.app import stock
 from tests.app.test_copies import TOKEN, Host, aged, database_made
 from tests.app.test_sessions import COOKIE, PHOTOS, Browser
-from tests.installation import App, Installation, start_web
+from tests.installation import START_SECONDS, App, Installation, start_web, wait_until
 from tests.photos import astronaut_again, astronaut_jpeg
 from tests.services.process import free_port
 
@@ -226,6 +227,16 @@ def test_a_copy_of_an_erased_photo_that_arrives_late_takes_nothing_away(
     assert site.hosts[1].disk.intact(name)
 
 
+def sent_and_given_up(host: Host, data: bytes, began: hosts.Moment) -> None:
+    """By somebody who does not wait for the answer."""
+    head = (
+        f"PUT /copies/{stock.name_of(data)} HTTP/1.1\r\nHost: {host.url}\r\nContent-Length: {len(data)}\r\n"
+        f"Authorization: Bearer {TOKEN}\r\n{hosts.MOMENT_HEADER}: {began}\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", host.port)) as connection:
+        connection.sendall(head.encode() + data)
+
+
 @pytest.mark.parametrize("erased_on", ["the host that sends", "another host"])
 def test_a_copy_that_arrives_after_its_erasure_goes_with_the_next_run_of_the_indexer(
     site: Site, erased_on: str
@@ -242,8 +253,12 @@ def test_a_copy_that_arrives_after_its_erasure_goes_with_the_next_run_of_the_ind
     began = hosts.Moment(boot, 0.0)
     for each in data, kept:
         site.hosts[1].disk.write({stock.name_of(each): each})
-        there.put(stock.name_of(each), each, began)
+        sent_and_given_up(site.hosts[1], each, began)
+    wait_until(
+        lambda: {name, stock.name_of(kept)} <= set(there.doubtful()), START_SECONDS, "both to have arrived"
+    )
     assert files(site.hosts[1]) == {name, stock.name_of(kept)}
+    copies.look_again(parts)
     indexer.remove_originals(parts)
     assert files(site.hosts[1]) == {stock.name_of(kept)}
 
@@ -256,8 +271,10 @@ def test_what_was_sent_to_a_process_that_has_just_begun_is_looked_at_again(site:
     (there,) = parts.copies.hosts  # type: ignore[union-attr]
     data = uuid.uuid4().bytes
     assert there.put(stock.name_of(data), data, hosts.Moment.now())
+    copies.look_again(parts)
     indexer.remove_originals(parts)
     assert files(site.hosts[1]) == set()
+    assert there.doubtful() == []
 
 
 def test_what_somebody_put_aside_who_did_not_come_back_goes_with_the_next_erasure(site: Site) -> None:

@@ -94,9 +94,9 @@ def _index(options: argparse.Namespace) -> int:
 
     # Last those that may take minutes.
     for step in (
-        build_indexes, retention.expire, remove_originals, sweep_originals, forget_lapsed_merges,
-        forget_answers, forget_sessions, fold_usage, forget_addresses, events.tidy, copies.repair,
-        originals.inspect, measure_indexes, verify_audit,
+        build_indexes, retention.expire, copies.look_again, remove_originals, sweep_originals,
+        forget_lapsed_merges, forget_answers, forget_sessions, fold_usage, forget_addresses, events.tidy,
+        copies.repair, originals.inspect, measure_indexes, verify_audit,
     ):  # fmt: skip
         outlast(partial(step, parts))
     return 0

@@ -1,9 +1,10 @@
 """What a host that keeps copies of originals answers web hosts. It knows no database, and needs none.
 
-    PUT    /copies/SHA256          201 {"name", "look_again"}: the bytes of the request survive a power cut;
+    PUT    /copies/SHA256          201 {"name"}: the bytes of the request survive a power cut;
                                    409: removed meanwhile
     GET    /copies/SHA256          200, or 404 where there is no such copy, or only a damaged one
     GET    /copies?prefix=ab       {"names": {"SHA256": AGE}}: ages in seconds
+    GET    /copies/doubtful        {"names": [...]}: arrived perhaps after their removal
     POST   /copies/check           {"names": [...]} -> {"faults": {"SHA256": "missing" or "damaged"}}
     POST   /copies/remove          {"names": [...]} -> {"removed": NUMBER}
     POST   /copies/aside           {"names": [...], "mark": MARK} -> {"aside": NUMBER}; of web hosts, as are
@@ -14,9 +15,10 @@
 A web host beside others answers, too: it takes uploads itself, and another one that erases a photo only puts
 the file aside here, looks once more whether a row names it, and then says what becomes of it.
 
-`look_again`: nobody here can tell whether it was removed meanwhile; the sender has to see to it that a row
-names it. All but the last want the token. Who puts or removes says when it began
-(`store.copies.MOMENT_HEADER`). Errors are {"error": {"code", "message"}}: 400, 401, 404, 409, 413, 422, 507.
+Who puts or removes says when it began (`store.copies.MOMENT_HEADER`). Of a copy that arrived late nobody here
+can always tell whether its photo was erased meanwhile, and whoever sent it may have given up: a web host asks
+for such names, and removes what no row names. All but the last want the token. Errors are
+{"error": {"code", "message"}}: 400, 401, 404, 409, 413, 422, 507.
 """
 
 from __future__ import annotations
@@ -79,15 +81,16 @@ class _Asked:
             self._removals.forget(name, began)
         self._originals.write({name: data})
         # A removal notes itself first: either it finds the file, or it is found here.
-        since = self._removals.since(name, began, lambda: self._undo(name)) if began else Since.NOT
-        if since is Since.REMOVED:
+        if began and self._removals.since(name, began, lambda: self._undo(name)) is Since.REMOVED:
             raise Conflict("it was removed after you began to send it")
-        return jsonify(name=name, look_again=since is Since.PERHAPS), 201
+        return jsonify(name=name), 201
 
-    def _undo(self, name: str) -> None:
-        # An upload to this host itself may need it: the sender looks again whether a row names it.
-        if not self._is_web:
-            self._originals.remove([name], lambda _: ())
+    def _undo(self, name: str) -> bool:
+        # On a web host an upload to it may need the file: whoever knows the rows looks.
+        if self._is_web:
+            return False
+        self._originals.remove([name], lambda _: ())
+        return True
 
     def get(self, name: str) -> Response:
         return Response(self._originals.read(_checked(name)), mimetype="application/octet-stream")
@@ -97,6 +100,9 @@ class _Asked:
         if not PREFIX.fullmatch(prefix):
             raise BadRequest("prefix has to be two hexadecimal digits")
         return jsonify(names=self._originals.names(prefix))
+
+    def doubtful(self) -> Response:
+        return jsonify(names=self._removals.doubtful())
 
     def check(self) -> Response:
         faults = {}
@@ -149,6 +155,7 @@ def create_app() -> Flask:
     app.add_url_rule("/copies/<name>", view_func=asked.put, methods=["PUT"])
     app.add_url_rule("/copies/<name>", view_func=asked.get)
     app.add_url_rule("/copies", view_func=asked.names)
+    app.add_url_rule("/copies/doubtful", view_func=asked.doubtful)
     app.add_url_rule("/copies/check", view_func=asked.check, methods=["POST"])
     if is_web:
         app.add_url_rule("/copies/aside", view_func=asked.put_aside, methods=["POST"])

@@ -87,6 +87,18 @@ def lacking(parts: Parts) -> list[str]:
     return found
 
 
+def look_again(parts: Parts) -> None:
+    """Have the next removal look at the copies that arrived perhaps after their photos were erased."""
+    for host in parts.copies.hosts if parts.copies else ():
+        try:
+            names = host.doubtful()
+        except CopyHostAway as error:
+            log.warning("%s", error, extra={"operation": "copies", "reason_code": error.code})
+            continue
+        if names:
+            parts.database.in_transaction(partial(removals.remember, names=names))
+
+
 def repair(parts: Parts, seconds: float = SECONDS, *, whole: bool = False) -> None:
     """Go on with the round of each host for so long; with `whole` begin a new one and end it."""
     hosts = parts.copies.hosts if parts.copies else ()

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 import urllib3
 import urllib3.exceptions
 
-from face_pipeline.errors import ConfigurationError, FacePipelineError, Unavailable
+from face_pipeline.errors import ConfigurationError, Unavailable
 from face_pipeline.store.models import OriginalFault
 
 log = logging.getLogger(__name__)
@@ -97,17 +97,11 @@ class CopyHost:
 
     All methods raise CopyHostAway. `name` is its address and port. `is_web`: it is a web host, too. Such a
     one takes uploads itself, and removes by itself what no row names: others only put aside there.
-    `look_again` is given the name of a copy that may have arrived after its photo was erased: whoever knows
-    the rows has it removed, if none names it.
     """
 
-    def __init__(
-        self, url: str, token: str, http: urllib3.PoolManager, *, is_web: bool = False,
-        look_again: Callable[[str], None] = lambda _: None,
-    ) -> None:  # fmt: skip
+    def __init__(self, url: str, token: str, http: urllib3.PoolManager, *, is_web: bool = False) -> None:
         self.name = urlsplit(url).netloc
         self.is_web = is_web
-        self._look_again = look_again
         self._url = url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {token}"}
         self._http = http
@@ -125,17 +119,7 @@ class CopyHost:
         """
         headers = {MOMENT_HEADER: str(began)}
         answer = self._ask("PUT", f"/copies/{sha256}", body=data, headers=headers, good=(201, 409))
-        removed = answer.status == 409
-        # Of what a web host keeps all the same, for an upload of its own may need it.
-        if self.is_web if removed else self._parsed(answer).get("look_again"):
-            try:
-                self._look_again(sha256)
-            except FacePipelineError as error:
-                log.warning(
-                    "a copy on %s stays until no row names it for an hour: %s", self.name, error,
-                    extra={"operation": "copies", "reason_code": error.code},
-                )  # fmt: skip
-        return not removed
+        return bool(answer.status == 201)
 
     def read(self, sha256: str) -> bytes | None:
         """The bytes, compared with their name; None where it has no such copy, or only a damaged one."""
@@ -147,6 +131,12 @@ class CopyHost:
         """Age of each copy whose name begins with the two digits `prefix`, seconds."""
         told: dict[str, float] = self._told("GET", f"/copies?prefix={prefix}")["names"]
         return told
+
+    def doubtful(self) -> list[str]:
+        """Names of copies that arrived there perhaps after their photos were erased: whoever knows the rows
+        has them removed, if none names them."""
+        found: list[str] = self._told("GET", "/copies/doubtful")["names"]
+        return found
 
     def check(self, names: Collection[str]) -> dict[str, OriginalFault]:
         """What is wrong with the copies of these names, which that host reads for it."""
