@@ -274,6 +274,38 @@ def test_a_host_without_nginx_or_a_majority_may_not_have_it(
         assert looked(asked, monkeypatch, here=True)[0] == 0, "another member knows"
 
 
+def test_a_member_that_is_silent_holds_up_no_other(
+    asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent, answering(b"HTTP/1.1 200 OK\r\n\r\n") as good:
+        members = [["127.0.0.1", silent.getsockname()[1]]] * 2
+        asked["etcd"] = {"members": [*members, ["127.0.0.1", good]], "certificate": "", "key": ""}
+        assert looked(asked, monkeypatch, here=True)[0] == 0
+        asked["etcd"]["members"] = members
+        status, state = looked(asked, monkeypatch, here=True)
+        assert (status, state["able"]) == (1, False)
+        assert state["faults"][0].startswith("etcd has no majority here: ")
+
+
+def test_who_fails_once_is_looked_at_again_and_who_failed_before_is_not(
+    asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    looks: list[bool] = []
+    answers: list[list[str]] = [["nginx: it starts again"], []]
+
+    def told(_: dict[str, Any], *, left: bool) -> list[str]:
+        looks.append(left)
+        return answers[len(looks) - 1]
+
+    monkeypatch.setattr(check, "faults", told)
+    monkeypatch.setattr(check, "AGAIN_SECONDS", 0.0)
+    assert looked(asked, monkeypatch, here=True)[0] == 0
+    answers += [["nginx: gone"]] * 3
+    assert looked(asked, monkeypatch, here=True)[0] == 1
+    assert looked(asked, monkeypatch, here=False)[0] == 1
+    assert looks == [False, False, False, False, True]
+
+
 def test_the_table_of_the_kernel_says_whether_it_is_here(tmp_path: Path) -> None:
     assert check.is_here("127.0.0.1")
     table = tmp_path / "fib_trie"

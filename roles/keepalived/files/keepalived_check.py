@@ -1,8 +1,8 @@
 """May this host have the address that moves? keepalived_check.py SETTINGS
 
 keepalived asks every other second. Exit status 1: what would be asked for at the address cannot be done here,
-and another host is to have it. Why is said in the journal when it changes, and in STATE/state.json;
-Prometheus reads STATE/address.prom.
+found by two looks one after the other, and another host is to have it at once. Why is said in the journal
+when it changes, and in STATE/state.json; Prometheus reads STATE/address.prom.
 
 SETTINGS is JSON: `address` that moves; `redis`: [[address, port], ...] of this host's own; `user` and
 `passwords` for them; `authority`, a file, by which servers prove who they are ("": without TLS); `nginx`:
@@ -18,18 +18,30 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import re
 import socket
 import ssl
 import sys
 import syslog
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-# Together less than keepalived waits for this program.
-SECONDS = 2.5
+# Of a look, all questions of which are asked at once: this host is perhaps parted from the others, which take
+# the address meanwhile.
+SECONDS = 2.0
+# From one look to the next, which has the last word: a server that starts again is back by then.
+AGAIN_SECONDS = 2.0
+# So long the first member of etcd is waited for before the others are asked, too.
+FIRST_SECONDS = 0.7
+# Those that give up say why.
+MORE_SECONDS = 0.2
+SILENT = "no answer"
 # Any key will do: that there is an answer means that most members agree.
 READ = b'{"key":"AA=="}'
 METRICS = {
@@ -102,40 +114,67 @@ def ask_nginx(port: int) -> None:
 
 
 def ask_etcd(authority: str, members: list[list[Any]], certificate: str, key: str) -> None:
-    """A read that most members agree to, from the first that answers: this host's own, where it has one."""
-    said: Exception = Refused("nobody was asked")
-    for address, port in members:
-        try:
-            with connected(address, port, authority, certificate, key) as connection:
-                head = f"POST /v3/kv/range HTTP/1.0\r\nHost: {address}\r\nContent-Length: {len(READ)}\r\n\r\n"
-                line = ask_http(connection, head.encode() + READ)
-            if b" 200 " in line:
-                return
-            said = Refused(line.decode(errors="replace").strip() or "it hung up")
-        except OSError as error:
-            said = error
-    raise said
+    """A read that most members agree to, from any: this host's own is asked first, where it has one."""
+    answered, said = threading.Event(), []
+
+    def ask(address: str, port: int, after: float) -> None:
+        if answered.wait(after):
+            return
+        with connected(address, port, authority, certificate, key) as connection:
+            head = f"POST /v3/kv/range HTTP/1.0\r\nHost: {address}\r\nContent-Length: {len(READ)}\r\n\r\n"
+            line = ask_http(connection, head.encode() + READ)
+        if b" 200 " not in line:
+            raise Refused(line.decode(errors="replace").strip() or "it hung up")
+        answered.set()
+
+    def note(*about: Any) -> None:
+        said.append(told(partial(ask, *about)))
+
+    for number, member in enumerate(members):
+        about = (*member, FIRST_SECONDS if number else 0)
+        threading.Thread(target=note, args=about, daemon=True).start()
+    if not answered.wait(SECONDS):
+        raise Refused("; ".join(dict.fromkeys(said)) or SILENT)
 
 
-def faults(settings: dict[str, Any], *, left: bool) -> Iterator[str]:
+def told(ask: Callable[[], None]) -> str:
+    """What is wrong; "": nothing."""
+    try:
+        ask()
+    except (OSError, Refused) as error:
+        return str(error) or type(error).__name__
+    return ""
+
+
+def faults(settings: dict[str, Any], *, left: bool) -> list[str]:
     """What keeps this host from having the address; `left`: it was here, and is not any more."""
+    asked: dict[str, Callable[[], None]] = {}
     for address, port in settings["redis"]:
         ended = ("CLIENT", "KILL", "LADDR", f"{settings['address']}:{port}")
         emptied = (ended, ("FLUSHALL",)) if left else ()
-        try:
-            ask_redis(settings, address, port, *emptied, ("PING",))
-        except (OSError, Refused) as error:
-            yield f"Redis at port {port}: {error}"
+        asked[f"Redis at port {port}"] = partial(ask_redis, settings, address, port, *emptied, ("PING",))
     if settings["nginx"] and Path(settings["nginx"][1]).exists():
-        try:
-            ask_nginx(settings["nginx"][0])
-        except (OSError, Refused) as error:
-            yield f"nginx: {error}"
+        asked["nginx"] = partial(ask_nginx, settings["nginx"][0])
     if settings["etcd"]:
-        try:
-            ask_etcd(settings["authority"], **settings["etcd"])
-        except (OSError, Refused) as error:
-            yield f"etcd has no majority here: {error}"
+        asked["etcd has no majority here"] = partial(ask_etcd, settings["authority"], **settings["etcd"])
+    return [f"{what}: {fault}" for what, fault in at_once(asked).items() if fault]
+
+
+def at_once(asked: dict[str, Callable[[], None]]) -> dict[str, str]:
+    """What is wrong with each; "": nothing."""
+    said: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
+
+    def note(what: str) -> None:
+        said.put((what, told(asked[what])))
+
+    for what in asked:
+        threading.Thread(target=note, args=(what,), daemon=True).start()
+    found, until = dict.fromkeys(asked, SILENT), time.monotonic() + SECONDS + MORE_SECONDS
+    with suppress(queue.Empty):
+        for _ in asked:
+            what, fault = said.get(timeout=max(0.0, until - time.monotonic()))
+            found[what] = fault
+    return found
 
 
 def write(path: Path, text: str) -> None:
@@ -160,7 +199,11 @@ def main(file: str) -> int:
     held = is_here(settings["address"])
     # What could not be emptied is tried again.
     left = not held and (known.get("held") is True or known.get("left") is True)
-    found = list(faults(settings, left=left))
+    began = time.monotonic()
+    found = faults(settings, left=left)
+    if found and known.get("able", True):
+        time.sleep(max(0.0, began + AGAIN_SECONDS - time.monotonic()))
+        found = faults(settings, left=left)
     state = {
         "held": held,
         "able": not found,
