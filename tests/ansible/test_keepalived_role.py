@@ -74,6 +74,8 @@ def test_hosts_tell_each_other_alone_and_keep_what_they_have() -> None:
         lines = [line.strip() for line in written()[f"{name}-keepalived"].splitlines()]
         assert {"state BACKUP", "nopreempt", "enable_script_security", "check_unicast_src"} <= set(lines)
         assert f"priority {priority}" in lines
+        # Of hosts with etcd.
+        assert "vrrp_garp_master_refresh 1" in lines
         assert f"unicast_src_ip 10.0.0.{own}" in lines
         peers = lines[lines.index("unicast_peer {") + 1 : lines.index("virtual_ipaddress {") - 1]
         assert peers == [f"10.0.0.{other}"]
