@@ -234,16 +234,19 @@ def test_a_redis_that_is_away_is_emptied_when_it_is_back(
 
 
 @contextlib.contextmanager
-def answering(line: bytes) -> Iterator[int]:
-    """A server that answers so; its port."""
+def answering(line: bytes, to: bytes = b"") -> Iterator[int]:
+    """A server that answers so, to requests with `to` alone; its port."""
+    left_open: list[socket.socket] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def answer() -> None:
             with contextlib.suppress(OSError):
                 while True:
                     connection, _ = listener.accept()
+                    if to not in connection.recv(4096):
+                        left_open.append(connection)
+                        continue
                     with connection:
-                        connection.recv(4096)
                         connection.sendall(line)
 
         threading.Thread(target=answer, daemon=True).start()
@@ -273,19 +276,28 @@ def test_a_host_without_nginx_or_a_majority_may_not_have_it(
             "etcd has no majority here: HTTP/1.1 503" in looked(asked, monkeypatch, here=True)[1]["faults"][0]
         )
         members += [["127.0.0.1", 1], ["127.0.0.1", good]]
-        assert looked(asked, monkeypatch, here=True)[0] == 0, "another member knows"
+        assert looked(asked, monkeypatch, here=True)[0] == 1, "one of three"
+        members[1][1] = good
+        assert looked(asked, monkeypatch, here=True)[0] == 0, "most of them answer"
 
 
-def test_a_member_that_is_silent_holds_up_no_other(
+def test_while_members_choose_who_leads_it_is_enough_that_most_answer(
     asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent, answering(b"HTTP/1.1 200 OK\r\n\r\n") as good:
-        members = [["127.0.0.1", silent.getsockname()[1]]] * 2
-        asked["etcd"] = {"members": [*members, ["127.0.0.1", good]], "certificate": "", "key": ""}
-        assert looked(asked, monkeypatch, here=True)[0] == 0
-        asked["etcd"]["members"] = members
-        status, state = looked(asked, monkeypatch, here=True)
-        assert (status, state["able"]) == (1, False)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        answering(b"HTTP/1.1 200 OK\r\n\r\n", to=b"serializable") as electing,
+    ):
+        silent = listener.getsockname()[1]
+        asked["etcd"] = {"certificate": "", "key": ""}
+        for able, ports in (
+            (True, (electing, electing, silent)),
+            (True, (silent, electing, electing)),
+            (False, (electing, silent, silent)),
+        ):
+            asked["etcd"]["members"] = [["127.0.0.1", port] for port in ports]
+            status, state = looked(asked, monkeypatch, here=True)
+            assert (status, state["able"]) == (int(not able), able)
         assert state["faults"][0].startswith("etcd has no majority here: ")
 
 

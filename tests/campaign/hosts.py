@@ -257,9 +257,10 @@ class Site:
         if self.chooses:
             said = self.of(DATABASES)[0].run(MEMBERS, check=False)
             try:
-                states = {each["Member"]: each["State"] for each in json.loads(said)}
+                members = {each["Member"]: each for each in json.loads(said)}
             except ValueError:
                 return [f"Patroni does not say how its hosts are: {said.strip()[:200] or 'nothing'}"]
+            states = {name: each["State"] for name, each in members.items()}
             wrong += [
                 f"{guest.name} does not follow: {states.get(guest.name, 'not a member')}"
                 for guest in self.of(DATABASES)
@@ -268,6 +269,12 @@ class Site:
             ]
             if "running" not in states.values():
                 wrong.append("nobody leads the database")
+            # While the leader waits for nobody, no other one may take its place.
+            wrong += [
+                f"the leader does not wait for {name}"
+                for name, each in members.items()
+                if each["Role"] == "Replica"
+            ]
         told = {guest.name: guest.run(ADDRESS, check=False) for guest in self.of("keepalived")}
         wrong += [
             f"{name} cannot have the address" for name, state in told.items() if '"able": true' not in state

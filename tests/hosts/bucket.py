@@ -1,4 +1,4 @@
-"""A bucket that this machine lends its guests, for their backups."""
+"""A bucket that this machine lends its guests, for their backups or their photos."""
 
 from __future__ import annotations
 
@@ -28,23 +28,24 @@ class Bucket:
         for name in names:
             on(name, f"grep -q {NAME} /etc/hosts || echo {self.address} {NAME} >>/etc/hosts")
 
-    def variables(self, name: str, *before: dict[str, str], **others: Any) -> Path:
-        """A file for Ansible: the repositories, of which the bucket is the last, and other variables.
-
-        It holds the bucket's secret, and has the mode 0600.
-        """
-        repository = {
-            "kind": "s3", "endpoint": NAME, "port": self.swift.port, "authority": str(self.swift.authority),
-            "bucket": BUCKET, "region": self.swift.region, "path": PATH, "key_id": self.swift.key_id,
+    def place(self, path: str) -> dict[str, Any]:
+        """The bucket, as an inventory names it."""
+        return {
+            "endpoint": NAME, "port": self.swift.port, "authority": str(self.swift.authority),
+            "bucket": BUCKET, "region": self.swift.region, "path": path, "key_id": self.swift.key_id,
             "secret": "bucket_secret", "addresses": [self.address],
         }  # fmt: skip
-        given = {
-            "face_backup_repositories": [*before, repository],
-            "face_own_secrets": {"bucket_secret": self.swift.secret},
-        }
+
+    def variables(self, name: str, *before: dict[str, str], **others: Any) -> Path:
+        """A file for Ansible: the repositories, of which the bucket is the last, and other variables."""
+        repositories = [*before, {"kind": "s3", **self.place(PATH)}]
+        return self.file(name, face_backup_repositories=repositories, **others)
+
+    def file(self, name: str, **variables: Any) -> Path:
+        """A file of variables for Ansible; it holds the bucket's secret, too, and has the mode 0600."""
         file = self.directory / f"{name}.json"
         file.touch(mode=0o600)
-        file.write_text(json.dumps(given | others))
+        file.write_text(json.dumps({"face_own_secrets": {"bucket_secret": self.swift.secret}, **variables}))
         return file
 
 

@@ -37,13 +37,15 @@ from typing import Any
 SECONDS = 2.0
 # From one look to the next, which has the last word: a server that starts again is back by then.
 AGAIN_SECONDS = 2.0
-# So long the first member of etcd is waited for before the others are asked, too.
+# So long the first member of etcd is waited for before all are asked.
 FIRST_SECONDS = 0.7
 # Those that give up say why.
 MORE_SECONDS = 0.2
 SILENT = "no answer"
-# Any key will do: that there is an answer means that most members agree.
+# Any key will do. That there is an answer to the first means that most members agree; to the second each has
+# one of its own.
 READ = b'{"key":"AA=="}'
+READ_OWN = b'{"key":"AA==","serializable":true}'
 METRICS = {
     "face_virtual_address_held": "Whether this host has the address that moves",
     "face_virtual_address_able": "Whether this host can have it",
@@ -114,27 +116,46 @@ def ask_nginx(port: int) -> None:
 
 
 def ask_etcd(authority: str, members: list[list[Any]], certificate: str, key: str) -> None:
-    """A read that most members agree to, from any: this host's own is asked first, where it has one."""
-    answered, said = threading.Event(), []
+    """Whether this host is among most of the members, of which its own comes first where it has one.
 
-    def ask(address: str, port: int, after: float) -> None:
-        if answered.wait(after):
-            return
+    One read that most agree to is proof. Where that takes long, they may be about to choose who leads: then
+    it is enough that most of them answer here, each for itself.
+    """
+    agreed, answered = threading.Event(), threading.Semaphore(0)
+    said: list[str] = []
+
+    def read(member: list[Any], what: bytes) -> None:
+        address, port = member
         with connected(address, port, authority, certificate, key) as connection:
-            head = f"POST /v3/kv/range HTTP/1.0\r\nHost: {address}\r\nContent-Length: {len(READ)}\r\n\r\n"
-            line = ask_http(connection, head.encode() + READ)
+            head = f"POST /v3/kv/range HTTP/1.0\r\nHost: {address}\r\nContent-Length: {len(what)}\r\n\r\n"
+            line = ask_http(connection, head.encode() + what)
         if b" 200 " not in line:
             raise Refused(line.decode(errors="replace").strip() or "it hung up")
-        answered.set()
 
-    def note(*about: Any) -> None:
-        said.append(told(partial(ask, *about)))
+    def ask_first() -> None:
+        said.append(told(partial(read, members[0], READ)))
+        if not said[-1]:
+            agreed.set()
 
-    for number, member in enumerate(members):
-        about = (*member, FIRST_SECONDS if number else 0)
-        threading.Thread(target=note, args=about, daemon=True).start()
-    if not answered.wait(SECONDS):
-        raise Refused("; ".join(dict.fromkeys(said)) or SILENT)
+    def ask_each(member: list[Any]) -> None:
+        said.append(told(partial(read, member, READ_OWN)))
+        if not said[-1]:
+            answered.release()
+
+    until = time.monotonic() + SECONDS
+    start(ask_first)
+    if agreed.wait(FIRST_SECONDS):
+        return
+    for member in members:
+        start(partial(ask_each, member))
+    for _ in range(len(members) // 2 + 1):
+        if not answered.acquire(timeout=max(0.0, until - time.monotonic())):
+            raise Refused("; ".join(dict.fromkeys(filter(None, said))) or SILENT)
+
+
+def start(ask: Callable[[], None]) -> None:
+    """Whoever is still waiting when the program ends is not waited for."""
+    threading.Thread(target=ask, daemon=True).start()
 
 
 def told(ask: Callable[[], None]) -> str:
@@ -168,7 +189,7 @@ def at_once(asked: dict[str, Callable[[], None]]) -> dict[str, str]:
         said.put((what, told(asked[what])))
 
     for what in asked:
-        threading.Thread(target=note, args=(what,), daemon=True).start()
+        start(partial(note, what))
     found, until = dict.fromkeys(asked, SILENT), time.monotonic() + SECONDS + MORE_SECONDS
     with suppress(queue.Empty):
         for _ in asked:
