@@ -40,6 +40,12 @@ STEP = 15
 DATABASES = "postgres:standbys"
 MEMBERS = "patronictl -c /etc/patroni/*-main.yml list --format json"
 ADDRESS = "cat /run/face-keepalived/state.json"
+# Whether this host's own member reads what most agree to.
+AGREES = (
+    "etcdctl --cacert=/etc/face-pipeline/ca.crt --cert=/etc/face-pipeline/etcd.crt"
+    " --key=/etc/face-pipeline/etcd.key --endpoints=https://127.0.0.1:2379 --command-timeout=2s"
+    " endpoint health >/dev/null 2>&1 && echo yes"
+)
 
 
 class CommandFailed(Exception):
@@ -274,6 +280,12 @@ class Site:
                 f"the leader does not wait for {name}"
                 for name, each in members.items()
                 if each["Role"] == "Replica"
+            ]
+            # One that was parted is back in etcd only half a minute later.
+            wrong += [
+                f"etcd on {guest.name} is not back among the others"
+                for guest in self.of("etcd")
+                if guest.run(AGREES, check=False).strip() != "yes"
             ]
         told = {guest.name: guest.run(ADDRESS, check=False) for guest in self.of("keepalived")}
         wrong += [
