@@ -18,18 +18,15 @@ import pytest
 import yaml
 
 from tests.hosts.test_cluster import GROUPS, KILLED, on
-from tests.hosts.test_host import SUMMARY, Host, wait
+from tests.hosts.test_host import Host, wait
 from tests.hosts.test_scaling import INVENTORY, playbook
 from tests.hosts.test_site_database import leader
-from tests.hosts.test_whole_site import ALIKE, COLLECTION, HOSTS, Film, all_there, shown, site_whole
+from tests.hosts.test_whole_site import COLLECTION, HOSTS, THREE_ALIKE, Film, all_there, shown, site_whole
 
 pytestmark = [
     pytest.mark.hosts,
     pytest.mark.campaign("it installs on three hosts, for half an hour"),
-    pytest.mark.skipif(
-        not (SUMMARY and len(HOSTS) == 3 and all(set(GROUPS.get(each, [])) == set(HOSTS) for each in ALIKE)),
-        reason="needs an inventory of three hosts that are alike (FACE_HOST_INVENTORY)",
-    ),
+    THREE_ALIKE,
 ]
 STAYS = (GROUPS.get("web") or [""])[0]
 LEAVE = [name for name in HOSTS if name != STAYS]

@@ -14,22 +14,19 @@ import pytest
 
 from tests.hosts.bucket import Bucket, lent
 from tests.hosts.given import check, give
-from tests.hosts.test_cluster import GROUPS, on
-from tests.hosts.test_host import SUMMARY, Host, wait
+from tests.hosts.test_cluster import on
+from tests.hosts.test_host import Host, wait
 from tests.hosts.test_releasing import words
 from tests.hosts.test_restore import moment, put_in, restore, states, whole
 from tests.hosts.test_restore_s3 import succeeds
 from tests.hosts.test_scaling import playbook
 from tests.hosts.test_site_database import leader
-from tests.hosts.test_whole_site import ALIKE, HOSTS, filmed, site_whole
+from tests.hosts.test_whole_site import HOSTS, THREE_ALIKE, filmed, site_whole
 
 pytestmark = [
     pytest.mark.hosts,
     pytest.mark.campaign("it installs backups on three hosts and restores them, for half an hour"),
-    pytest.mark.skipif(
-        not (SUMMARY and len(HOSTS) == 3 and all(set(GROUPS.get(each, [])) == set(HOSTS) for each in ALIKE)),
-        reason="needs an inventory of three hosts that are alike (FACE_HOST_INVENTORY)",
-    ),
+    THREE_ALIKE,
 ]
 FIGURES = "/var/lib/prometheus/node-exporter/face_backup_{}.prom"
 SUCCESS = re.compile(r'^face_backup_last_success\S*part="(\w+)"', re.MULTILINE)

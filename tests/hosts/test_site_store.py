@@ -16,21 +16,18 @@ import pytest
 from tests.campaign.hosts import Site, read
 from tests.hosts.bucket import BUCKET, Bucket, lent
 from tests.hosts.given import check, give
-from tests.hosts.test_cluster import GROUPS, on
+from tests.hosts.test_cluster import on
 from tests.hosts.test_host import SUMMARY, Host, wait
 from tests.hosts.test_restore import put_in, states
 from tests.hosts.test_restore_s3 import succeeds
 from tests.hosts.test_scaling import INVENTORY, playbook
-from tests.hosts.test_whole_site import ALIKE, AWAY_SECONDS, HOSTS, chosen, filmed, guest, site_whole
+from tests.hosts.test_whole_site import AWAY_SECONDS, HOSTS, THREE_ALIKE, chosen, filmed, guest, site_whole
 from tests.photos import astronaut_again, astronaut_jpeg
 
 pytestmark = [
     pytest.mark.hosts,
     pytest.mark.campaign("it moves the photos of three hosts into a store, for a quarter of an hour"),
-    pytest.mark.skipif(
-        not (SUMMARY and len(HOSTS) == 3 and all(set(GROUPS.get(each, [])) == set(HOSTS) for each in ALIKE)),
-        reason="needs an inventory of three hosts that are alike (FACE_HOST_INVENTORY)",
-    ),
+    THREE_ALIKE,
 ]
 FILES = "find /var/lib/face-pipeline/originals -type f"
 ROWS = "runuser -u postgres -- psql -qAt face -c 'SELECT DISTINCT sha256 FROM photos'"

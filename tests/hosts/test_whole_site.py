@@ -31,13 +31,14 @@ from tests.photos import astronaut_jpeg
 
 ALIKE = ("web", "workers", "redis", "keepalived", "etcd")
 HOSTS = GROUPS.get("keepalived", [])
+THREE_ALIKE = pytest.mark.skipif(
+    not (SUMMARY and len(HOSTS) == 3 and all(set(GROUPS.get(each, [])) == set(HOSTS) for each in ALIKE)),
+    reason="needs an inventory of three hosts that are alike (FACE_HOST_INVENTORY)",
+)
 pytestmark = [
     pytest.mark.hosts,
     pytest.mark.campaign("it takes hosts' power, for a quarter of an hour"),
-    pytest.mark.skipif(
-        not (SUMMARY and len(HOSTS) == 3 and all(set(GROUPS.get(each, [])) == set(HOSTS) for each in ALIKE)),
-        reason="needs an inventory of three hosts that are alike (FACE_HOST_INVENTORY)",
-    ),
+    THREE_ALIKE,
 ]
 COLLECTION = "site"
 UNITS = "nginx face-web celery@1 redis-server patroni@17-main etcd face-keepalived"
