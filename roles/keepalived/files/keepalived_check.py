@@ -122,6 +122,7 @@ def ask_etcd(authority: str, members: list[list[Any]], certificate: str, key: st
     it is enough that most of them answer here, each for itself.
     """
     agreed, answered = threading.Event(), threading.Semaphore(0)
+    most = len(members) // 2 + 1
     said: list[str] = []
 
     def read(member: list[Any], what: bytes) -> None:
@@ -133,13 +134,16 @@ def ask_etcd(authority: str, members: list[list[Any]], certificate: str, key: st
             raise Refused(line.decode(errors="replace").strip() or "it hung up")
 
     def ask_first() -> None:
-        said.append(told(partial(read, members[0], READ)))
-        if not said[-1]:
+        if fault := told(partial(read, members[0], READ)):
+            said.append(fault)
+        else:
             agreed.set()
+            answered.release(most)
 
     def ask_each(member: list[Any]) -> None:
-        said.append(told(partial(read, member, READ_OWN)))
-        if not said[-1]:
+        if fault := told(partial(read, member, READ_OWN)):
+            said.append(fault)
+        else:
             answered.release()
 
     until = time.monotonic() + SECONDS
@@ -148,9 +152,9 @@ def ask_etcd(authority: str, members: list[list[Any]], certificate: str, key: st
         return
     for member in members:
         start(partial(ask_each, member))
-    for _ in range(len(members) // 2 + 1):
+    for _ in range(most):
         if not answered.acquire(timeout=max(0.0, until - time.monotonic())):
-            raise Refused("; ".join(dict.fromkeys(filter(None, said))) or SILENT)
+            raise Refused("; ".join(dict.fromkeys(said)) or SILENT)
 
 
 def start(ask: Callable[[], None]) -> None:
