@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import signal
 import socket
 import threading
 from collections.abc import Iterator
-from functools import cache
+from datetime import UTC, datetime
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,13 +21,16 @@ import redis
 from tests.ansible.programs import load
 from tests.ansible.test_copies_role import played
 from tests.ansible.test_standby_role import GROUPS, ROOT
+from tests.installation import wait_until
 from tests.services import Redis
+from tests.services.etcd import Etcd, cluster
 from tests.services.redis import TESTER, passwords
 
 ROLE = ROOT / "roles/keepalived"
 ADDRESS = "10.0.0.80"
 SITE = {**GROUPS, "redis": ["front", "both"], "keepalived": ["front", "both"]}
 check = load("roles/keepalived/files/keepalived_check.py")
+certificates = load("roles/certificates/files/make_certificate.py")
 faults = load("roles/keepalived/filter_plugins/keepalived_faults.py").keepalived_faults
 LOOKED = {"stdout": json.dumps({"here": False, "interface": "host0", "prefix": 24, "answers": ""})}
 
@@ -299,6 +305,49 @@ def test_while_members_choose_who_leads_it_is_enough_that_most_answer(
             status, state = looked(asked, monkeypatch, here=True)
             assert (status, state["able"]) == (int(not able), able)
         assert state["faults"][0].startswith("etcd has no majority here: ")
+
+
+@contextlib.contextmanager
+def frozen(*members: Etcd) -> Iterator[None]:
+    for member in members:
+        os.kill(member.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for member in members:
+            os.kill(member.pid, signal.SIGCONT)
+
+
+def test_members_of_a_real_etcd_decide_it(
+    asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    leaf = certificates.Leaf(tmp_path, [certificates.general_name("127.0.0.1")], client=True)
+    certificates.make(tmp_path, leaf, datetime.now(UTC))
+    proof = {"certificate": str(tmp_path / "server.crt"), "key": str(tmp_path / "server.key")}
+    asked["authority"], asked["redis"] = str(tmp_path / "ca.crt"), []
+    with contextlib.ExitStack() as running:
+        members = [
+            running.enter_context(each) for each in cluster(("one", "two", "three"), tmp_path).values()
+        ]
+
+        def able(*order: Etcd) -> bool:
+            asked["etcd"] = {"members": [[each.host, each.port] for each in order], **proof}
+            return looked(asked, monkeypatch, here=True)[0] == 0
+
+        one, two, three = members
+        wait_until(partial(able, *members), 60, "most members to answer")
+        # Whoever leads of them: the others choose another one, or only answer meanwhile.
+        for each in members:
+            with frozen(each):
+                rest = [other for other in members if other is not each]
+                wait_until(partial(able, *rest, each), 60, "the others to do")
+                wait_until(partial(able, each, *rest), 60, "the others to do without this host's own")
+        with frozen(two, three):
+            assert not able(one, two, three)
+        wait_until(partial(able, *members), 60, "most members to answer again")
+        two.stop()
+        three.stop()
+        assert not able(one, two, three)
 
 
 def test_who_fails_once_is_looked_at_again_and_who_failed_before_is_not(
